@@ -1,0 +1,58 @@
+# What a user or the continuous integration runs. `make help` lists it.
+PYTHON := .venv/bin/python
+UV := $(or $(shell command -v uv),.tools/bin/uv)
+LOCK := $(UV) pip compile --quiet $(if $(UPGRADE),--upgrade) --generate-hashes --no-header \
+	--python-version 3.10 --python-platform x86_64-manylinux_2_28
+
+.PHONY: help setup setup-dev system demo test test-quick check lock bench-quick clean distclean
+.DEFAULT_GOAL := help
+
+help: ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
+
+# Stamps inside .venv: a second `make` does nothing until a requirements file changes.
+.venv/.stamp: requirements.txt scripts/setup.sh
+	scripts/setup.sh requirements.txt
+	touch $@
+
+.venv/.stamp-dev: requirements-dev.txt .venv/.stamp
+	scripts/setup.sh requirements.txt requirements-dev.txt
+	touch $@
+
+setup: .venv/.stamp ## make .venv (Python 3.10) with the pinned requirements
+
+setup-dev: .venv/.stamp-dev ## the same, and what the tests need (PyTorch: several GB)
+
+system: ## install the Debian packages that tests and drawing need (sudo unless root)
+	scripts/system.sh
+
+demo: setup ## tell what a picture shows
+	$(if $(wildcard demo/app.py),$(PYTHON) demo/app.py,$(PYTHON) -m nnclip classify)
+
+test: setup-dev ## run every test
+	$(PYTHON) -m pytest
+
+test-quick: setup-dev ## run the tests without the full-size models
+	$(PYTHON) -m pytest -m "not heavy"
+
+check: setup-dev ## formatting, lint, types, floors, the house
+	.venv/bin/ruff format --check
+	.venv/bin/ruff check
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+	$(PYTHON) -m pytest tests/house
+
+lock: setup ## compile requirements*.in to pinned versions with hashes (UPGRADE=1: newest)
+	$(LOCK) requirements-tools.in -o requirements-tools.txt
+	$(LOCK) requirements.in -o requirements.txt
+	$(LOCK) requirements-dev.in -o requirements-dev.txt
+
+bench-quick: setup ## run the benchmarks, small sizes
+	for script in benchmarks/*.py; do $(PYTHON) "$$script" --quick || exit 1; done
+
+clean: ## remove caches and built files
+	rm -rf build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache *.egg-info
+	find . -path ./.venv -prune -o -path ./.tools -prune -o -name __pycache__ -exec rm -rf {} +
+
+distclean: clean ## remove .venv and .tools too
+	rm -rf .venv .tools
