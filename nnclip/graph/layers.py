@@ -1,0 +1,150 @@
+"""Parametric functions that the towers are made of.
+
+Each reads its parameters from NNabla's current scope under the published names and in the published
+(torch) layout: a weight is (out, in) and is multiplied transposed, never copied.
+
+Axes: N batch, L tokens, D width, O output width, H heads, K width of a head, F width of the
+perceptron. `nn.parameter_scope` is global to the process: whoever builds a graph holds a lock.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import nnabla as nn
+import nnabla.functions as F
+import numpy as np
+from nnabla.initializer import BaseInitializer, ConstantInitializer, UniformInitializer
+from nnabla.parameter import get_parameter, get_parameter_or_create
+
+ZERO, ONE = ConstantInitializer(0.0), ConstantInitializer(1.0)
+MASKED = -1e4  # added to a score that must not count: exp() gives 0 exactly, and float16 holds it
+
+_initialise = True
+
+
+@contextmanager
+def names_and_shapes_only() -> Iterator[None]:
+    """Inside, parameters that a scope lacks are made without drawing their values."""
+    global _initialise
+    _initialise = False
+    try:
+        yield
+    finally:
+        _initialise = True
+
+
+def parameter(name: str, shape: tuple[int, ...], init: BaseInitializer) -> nn.Variable:
+    """The parameter `name` of the current scope, made by `init` where the scope lacks it.
+
+    Unlike `get_parameter_or_create`, this gives the registered Variable itself (so that `nn.grad`
+    finds it) and leaves `need_grad` as it is (so that building a graph again does not unfreeze it).
+    """
+    if get_parameter(name) is None:
+        get_parameter_or_create(name, shape, init if _initialise else None)
+    return get_parameter(name)
+
+
+def affine(x: nn.Variable, w_OD: nn.Variable, b_O: nn.Variable | None = None) -> nn.Variable:
+    """x @ w_OD.T + b_O over the last axis of `x` (..., D) -> (..., O)."""
+    out, width = w_OD.shape
+    flat = F.reshape(x, (1, -1, width))
+    y = F.batch_matmul(flat, F.reshape(w_OD, (1, out, width)), transpose_b=True)
+    if b_O is not None:
+        y = y + F.reshape(b_O, (1, 1, out))
+    return F.reshape(y, (*x.shape[:-1], out))
+
+
+def linear(
+    x: nn.Variable,
+    out: int,
+    scope: str,
+    w_init: BaseInitializer | None = None,
+    b_init: BaseInitializer | None = None,
+) -> nn.Variable:
+    """An affine layer with the parameters `scope`/W (O, D) and `scope`/b (O,)."""
+    width = x.shape[-1]
+    # torch.nn.Linear's own initialisation: uniform within 1 / sqrt(fan in)
+    uniform = UniformInitializer((-1 / math.sqrt(width), 1 / math.sqrt(width)))
+    with nn.parameter_scope(scope):
+        w_OD = parameter("W", (out, width), w_init or uniform)
+        b_O = parameter("b", (out,), b_init or uniform)
+    return affine(x, w_OD, b_O)
+
+
+def layer_norm(x: nn.Variable, scope: str, eps: float) -> nn.Variable:
+    """Layer normalisation over the last axis with the parameters `scope`/W (gain) and `scope`/b."""
+    width = x.shape[-1]
+    with nn.parameter_scope(scope):
+        gain, bias = parameter("W", (width,), ONE), parameter("b", (width,), ZERO)
+    shape = (1,) * (x.ndim - 1) + (width,)
+    batch_axis = tuple(range(x.ndim - 1))
+    return F.layer_normalization(
+        x, F.reshape(bias, shape), F.reshape(gain, shape), batch_axis=batch_axis, eps=eps
+    )
+
+
+def quick_gelu(x: nn.Variable) -> nn.Variable:
+    """x * sigmoid(1.702 x), the activation of OpenAI's models."""
+    return x * F.sigmoid(1.702 * x)
+
+
+def gelu(x: nn.Variable) -> nn.Variable:
+    """The exact GELU. `F.gelu` is its tanh approximation, which is off by up to 4e-4."""
+    return 0.5 * x * (1.0 + F.erf(x * (1 / math.sqrt(2))))
+
+
+ACTIVATIONS: dict[str, Callable[[nn.Variable], nn.Variable]] = {
+    "quick_gelu": quick_gelu,
+    "gelu": gelu,
+}
+
+
+def causal_mask(length: int) -> nn.Variable:
+    """(1, L, L): 0 where a token may look, MASKED where it would see a later one."""
+    return nn.Variable.from_numpy_array(np.triu(np.full((1, length, length), MASKED, "f4"), 1))
+
+
+def split_heads(x_NLD: nn.Variable, heads: int) -> nn.Variable:
+    """(N, L, D) -> (N, H, L, K)."""
+    n, length, width = x_NLD.shape
+    return F.transpose(F.reshape(x_NLD, (n, length, heads, width // heads)), (0, 2, 1, 3))
+
+
+def attention(
+    x_NLD: nn.Variable,
+    heads: int,
+    *,
+    rows: Callable[[nn.Variable], nn.Variable],
+    mask: nn.Variable | None,
+    init: tuple[BaseInitializer, BaseInitializer] | tuple[None, None],
+) -> nn.Variable:
+    """Multi-head self-attention of the tokens that `rows` selects to all tokens of `x_NLD`.
+
+    Args:
+        x_NLD: the normalised tokens.
+        heads: number of heads; divides D.
+        rows: picks the tokens that ask, (N, L, D) -> (N, M, D).
+        mask: added to the scores, broadcastable to (N, H, M, L), or None.
+        init: initialisers of in_proj_W and out_proj/W; None for torch's own.
+
+    Returns: (N, M, D).
+    """
+    width = x_NLD.shape[-1]
+    # torch.nn.MultiheadAttention's own initialisation: Xavier over the stacked matrix
+    xavier = UniformInitializer((-math.sqrt(6 / (4 * width)), math.sqrt(6 / (4 * width))))
+    stacked_w = parameter("in_proj_W", (3 * width, width), init[0] or xavier)
+    stacked_b = parameter("in_proj_b", (3 * width,), ZERO)
+    w = F.split(F.reshape(stacked_w, (3, width, width)))
+    b = F.split(F.reshape(stacked_b, (3, width)))
+    # Three products beat one product and three slices of its result.
+    q_NHMK = split_heads(affine(rows(x_NLD), w[0], b[0]), heads)
+    k_NHLK = split_heads(affine(x_NLD, w[1], b[1]), heads)
+    v_NHLK = split_heads(affine(x_NLD, w[2], b[2]), heads)
+    scores_NHML = F.batch_matmul(q_NHMK * (width // heads) ** -0.5, k_NHLK, transpose_b=True)
+    if mask is not None:
+        scores_NHML = scores_NHML + mask
+    y_NHMK = F.batch_matmul(F.softmax(scores_NHML, axis=3), v_NHLK)
+    n, _, m, _ = y_NHMK.shape
+    y_NMD = F.reshape(F.transpose(y_NHMK, (0, 2, 1, 3)), (n, m, width))
+    return linear(y_NMD, width, "out_proj", init[1], ZERO)
