@@ -5,6 +5,7 @@
 # Python 3.10 is looked for in NNCLIP_PYTHON, on the PATH, among pyenv's versions and at last among
 # uv's own builds. uv, which installs, comes from the PATH or into .tools; without it pip installs.
 set -eu
+export PIP_DISABLE_PIP_VERSION_CHECK=1
 cd "$(dirname "$0")/.."
 root=$PWD
 
@@ -46,12 +47,13 @@ find_uv() {
 
 make_venv() {
     rm -rf .venv
-    if [ -n "$uv" ]; then
-        "$uv" venv --quiet --python "${python:-3.10}" .venv && return
+    if [ -n "$uv" ] && [ -n "$python" ]; then
+        "$uv" venv --quiet --python "$python" .venv
     elif [ -n "$python" ]; then
-        "$python" -m venv .venv && return
+        "$python" -m venv .venv
+    elif [ -z "$uv" ] || ! "$uv" venv --quiet --python 3.10 .venv 2>/dev/null; then
+        fail "no Python 3.10 found, nor could uv fetch one: install it (for instance: pyenv install 3.10), or name it: NNCLIP_PYTHON=/path/to/python3.10 make setup"
     fi
-    fail "no Python 3.10 found: install one (pyenv install 3.10), or name it: NNCLIP_PYTHON=/path/to/python3.10 make setup"
 }
 
 install() {
@@ -60,10 +62,11 @@ install() {
         shift
     done
     if [ -n "$uv" ]; then
-        "$uv" pip install --python .venv/bin/python --require-hashes "$@"
-    else
-        .venv/bin/python -m pip install --require-hashes "$@"
+        "$uv" pip install --python .venv/bin/python --require-hashes "$@" && return
+        say "uv did not get through; trying pip, which knows your pip.conf"
     fi
+    .venv/bin/python -m ensurepip >/dev/null
+    .venv/bin/python -m pip install --require-hashes "$@"
 }
 
 case "$(uname -sm)" in
