@@ -1,0 +1,111 @@
+"""Published weights: which names there are, where their files lie and what their hashes are."""
+
+import hashlib
+import os
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+from urllib.parse import unquote, urlsplit
+
+from nnclip.errors import ConfigError
+
+NNABLA = "https://nnabla.org/pretrained-models/nnabla-examples/vision-and-language/clip"
+OPENAI = "https://openaipublic.azureedge.net/clip/models"
+
+FOREIGN_SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One published file of weights.
+
+    Attributes:
+        origin: who published it; also its folder in the cache.
+        url: where it lies.
+        sha256: of the file, where one is published.
+    """
+
+    origin: str
+    url: str
+    sha256: str | None = None
+
+    @property
+    def file_name(self) -> str:
+        """The last part of the address."""
+        return PurePosixPath(unquote(urlsplit(self.url).path)).name
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether this is a PyTorch file that has to be converted."""
+        return self.file_name.endswith(FOREIGN_SUFFIXES)
+
+
+def _nnabla(file: str) -> Source:
+    return Source("nnabla", f"{NNABLA}/{file}.h5")
+
+
+def _openai(file: str, sha256: str) -> Source:
+    # OpenAI puts every file into a directory named by its hash
+    return Source("openai", f"{OPENAI}/{sha256}/{file}.pt", sha256)
+
+
+# name -> where it is published, the one to prefer first
+CATALOGUE: dict[str, tuple[Source, ...]] = {
+    "ViT-B/32": (
+        _nnabla("ViT-B-32"),
+        _openai("ViT-B-32", "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af"),
+    ),
+    "ViT-B/16": (
+        _nnabla("ViT-B-16"),
+        _openai("ViT-B-16", "5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f"),
+    ),
+    "ViT-L/14": (
+        _nnabla("ViT-L-14"),
+        _openai("ViT-L-14", "b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836"),
+    ),
+    "ViT-L/14@336px": (
+        _openai(
+            "ViT-L-14-336px", "3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02"
+        ),
+    ),
+}
+
+
+def sources(name_or_url: str, origin: str | None = None) -> tuple[Source, ...]:
+    """Where `name_or_url` can be had, the preferred place first.
+
+    Args:
+        name_or_url: a name of `CATALOGUE`, or the address of a file of weights.
+        origin: only what this publisher offers: "nnabla" or "openai".
+
+    The environment variable NNCLIP_MIRROR names a server that holds all published files side by
+    side; then the catalogue points there.
+
+    Raises:
+        ConfigError: no such name, nothing of that origin, or an address of something else.
+    """
+    if "://" in name_or_url:
+        return (_from_url(name_or_url),)
+    if name_or_url not in CATALOGUE:
+        raise ConfigError(
+            f"found no published weights named {name_or_url!r}, expected one of "
+            f"{', '.join(CATALOGUE)}, or an http(s) address"
+        )
+    found = tuple(s for s in CATALOGUE[name_or_url] if origin in (None, s.origin))
+    if not found:
+        offered = ", ".join(s.origin for s in CATALOGUE[name_or_url])
+        raise ConfigError(f"{name_or_url} is published by {offered}, not by {origin!r}")
+    if mirror := os.environ.get("NNCLIP_MIRROR"):
+        return tuple(replace(s, url=f"{mirror.rstrip('/')}/{s.file_name}") for s in found)
+    return found
+
+
+def _from_url(url: str) -> Source:
+    # two addresses may end in the same file name: each gets its own folder
+    source = Source("url-" + hashlib.sha256(url.encode()).hexdigest()[:12], url)
+    if urlsplit(url).scheme not in ("http", "https"):
+        raise ConfigError(f"found the address {url}, expected one that starts with http(s)://")
+    if not (source.is_foreign or source.file_name.endswith(".h5")):
+        raise ConfigError(
+            f"found the address {url}, expected it to end in .h5 or {', '.join(FOREIGN_SUFFIXES)}"
+        )
+    return source

@@ -1,0 +1,162 @@
+"""Published weights, fetched once and kept: a name or an address becomes an .h5 in the cache."""
+
+import fcntl
+import hashlib
+import importlib.util
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+
+from nnclip.errors import DownloadError
+from nnclip.weights.catalogue import Source, sources
+from nnclip.weights.transfer import Patience, storing, transfer
+
+logger = logging.getLogger(__name__)
+
+CONVERTER = Path(__file__).parents[2] / "convert" / "torch_to_h5.py"
+
+
+def cache_dir() -> Path:
+    """The folder that holds fetched files: NNCLIP_CACHE, or ~/.cache/nnclip."""
+    return Path(os.environ.get("NNCLIP_CACHE") or Path.home() / ".cache" / "nnclip")
+
+
+def fetch(
+    name_or_url: str,
+    cache: str | Path | None = None,
+    *,
+    origin: str | None = None,
+    patience: Patience | None = None,
+) -> Path:
+    """The path of an .h5 with these weights; fetches and converts it if the cache lacks it.
+
+    A file in the cache is always whole: it got its name only after its hash (where one is
+    published) or its structure was checked. What an interrupted call brought is kept beside it
+    and continued. Of several processes that want the same file one fetches, the others wait.
+
+    Args:
+        name_or_url: a name of `catalogue.CATALOGUE` such as "ViT-B/32", or an http(s) address.
+        cache: the folder to keep it in; `cache_dir()` if not given.
+        origin: whose file, "nnabla" or "openai"; if not given, whichever is in the cache, else
+            the first in the catalogue.
+        patience: when to give up on a bad line.
+
+    Raises:
+        ConfigError: no such name or address.
+        DownloadError: cannot be fetched, stored, verified or converted.
+    """
+    cache = Path(cache or cache_dir())
+    found = sources(name_or_url, origin)
+    for source in found:
+        if _weights_path(source, cache).exists():
+            return _weights_path(source, cache)
+    source, path = found[0], _weights_path(found[0], cache)
+    with _alone(path):
+        if not path.exists():  # else another process fetched it while this one waited
+            _fetch_into(cache, source, path, patience)
+    return path
+
+
+def _weights_path(source: Source, cache: Path) -> Path:
+    return (cache / source.origin / source.file_name).with_suffix(".h5")
+
+
+def _fetch_into(cache: Path, source: Source, path: Path, patience: Patience | None) -> None:
+    if not source.is_foreign:
+        _bring(source, path, patience)
+        return
+    if importlib.util.find_spec("torch") is None:
+        raise DownloadError(
+            f"{source.file_name} is a PyTorch file, and converting it needs PyTorch, which is not "
+            "installed: `make setup-dev` or `pip install torch`, then try again"
+        )
+    original = cache / source.origin / source.file_name
+    if not original.exists():
+        _bring(source, original, patience)
+    _convert(original, path, trusted=source.sha256 is not None)
+    original.unlink()
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Hold the lock of `path`; the system drops it if this process dies."""
+    with storing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.with_name(path.name + ".lock").open("w")
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            logger.warning("another process is fetching %s: waiting for it", path)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _bring(source: Source, path: Path, patience: Patience | None) -> None:
+    """Fetch, check, and only then give the file its name."""
+    partial = path.with_name(path.name + ".part")
+    logger.info("fetching %s into %s", source.url, path)
+    transfer(source.url, partial, hashed=source.sha256 is not None, patience=patience)
+    try:
+        _check(source, partial)
+    except DownloadError:
+        partial.unlink()
+        raise
+    with storing(path):
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+        partial.with_name(partial.name + ".validator").unlink(missing_ok=True)
+
+
+def _check(source: Source, partial: Path) -> None:
+    """Compare the hash, or, where none is published, see that an .h5 is one."""
+    if source.sha256 is not None:
+        digest = _sha256(partial)
+        if digest != source.sha256:
+            raise DownloadError(
+                f"{source.url}: found sha256 {digest}, expected {source.sha256}; the file was "
+                "removed, try again. If it happens again, that server has another file"
+            )
+    elif not source.is_foreign:
+        try:
+            h5py.File(partial, "r").close()
+        except OSError as error:
+            with partial.open("rb") as file:
+                head = file.read(24)
+            raise DownloadError(
+                f"{source.url}: found {partial.stat().st_size:,} bytes that begin with {head!r}, "
+                f"expected a whole HDF5 file ({error}); the file was removed, check the address"
+            ) from error
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _convert(original: Path, path: Path, *, trusted: bool) -> None:
+    """Let convert/, the only home of torch, make the .h5, in a process of its own.
+
+    A file whose hash was not checked is removed if it does not convert: it may be the reason.
+    """
+    done = subprocess.run(
+        [sys.executable, str(CONVERTER), str(original), str(path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    if done.returncode != 0:
+        if not trusted:
+            original.unlink()
+        last = (done.stdout.strip().splitlines() or ["no message"])[-1]
+        raise DownloadError(f"{original}: could not be converted to {path.name}: {last}")
