@@ -80,3 +80,5 @@ fi
 uv=$(find_uv "${python:-python3}") || uv=
 [ -n "$(real_310 .venv/bin/python)" ] || make_venv
 install "$@"
+# lets every script of this folder, wherever it is started, import nnclip
+echo "$root" >.venv/lib/python3.10/site-packages/nnclip.pth
