@@ -1,0 +1,58 @@
+"""Which number formats this processor multiplies natively."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from pathlib import Path
+
+from nnclip.errors import ConfigError
+
+PRECISIONS = ("fp32", "bf16", "int8")
+CPUINFO = Path("/proc/cpuinfo")
+
+
+@functools.cache
+def openvino_available() -> bool:
+    """Tell whether OpenVINO is installed."""
+    return importlib.util.find_spec("openvino") is not None
+
+
+@functools.cache
+def cpu_flags() -> frozenset[str]:
+    """The processor's feature flags as the kernel lists them; empty where it does not."""
+    if not CPUINFO.exists():
+        return frozenset()
+    lines = CPUINFO.read_text().splitlines()
+    return frozenset(next((x for x in lines if x.startswith("flags")), "").split())
+
+
+def available_precisions() -> tuple[str, ...]:
+    """Precisions that `compile_graph` takes on this processor, the exact one first.
+
+    bf16 is listed only where the processor has instructions for it: emulated, it would be slower
+    than fp32 and less exact.
+    """
+    native = cpu_flags() & {"amx_bf16", "avx512_bf16"}
+    return tuple(p for p in PRECISIONS if p != "bf16" or native)
+
+
+def default_precision() -> str:
+    """`bf16` where the processor multiplies it natively, else `fp32`."""
+    return "bf16" if "bf16" in available_precisions() else "fp32"
+
+
+def check_precision(precision: str) -> str:
+    """Give back a precision that works here.
+
+    Raises:
+        ConfigError: If it is unknown, or this processor lacks the instructions.
+    """
+    if precision not in PRECISIONS:
+        raise ConfigError(f"precision is {precision!r}; expected one of {', '.join(PRECISIONS)}")
+    if precision not in available_precisions():
+        raise ConfigError(
+            f"precision {precision} needs a processor with AMX or AVX512-BF16, which this one is "
+            f"not; choose one of {', '.join(available_precisions())}"
+        )
+    return precision

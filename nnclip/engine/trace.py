@@ -1,0 +1,127 @@
+"""Read an NNabla graph: which functions lie between inputs and outputs, and in what order.
+
+Nothing here knows OpenVINO. The walk is our own rather than `Variable.visit` because it has to
+stop at the named inputs: a feature may be the output of one graph and the input of another.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+import nnabla as nn
+import numpy as np
+from nnabla.function import Function
+
+# NNabla's graphs are not thread-safe: one forward pass at a time in this process.
+NNABLA_LOCK = threading.RLock()
+
+# Types whose value changes from run to run: folding them into constants would freeze the dice.
+RANDOM_TYPES = frozenset(
+    ["Dropout", "ImageAugmentation", "Rand", "RandBeta", "RandBinomial", "RandExponential", "RandGamma", "Randint", "Randn", "RandomChoice", "RandomCrop", "RandomErase", "RandomFlip", "RandomShift", "VATNoise"]
+)
+
+# Operands that hold positions in a table: (type, input index). Their values are integers.
+INDEX_OPERANDS = frozenset(
+    {
+        ("Embed", 0),
+        ("OneHot", 0),
+        ("Gather", 1),
+        ("GatherNd", 1),
+        ("SoftmaxCrossEntropy", 1),
+    }
+)
+# Types that only move values about, so that an index stays an index.
+MOVING_TYPES = frozenset(["Reshape", "Transpose", "Slice", "Concatenate", "Stack", "Split", "Identity"])
+
+
+@dataclass(frozen=True)
+class Trace:
+    """The part of a graph that depends on its inputs.
+
+    Attributes:
+        functions: Functions that depend on an input, every one after those it reads from.
+        variable: Variables whose value depends on an input (the inputs included).
+    """
+
+    functions: list[Function]
+    variable: set[nn.Variable]
+
+
+def ordered_functions(
+    outputs: Iterable[nn.Variable], stop: Collection[nn.Variable]
+) -> list[Function]:
+    """List the functions that lead to `outputs`, sources first, not walking past `stop`."""
+    order: list[Function] = []
+    seen: set[Function] = set()
+    stack = [(v.parent, False) for v in outputs if v not in stop and v.parent is not None]
+    while stack:
+        function, ready = stack.pop()
+        if ready:
+            order.append(function)
+            continue
+        if function in seen:
+            continue
+        seen.add(function)
+        stack.append((function, True))
+        for v in function.inputs:
+            if v not in stop and v.parent is not None and v.parent not in seen:
+                stack.append((v.parent, False))
+    return order
+
+
+def trace(inputs: Collection[nn.Variable], outputs: Iterable[nn.Variable]) -> Trace:
+    """Find the functions between `inputs` and `outputs`; the rest of the graph is constant."""
+    variable = set(inputs)
+    functions = []
+    for function in ordered_functions(outputs, variable):
+        random = function.info.type_name in RANDOM_TYPES
+        if random or any(v in variable for v in function.inputs):
+            functions.append(function)
+            variable.update(function.outputs)
+    return Trace(functions, variable)
+
+
+def missing_types(functions: Iterable[Function], known: Collection[str]) -> Counter[str]:
+    """Count the function types that `known` lacks."""
+    types = (f.info.type_name for f in functions)
+    return Counter(t for t in types if t not in known)
+
+
+def index_variables(functions: list[Function]) -> set[nn.Variable]:
+    """Find the variables that hold table positions, seen through functions that only move them."""
+    found: set[nn.Variable] = set()
+    for function in reversed(functions):
+        kind = function.info.type_name
+        moves_index = kind in MOVING_TYPES and any(o in found for o in function.outputs)
+        for i, v in enumerate(function.inputs):
+            if moves_index or (kind, i) in INDEX_OPERANDS:
+                found.add(v)
+    return found
+
+
+def table_sizes(functions: list[Function]) -> dict[nn.Variable, int]:
+    """For each variable that is looked up in a table, the number of rows of the smallest one."""
+    sizes: dict[nn.Variable, int] = {}
+    for function in functions:
+        if function.info.type_name == "Embed":
+            ids, table = function.inputs
+            sizes[ids] = min(table.shape[0], sizes.get(ids, table.shape[0]))
+    return sizes
+
+
+def fold(variable: nn.Variable) -> np.ndarray:
+    """Compute a variable that depends on no input, by running NNabla itself.
+
+    Returns:
+        A read-only view of NNabla's own memory, float32 (or the integer type it holds).
+    """
+    with NNABLA_LOCK:
+        if variable.parent is not None:
+            variable.forward()
+        array = variable.data.data
+    if array.dtype.kind == "f":
+        array = np.asarray(array, dtype=np.float32)
+    return array
