@@ -142,7 +142,8 @@ def _request(url: str, have: int, validator: str, timeout: float) -> http.client
         if validator:
             request.add_header("If-Range", validator)
     try:
-        return urllib.request.urlopen(request, timeout=timeout)
+        # an opener of its own: urlopen remembers the proxies of its first call
+        return urllib.request.build_opener().open(request, timeout=timeout)
     except urllib.error.HTTPError as refusal:
         if refusal.code == 416:
             raise

@@ -1,0 +1,118 @@
+"""A real HTTP server on this machine that can be told to misbehave."""
+
+import re
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+
+@dataclass
+class FileServer:
+    """What is served, how, and what was asked.
+
+    Attributes:
+        files: path -> content.
+        tag: sent as ETag; empty for none.
+        ranges: whether Range is honoured.
+        if_range: whether If-Range is honoured.
+        chunked: send no Content-Length.
+        cuts: bytes of body after which each of the next connections is cut.
+        statuses: what the next requests are refused with.
+        content_range: sent instead of the true one.
+        pace: seconds to wait before each 64 KiB.
+        requests: method-less log: path and headers.
+    """
+
+    url: str = ""
+    files: dict[str, bytes] = field(default_factory=dict)
+    tag: str = '"1"'
+    ranges: bool = True
+    if_range: bool = True
+    chunked: bool = False
+    cuts: list[int] = field(default_factory=list)
+    statuses: list[int] = field(default_factory=list)
+    content_range: str = ""
+    pace: float = 0.0
+    requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+
+    def asked(self, header: str) -> list[str | None]:
+        """That header of every request so far."""
+        return [headers.get(header) for _, headers in self.requests]
+
+
+def handler_for(served: FileServer) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *args: object) -> None:
+            """Says nothing."""
+
+        def do_GET(self) -> None:  # noqa: N802
+            served.requests.append((self.path, dict(self.headers)))
+            if served.statuses:
+                return self.send_error(served.statuses.pop(0))
+            if self.path not in served.files:
+                return self.send_error(404)
+            content = served.files[self.path]
+            start = self.start_of_range()
+            if start >= len(content) > 0:
+                self.send_response(416)
+                self.send_header("Content-Range", f"bytes */{len(content)}")
+                self.send_header("Content-Length", "0")
+                return self.end_headers()
+            self.send_head(content, start)
+            self.send_body(content[start:])
+
+        def start_of_range(self) -> int:
+            asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+            same = self.headers.get("If-Range", served.tag) == served.tag or not served.if_range
+            return int(asked[1]) if asked and same and served.ranges else 0
+
+        def send_head(self, content: bytes, start: int) -> None:
+            self.send_response(206 if start else 200)
+            if start:
+                span = f"bytes {start}-{len(content) - 1}/{len(content)}"
+                self.send_header("Content-Range", served.content_range or span)
+            if served.tag:
+                self.send_header("ETag", served.tag)
+            if served.chunked:
+                self.send_header("Transfer-Encoding", "chunked")
+            else:
+                self.send_header("Content-Length", str(len(content) - start))
+            self.end_headers()
+
+        def send_body(self, body: bytes) -> None:
+            cut = served.cuts.pop(0) if served.cuts else None
+            try:
+                for at in range(0, len(body[:cut]), 1 << 16):
+                    time.sleep(served.pace)
+                    block = body[:cut][at : at + (1 << 16)]
+                    size = b"%x\r\n" % len(block) if served.chunked else b""
+                    self.wfile.write(size + block + (b"\r\n" if served.chunked else b""))
+                if served.chunked and cut is None:
+                    self.wfile.write(b"0\r\n\r\n")
+            except (BrokenPipeError, ConnectionResetError):
+                pass  # the client had enough
+            self.close_connection = cut is not None or self.headers.get("Connection") == "close"
+
+    return Handler
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
+    """A running server; its `url` has no slash at the end."""
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    state = FileServer()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler_for(state))
+    state.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    yield state
+    server.shutdown()
+    server.server_close()
+    thread.join()
