@@ -51,7 +51,7 @@ def handler_for(served: FileServer) -> type[BaseHTTPRequestHandler]:
         def log_message(self, *args: object) -> None:
             """Says nothing."""
 
-        def do_GET(self) -> None:  # noqa: N802
+        def do_GET(self) -> None:
             served.requests.append((self.path, dict(self.headers)))
             if served.statuses:
                 return self.send_error(served.statuses.pop(0))

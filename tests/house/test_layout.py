@@ -1,0 +1,94 @@
+import ast
+import re
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path, PurePosixPath
+
+# package -> the only folder, besides tests and benchmarks, that may import it
+HOMES = {
+    "torch": "convert/",
+    "open_clip": "convert/",
+    "transformers": "convert/",
+    "openvino": "nnclip/engine/",
+    "faiss": "nnclip/search/",
+    "gradio": "demo/",
+}
+LARGEST_FILE = 10_000_000  # bytes: the bundled model has to fit
+
+
+def imported_by(path):
+    """The top-level packages that a Python file imports, anywhere in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.split(".")[0]
+
+
+def test_each_floor_imports_only_floors_below(root):
+    linter = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run([linter], cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_heavy_packages_stay_in_their_homes(root, project_files):
+    strays = {
+        f"{file} imports {package}"
+        for file in project_files
+        if file.endswith(".py") and not file.startswith(("tests/", "benchmarks/"))
+        for package in imported_by(root / file)
+        if package in HOMES and not file.startswith(HOMES[package])
+    }
+    assert not strays
+
+
+def tree_of(readme):
+    """The paths in the README's tree: the code block whose first line starts with `nnclip/`."""
+    block = re.search(r"^```\w*\n(nnclip/.*?)^```", readme, re.MULTILINE | re.DOTALL)
+    assert block, "found no tree in README.md"
+    folders, paths = {}, []
+    for line in filter(str.strip, block[1].splitlines()):
+        depth, name = (len(line) - len(line.lstrip())) // 2, line.split()[0]
+        path = PurePosixPath(folders.get(depth - 1, ""), name)
+        folders[depth] = path
+        paths.append(str(path))
+    return paths
+
+
+def test_the_tree_of_the_readme_is_the_tree(root, project_files):
+    tree = tree_of((root / "README.md").read_text())
+    assert not [path for path in tree if not list(root.glob(path))]
+    shown = {match.relative_to(root).as_posix() for path in tree for match in root.glob(path)}
+    entries = defaultdict(set)
+    for file in project_files:
+        parts = PurePosixPath(file).parts
+        entries[""].add(parts[0])
+        if parts[0] == "nnclip" and parts[1] != "__init__.py":
+            entries["nnclip"].add("/".join(parts[:2]))
+    visible = {name for name in entries[""] if not name.startswith(".")}
+    assert not (visible | entries["nnclip"]) - shown
+
+
+def test_tests_mirror_what_they_test(root, project_files):
+    folders = {PurePosixPath(file).parts[1] for file in project_files if file.startswith("tests/")}
+    tested = {path.name for base in (root, root / "nnclip") for path in base.iterdir()}
+    unknown = {name for name in folders if "." not in name} - tested - {"house"}
+    assert not unknown
+
+
+def test_no_file_is_too_large_for_a_repository(root, project_files):
+    large = {file: (root / file).stat().st_size for file in project_files}
+    assert not {file: size for file, size in large.items() if size > LARGEST_FILE}
+
+
+def test_no_file_is_a_drawer_for_anything(project_files):
+    drawers = {"utils.py", "util.py", "helpers.py", "misc.py", "common.py"}
+    assert not [file for file in project_files if PurePosixPath(file).name in drawers]
+
+
+def test_make_help_lists_every_target(root):
+    makefile = (root / "Makefile").read_text()
+    targets = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[1].split()
+    shown = subprocess.run(["make", "help"], cwd=root, capture_output=True, text=True, check=True)
+    assert [line.split()[1] for line in shown.stdout.splitlines()] == targets
