@@ -17,6 +17,7 @@ class FileServer:
     Attributes:
         files: path -> content.
         tag: sent as ETag; empty for none.
+        date: sent as Last-Modified; empty for none.
         ranges: whether Range is honoured.
         if_range: whether If-Range is honoured.
         chunked: send no Content-Length.
@@ -30,6 +31,7 @@ class FileServer:
     url: str = ""
     files: dict[str, bytes] = field(default_factory=dict)
     tag: str = '"1"'
+    date: str = ""
     ranges: bool = True
     if_range: bool = True
     chunked: bool = False
@@ -69,7 +71,8 @@ def handler_for(served: FileServer) -> type[BaseHTTPRequestHandler]:
 
         def start_of_range(self) -> int:
             asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-            same = self.headers.get("If-Range", served.tag) == served.tag or not served.if_range
+            condition = self.headers.get("If-Range")
+            same = condition in (None, served.tag, served.date) or not served.if_range
             return int(asked[1]) if asked and same and served.ranges else 0
 
         def send_head(self, content: bytes, start: int) -> None:
@@ -79,6 +82,8 @@ def handler_for(served: FileServer) -> type[BaseHTTPRequestHandler]:
                 self.send_header("Content-Range", served.content_range or span)
             if served.tag:
                 self.send_header("ETag", served.tag)
+            if served.date:
+                self.send_header("Last-Modified", served.date)
             if served.chunked:
                 self.send_header("Transfer-Encoding", "chunked")
             else:

@@ -59,12 +59,21 @@ def test_gives_up_where_every_attempt_ends_at_the_same_byte(served, url, partial
     assert len(served.requests) == 3
 
 
+@pytest.mark.parametrize("weak", [True, False])
 @pytest.mark.parametrize(("hashed", "second"), [(False, None), (True, "bytes=100000-")])
-def test_resumes_without_a_validator_only_under_a_hash(served, url, partial, hashed, second):
-    served.tag, served.cuts = "", [100_000]
+def test_resumes_without_a_validator_only_under_a_hash(served, url, partial, hashed, second, weak):
+    served.tag, served.cuts = 'W/"1"' if weak else "", [100_000]
     transfer(url, partial, hashed=hashed, patience=HASTY)
     assert partial.read_bytes() == BODY
     assert served.asked("Range") == [None, second]
+
+
+@pytest.mark.parametrize("tag", ["", 'W/"1"'])  # a weak tag promises too little
+def test_resumes_by_date_where_there_is_no_strong_tag(served, url, partial, tag):
+    served.tag, served.date, served.cuts = tag, "Sat, 21 Nov 2026 06:22:28 GMT", [100_000]
+    transfer(url, partial, patience=HASTY)
+    assert partial.read_bytes() == BODY
+    assert served.asked("If-Range") == [None, served.date]
 
 
 @pytest.mark.parametrize("if_range", [True, False])
