@@ -48,7 +48,7 @@ lock: setup ## compile requirements*.in to pinned versions with hashes (UPGRADE=
 	$(LOCK) requirements-dev.in -o requirements-dev.txt
 
 bench-quick: setup ## run the benchmarks, small sizes
-	for script in benchmarks/*.py; do $(PYTHON) "$$script" --quick || exit 1; done
+	set -e; for script in $(sort $(wildcard benchmarks/*.py)); do $(PYTHON) $$script --quick; done
 
 clean: ## remove caches and built files
 	rm -rf build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache *.egg-info
