@@ -39,7 +39,7 @@ find_uv() {
         say "fetching uv into .tools"
         # from /, because here .python-version would make pyenv refuse to start any other Python
         (cd / && "$1" -m venv --clear "$root/.tools") >/dev/null 2>&1 &&
-            .tools/bin/python -m pip install --quiet --require-hashes -r requirements-tools.txt >&2 ||
+            .tools/bin/python -m pip install -qq --require-hashes -r requirements-tools.txt >&2 ||
             return 1
     fi
     echo "$root/.tools/bin/uv"
