@@ -1,7 +1,8 @@
 """The parameters of a model: an NNabla scope (a nested dictionary) and its published names."""
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import nnabla as nn
@@ -14,6 +15,13 @@ from nnclip.graph.text import text_tower
 from nnclip.graph.vit import image_tower
 
 Scope = dict[str, Any]  # name -> Variable or Scope, as nn.parameter_scope takes it
+
+
+@contextmanager
+def building(scope: Scope) -> Iterator[None]:
+    """Inside, functions read `scope` and nothing runs, whatever mode the caller is in."""
+    with nn.parameter_scope("", scope=scope), nn.auto_forward(False):
+        yield
 
 
 def make_parameters(config: ClipConfig, seed: int = 412) -> Scope:
@@ -35,7 +43,7 @@ def expected_shapes(config: ClipConfig) -> dict[str, tuple[int, ...]]:
 def _trace(config: ClipConfig) -> Scope:
     scope: Scope = OrderedDict()
     size = config.image.resolution
-    with nn.parameter_scope("", scope=scope):
+    with building(scope):
         image_tower(nn.Variable((1, 3, size, size)), config.image, config.embed)
         text_tower(nn.Variable((1, 1)), nn.Variable((1, 1)), config.text, config.embed)
         logit_scale()
