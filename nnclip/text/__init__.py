@@ -1,0 +1,17 @@
+"""Texts: cleaning, tokens, prompts and class names."""
+
+from nnclip.text.tokenizer import (
+    Tokenizer,
+    end_of_text_positions,
+    load_tokenizer,
+    openai_tokenizer,
+    tokenizer_from_json,
+)
+
+__all__ = [
+    "Tokenizer",
+    "end_of_text_positions",
+    "load_tokenizer",
+    "openai_tokenizer",
+    "tokenizer_from_json",
+]
