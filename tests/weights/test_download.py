@@ -18,6 +18,7 @@ import pytest
 from nnclip.errors import ConfigError, DownloadError
 from nnclip.weights.catalogue import CATALOGUE, Source, sources
 from nnclip.weights.download import cache_dir, fetch
+from nnclip.weights.h5 import read_h5
 from nnclip.weights.transfer import Patience
 
 HASTY = Patience(timeout=5.0, attempts=2, pause=0.01)
@@ -186,6 +187,45 @@ def test_without_torch_a_pytorch_file_is_not_even_fetched(mirror, cache, monkeyp
     with pytest.raises(DownloadError, match=r"ViT-B-32.pt is a PyTorch file.*make setup-dev"):
         fetch("ViT-B/32", origin="openai", patience=HASTY)
     assert not mirror.requests
+
+
+@pytest.fixture
+def published(served, monkeypatch):
+    """Publishes bytes as OpenAI does: a PyTorch file of known hash."""
+
+    def publish(body: bytes) -> str:
+        served.files["/tiny.pt"] = body
+        source = Source("openai", f"{served.url}/tiny.pt", hashlib.sha256(body).hexdigest())
+        monkeypatch.setitem(CATALOGUE, "tiny", (source,))
+        return "tiny"
+
+    return publish
+
+
+@pytest.mark.torch
+def test_a_pytorch_file_becomes_an_h5(published, cache):
+    import torch
+    from clip.model import CLIP
+
+    reference, file = CLIP(16, 32, 1, 64, 16, 8, 50, 64, 1, 1), io.BytesIO()
+    torch.save(reference.state_dict(), file)
+    path = fetch(published(file.getvalue()), patience=HASTY)
+    assert path == cache / "openai" / "tiny.h5"
+    assert files_in(cache) == ["tiny.h5"]
+    arrays = read_h5(path).arrays
+    np.testing.assert_array_equal(
+        arrays["text_projection"], reference.text_projection.detach().numpy()
+    )
+
+
+@pytest.mark.torch
+def test_what_does_not_convert_stays_only_if_its_hash_was_right(published, served, cache):
+    with pytest.raises(DownloadError, match=r"tiny.pt: could not be converted to tiny.h5: \S"):
+        fetch(published(b"no checkpoint"), patience=HASTY)
+    assert files_in(cache) == ["tiny.pt"]
+    with pytest.raises(DownloadError, match=r"could not be converted"):
+        fetch(f"{served.url}/tiny.pt", patience=HASTY)
+    assert files_in(cache) == ["tiny.pt"]
 
 
 def test_the_command_prints_the_path_and_nothing_else(mirror, cache):
