@@ -2,14 +2,21 @@
 
 from nnclip.engine.compiler import compile_graph
 from nnclip.engine.interpreter import InterpretedGraph, interpret_graph
-from nnclip.engine.precision import available_precisions, default_precision
+from nnclip.engine.precision import (
+    available_precisions,
+    default_precision,
+    openvino_available,
+)
 from nnclip.engine.runtime import CompiledGraph
+from nnclip.engine.trace import NNABLA_LOCK
 
 __all__ = [
+    "NNABLA_LOCK",
     "CompiledGraph",
     "InterpretedGraph",
     "available_precisions",
     "compile_graph",
     "default_precision",
     "interpret_graph",
+    "openvino_available",
 ]

@@ -9,7 +9,7 @@ import nnabla as nn
 import numpy as np
 from nnabla.function import Function
 
-from nnclip.engine.trace import index_variables, table_sizes
+from nnclip.engine.trace import index_rows
 from nnclip.errors import ConfigError, DataError
 
 
@@ -34,13 +34,13 @@ def input_specs(
     inputs: Mapping[str, nn.Variable], functions: list[Function], dynamic_batch: bool
 ) -> tuple[InputSpec, ...]:
     """Describe the inputs of a traced graph."""
-    indices, sizes = index_variables(functions), table_sizes(functions)
+    rows = index_rows(functions)
     return tuple(
         InputSpec(
             name,
             (None, *v.shape[1:]) if dynamic_batch else tuple(v.shape),
-            v in indices,
-            sizes.get(v),
+            v in rows,
+            rows.get(v),
         )
         for name, v in inputs.items()
     )

@@ -1,8 +1,8 @@
-"""What every lowering rule works with: one call of the graph, and helpers that keep the batch free.
+"""What every lowering rule works with: one call of the graph, and helpers to keep the batch free.
 
-The NNabla graph was built for one batch size (the *nominal* one); the compiled model shall take any.
-OpenVINO's own shape inference carries the free axis along; only a few operations write the batch
-size down as a number (a reshape, a slice, a folded constant), and the helpers here undo that.
+The NNabla graph was built for one batch size (the *nominal* one); the compiled model shall take
+any. OpenVINO's own shape inference carries the free axis along; only a few operations write the
+batch size down as a number (a reshape, a slice, a folded constant), and the helpers undo that.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import openvino as ov
+from numpy.typing import ArrayLike
+from openvino import Output
 from openvino import opset15 as op
 
 from nnclip.errors import UnsupportedOpError
 
-Output = ov.Output
 Shape = tuple[int, ...]
 
 
@@ -57,9 +57,9 @@ class Call:
 Rule = Callable[[Call], "Output | list[Output]"]
 
 
-def constant(array: np.ndarray | float, dtype: Any = None) -> Output:
+def constant(values: ArrayLike, dtype: Any = None) -> Output:
     """Make a constant; a large array is shared with its owner, not copied."""
-    array = np.ascontiguousarray(array, dtype=dtype)
+    array = np.asarray(values, dtype=dtype, order="C")
     if array.dtype == np.float64:
         array = array.astype(np.float32)
     if array.ndim == 0 or array.size < 1024:
@@ -67,7 +67,7 @@ def constant(array: np.ndarray | float, dtype: Any = None) -> Output:
     return op.constant(array, shared_memory=True).output(0)
 
 
-def integers(values: Sequence[int] | int) -> Output:
+def integers(values: ArrayLike) -> Output:
     """Make an int64 constant, as OpenVINO wants for axes, shapes and bounds."""
     return op.constant(np.asarray(values, dtype=np.int64)).output(0)
 

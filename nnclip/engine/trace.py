@@ -20,7 +20,23 @@ NNABLA_LOCK = threading.RLock()
 
 # Types whose value changes from run to run: folding them into constants would freeze the dice.
 RANDOM_TYPES = frozenset(
-    ["Dropout", "ImageAugmentation", "Rand", "RandBeta", "RandBinomial", "RandExponential", "RandGamma", "Randint", "Randn", "RandomChoice", "RandomCrop", "RandomErase", "RandomFlip", "RandomShift", "VATNoise"]
+    {
+        "Dropout",
+        "ImageAugmentation",
+        "Rand",
+        "RandBeta",
+        "RandBinomial",
+        "RandExponential",
+        "RandGamma",
+        "Randint",
+        "Randn",
+        "RandomChoice",
+        "RandomCrop",
+        "RandomErase",
+        "RandomFlip",
+        "RandomShift",
+        "VATNoise",
+    }
 )
 
 # Operands that hold positions in a table: (type, input index). Their values are integers.
@@ -34,7 +50,9 @@ INDEX_OPERANDS = frozenset(
     }
 )
 # Types that only move values about, so that an index stays an index.
-MOVING_TYPES = frozenset(["Reshape", "Transpose", "Slice", "Concatenate", "Stack", "Split", "Identity"])
+MOVING_TYPES = frozenset(
+    ("Concatenate", "Identity", "Reshape", "Slice", "Split", "Stack", "Transpose")
+)
 
 
 @dataclass(frozen=True)
@@ -90,26 +108,28 @@ def missing_types(functions: Iterable[Function], known: Collection[str]) -> Coun
     return Counter(t for t in types if t not in known)
 
 
-def index_variables(functions: list[Function]) -> set[nn.Variable]:
-    """Find the variables that hold table positions, seen through functions that only move them."""
-    found: set[nn.Variable] = set()
+def index_rows(functions: list[Function]) -> dict[nn.Variable, int | None]:
+    """Find the variables that hold table positions, seen through functions that only move them.
+
+    Returns:
+        For each, the number of rows of the smallest table it is looked up in; None if unknown.
+    """
+    rows: dict[nn.Variable, int | None] = {}
+
+    def add(variable: nn.Variable, size: int | None) -> None:
+        known = [n for n in (rows.get(variable), size) if n is not None]
+        rows[variable] = min(known, default=None)
+
     for function in reversed(functions):
         kind = function.info.type_name
-        moves_index = kind in MOVING_TYPES and any(o in found for o in function.outputs)
         for i, v in enumerate(function.inputs):
-            if moves_index or (kind, i) in INDEX_OPERANDS:
-                found.add(v)
-    return found
-
-
-def table_sizes(functions: list[Function]) -> dict[nn.Variable, int]:
-    """For each variable that is looked up in a table, the number of rows of the smallest one."""
-    sizes: dict[nn.Variable, int] = {}
-    for function in functions:
-        if function.info.type_name == "Embed":
-            ids, table = function.inputs
-            sizes[ids] = min(table.shape[0], sizes.get(ids, table.shape[0]))
-    return sizes
+            if (kind, i) in INDEX_OPERANDS:
+                add(v, function.inputs[1].shape[0] if kind == "Embed" else None)
+            if kind in MOVING_TYPES:
+                for output in function.outputs:
+                    if output in rows:
+                        add(v, rows[output])
+    return rows
 
 
 def fold(variable: nn.Variable) -> np.ndarray:

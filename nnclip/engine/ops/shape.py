@@ -60,11 +60,6 @@ def _joinable(call: Call, axis: int) -> list[Output]:
     size = op.gather(op.shape_of(like), integers([along]), integers(0))
     values = []
     for x, array in zip(call.inputs, call.constants, strict=True):
-        if array is None and batch_axis(x) is None:
-            array = None
-            x = op.slice(x, integers([0]), integers([1]), integers([1]), integers([along])).output(
-                0
-            )
         if array is not None:
             x = constant(without_batch(array, along, call.batch))
         if batch_axis(x) is None:
