@@ -1,4 +1,4 @@
-"""Where the files that come with nnclip lie: the vocabulary, the bundled model, example pictures."""
+"""Where the files that come with nnclip lie: the vocabulary, the bundled model, pictures."""
 
 import os
 from pathlib import Path

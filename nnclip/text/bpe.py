@@ -32,7 +32,7 @@ _OPENAI_MERGES = 49408 - 2 * 256 - 2  # the file holds more than the model was t
 
 
 def _byte_characters() -> list[str]:
-    """The character that stands for each byte 0..255: itself where visible, else one from 256 up."""
+    """The character that stands for each byte 0..255: itself if visible, else one from 256 up."""
     visible = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     unseen = iter(range(0x100, 0x200))
     return [chr(byte if byte in visible else next(unseen)) for byte in range(256)]
@@ -54,7 +54,7 @@ def read_bytes(written: str) -> bytes:
 
 
 def base_tokens() -> list[str]:
-    """The first 512 tokens: each byte within a word, then each byte at its end, visible ones first."""
+    """The first 512 tokens: each byte within a word, then each at its end; visible ones first."""
     within = sorted(_BYTE_CHARACTERS, key=lambda character: (ord(character) >= 256, ord(character)))
     return within + [character + END_OF_WORD for character in within]
 

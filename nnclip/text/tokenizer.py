@@ -216,7 +216,10 @@ def tokenizer_from_json(text: str, name: str = "the vocabulary") -> Tokenizer:
         model = content["model"]
         pairs = [pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"]]
         merges = tuple((str(first), str(second)) for first, second in pairs)
-        stored = {**model["vocab"], **{one["content"]: one["id"] for one in content["added_tokens"]}}
+        stored = {
+            **model["vocab"],
+            **{one["content"]: one["id"] for one in content["added_tokens"]},
+        }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"{name} is not a BPE vocabulary in the JSON of `tokenizers` ({error!r}): "
