@@ -90,5 +90,11 @@ def test_no_file_is_a_drawer_for_anything(project_files):
 def test_make_help_lists_every_target(root):
     makefile = (root / "Makefile").read_text()
     targets = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[1].split()
-    shown = subprocess.run(["make", "help"], cwd=root, capture_output=True, text=True, check=True)
+    shown = subprocess.run(
+        ["make", "--no-print-directory", "help"],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert [line.split()[1] for line in shown.stdout.splitlines()] == targets
