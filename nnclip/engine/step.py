@@ -1,0 +1,250 @@
+"""A training step compiled as a whole: outputs and gradients in one pass, on NNabla's own memory.
+
+Parameters go in and gradients come out through tensors that share NNabla's arrays, so nothing is
+copied and any NNabla solver can do the update.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+import nnabla as nn
+import numpy as np
+import openvino as ov
+from openvino import opset15 as op
+
+from nnclip.engine.arrays import InputSpec, checked, input_specs
+from nnclip.engine.autodiff import gradients
+from nnclip.engine.compiler import compile_model
+from nnclip.engine.emit import Output, as_float, constant, integers
+from nnclip.engine.lowering import Lowering
+from nnclip.engine.precision import check_precision
+from nnclip.engine.stock import StockStep
+from nnclip.engine.trace import trace
+from nnclip.errors import ConfigError, UnsupportedOpError
+
+log = logging.getLogger(__name__)
+
+Variables = Mapping[str, nn.Variable]
+
+
+class Step(Protocol):
+    """One training step, compiled or not."""
+
+    specs: tuple[InputSpec, ...]
+
+    def __call__(self, *, accumulate: bool = False, **arrays: np.ndarray) -> dict[str, np.ndarray]:
+        """Run it: outputs are returned, gradients written to (or added to) `parameter.grad`."""
+        ...
+
+
+def float_memory(array: nn.NdArray) -> np.ndarray:
+    """NNabla's own memory as float32, which it becomes if it was something else."""
+    if array.data.dtype != np.float32:
+        array.cast(np.float32)
+    return array.data
+
+
+class CompiledStep:
+    """A training step compiled for one batch shape. Not for several threads at once.
+
+    Attributes:
+        specs: What each input takes.
+        parameters: The parameters it reads, and gives the gradients of, by name.
+    """
+
+    def __init__(
+        self,
+        model: ov.CompiledModel,
+        specs: tuple[InputSpec, ...],
+        outputs: Sequence[str],
+        parameters: Variables,
+        trained: Sequence[str],
+    ) -> None:
+        self.specs = specs
+        self.parameters = dict(parameters)
+        self._outputs = tuple(outputs)
+        self._trained = [self.parameters[name] for name in trained]
+        self._request = model.create_infer_request()
+        self._scratch = [np.empty(v.shape, np.float32) for v in self._trained]
+        self._bound: dict[tuple[str, int], int] = {}
+
+    def __call__(self, *, accumulate: bool = False, **arrays: np.ndarray) -> dict[str, np.ndarray]:
+        """Run the step.
+
+        Args:
+            accumulate: Add to the gradients in place instead of replacing them.
+            arrays: One array per input, as `specs` describes them.
+
+        Returns:
+            One float32 array per output, and `grad_NAME` for each input asked for in `wrt`.
+
+        Raises:
+            DataError: If an array does not fit.
+        """
+        for i, array in enumerate(checked(self.specs, arrays)):
+            self._request.set_input_tensor(i, ov.Tensor(array, shared_memory=True))
+        for i, v in enumerate(self.parameters.values(), start=len(self.specs)):
+            self._bind("input", i, float_memory(v.data))
+        targets = self._scratch if accumulate else [float_memory(v.grad) for v in self._trained]
+        for i, target in enumerate(targets, start=len(self._outputs)):
+            self._bind("output", i, target)
+        self._request.infer()
+        if accumulate:
+            for v, part in zip(self._trained, self._scratch, strict=True):
+                total = float_memory(v.grad)
+                np.add(total, part, out=total)
+        results = [np.array(self._request.get_output_tensor(i).data) for i in self._places]
+        return dict(zip(self._outputs, results, strict=True))
+
+    @property
+    def _places(self) -> range:
+        return range(len(self._outputs))
+
+    def _bind(self, side: str, i: int, array: np.ndarray) -> None:
+        """Point a port at an array, unless it is there already: NNabla may move its memory."""
+        address = array.__array_interface__["data"][0]
+        if self._bound.get((side, i)) == address:
+            return
+        tensor = ov.Tensor(array, shared_memory=True)
+        if side == "input":
+            self._request.set_input_tensor(i, tensor)
+        else:
+            self._request.set_output_tensor(i, tensor)
+        self._bound[side, i] = address
+
+
+def compile_step(
+    inputs: Variables,
+    outputs: Variables,
+    parameters: Variables,
+    *,
+    of: Sequence[str] = ("loss",),
+    wrt: Sequence[str] = (),
+    precision: str = "fp32",
+    threads: int | None = None,
+) -> Step:
+    """Compile a training step for the batch shape that its graph was built with.
+
+    The three parts of a step that gathers features in between are compiled apart:
+    the features with `of=()`; the loss with the features as inputs, named in `wrt`; and the
+    features again with `of` naming them, which recomputes them and takes their gradients.
+
+    Args:
+        inputs: The graph's inputs by name.
+        outputs: The graph's outputs by name.
+        parameters: Every variable that changes between steps. Those with `need_grad` get a
+            gradient; all other variables of the graph are folded in as constants, for good.
+        of: Outputs that are differentiated. One that holds a single number starts with a gradient
+            of 1; any other makes an input `grad_NAME` of its own shape.
+        wrt: Inputs whose gradient is returned as `grad_NAME`.
+        precision: `fp32` or `bf16`. Parameters and gradients are float32 in either.
+        threads: Number of threads; None for one per core.
+
+    Returns:
+        The compiled step, or one that NNabla runs if an operation has no rule: a warning then
+        names it.
+
+    Raises:
+        ConfigError: If a name in `of` or `wrt` is unknown, or the precision is not to be had.
+    """
+    if unknown := (set(of) - set(outputs)) | (set(wrt) - set(inputs)):
+        raise ConfigError(
+            f"{sorted(unknown)} in `of` or `wrt`; outputs are {sorted(outputs)}, inputs "
+            f"{sorted(inputs)}"
+        )
+    if check_precision(precision) == "int8":
+        raise ConfigError("a training step runs in fp32 or bf16, not in int8")
+    try:
+        model, specs, trained = _emit_step(inputs, outputs, parameters, of, wrt)
+    except UnsupportedOpError as error:
+        log.warning("training without the compiler, many times slower: %s", error)
+        return StockStep(inputs, outputs, parameters, of, wrt)
+    compiled = compile_model(model, precision, threads=threads)
+    names = [*outputs, *(f"grad_{name}" for name in wrt)]
+    return CompiledStep(compiled, specs, names, parameters, trained)
+
+
+def _emit_step(
+    inputs: Variables,
+    outputs: Variables,
+    parameters: Variables,
+    of: Sequence[str],
+    wrt: Sequence[str],
+) -> tuple[ov.Model, tuple[InputSpec, ...], list[str]]:
+    """Write the step as a model: inputs, seeds, parameters in; outputs, gradients out."""
+    leaves = {**inputs, **{f"parameter {name}": v for name, v in parameters.items()}}
+    functions = trace(leaves.values(), outputs.values()).functions
+    specs = input_specs(inputs, functions, dynamic_batch=False)
+    specs += tuple(
+        InputSpec(f"grad_{name}", tuple(outputs[name].shape))
+        for name in of
+        if outputs[name].size != 1
+    )
+    ports = {
+        s.name: op.parameter(list(s.shape), np.int32 if s.integer else np.float32) for s in specs
+    }
+    held = {name: op.parameter(list(v.shape), np.float32) for name, v in parameters.items()}
+    given = {v: ports[name].output(0) for name, v in inputs.items()}
+    given |= {v: held[name].output(0) for name, v in parameters.items()}
+
+    lowering = Lowering(given)
+    values = lowering(outputs.values())
+    seeds = {outputs[name]: _seed(outputs[name], ports.get(f"grad_{name}")) for name in of}
+    trained = [name for name, v in parameters.items() if v.need_grad] if of else []
+    wanted = [inputs[name] for name in wrt] + [parameters[name] for name in trained]
+    found = gradients(lowering, functions, seeds, wanted)
+    shaped = [_shaped(g, v) for g, v in zip(found, wanted, strict=True)]
+    results = [op.result(as_float(value)) for value in [*values, *shaped]]
+    return ov.Model(results, [*ports.values(), *held.values()]), specs, trained
+
+
+def _seed(output: nn.Variable, port: ov.Node | None) -> Output:
+    return port.output(0) if port is not None else constant(np.ones(output.shape, np.float32))
+
+
+def _shaped(gradient: Output | None, variable: nn.Variable) -> Output:
+    """A gradient shaped like its variable; zeros where none arrives."""
+    shape = integers(list(variable.shape))
+    if gradient is None:
+        return op.broadcast(constant(np.float32(0)), shape).output(0)
+    return op.reshape(gradient, shape, special_zero=False).output(0)
+
+
+class TrainStep:
+    """A training step for any batch shape: the graph is built and compiled once for each.
+
+    Args:
+        build: Takes the shape of every input by name; builds the graph and gives its inputs and
+            outputs by name.
+        parameters: As in `compile_step`.
+        options: The other arguments of `compile_step`.
+    """
+
+    def __init__(
+        self,
+        build: Callable[[Mapping[str, tuple[int, ...]]], tuple[Variables, Variables]],
+        parameters: Variables,
+        **options: object,
+    ) -> None:
+        self._build = build
+        self._parameters = dict(parameters)
+        self._options = options
+        self._steps: dict[tuple[tuple[str, tuple[int, ...]], ...], Step] = {}
+
+    def step(self, **shapes: tuple[int, ...]) -> Step:
+        """The step for these input shapes, compiled now if it is new."""
+        key = tuple(sorted(shapes.items()))
+        if key not in self._steps:
+            inputs, outputs = self._build(shapes)
+            self._steps[key] = compile_step(inputs, outputs, self._parameters, **self._options)  # type: ignore[arg-type]
+        return self._steps[key]
+
+    def __call__(self, *, accumulate: bool = False, **arrays: np.ndarray) -> dict[str, np.ndarray]:
+        """Run the step for the shapes of `arrays`; see `CompiledStep.__call__`."""
+        shapes = {
+            name: tuple(np.shape(a)) for name, a in arrays.items() if not name.startswith("grad_")
+        }
+        return self.step(**shapes)(accumulate=accumulate, **arrays)
