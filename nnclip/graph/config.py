@@ -10,11 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nnclip.errors import CheckpointError
+from nnclip.image import CLIP_MEAN, CLIP_STD
 
 Shapes = Mapping[str, tuple[int, ...]]
-
-OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
-OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 @dataclass(frozen=True)
@@ -36,8 +34,8 @@ class VitConfig:
     resolution: int  # pixels
     patch: int  # pixels
     blocks: BlockConfig
-    mean: tuple[float, float, float] = OPENAI_MEAN  # of the RGB channels in [0, 1]
-    std: tuple[float, float, float] = OPENAI_STD
+    mean: tuple[float, float, float] = CLIP_MEAN  # of the RGB channels in [0, 1]
+    std: tuple[float, float, float] = CLIP_STD
 
     @property
     def tokens(self) -> int:
@@ -115,8 +113,8 @@ class _Reader:
             resolution=int(self.metadata.get("resolution", grid * patch)),
             patch=patch,
             blocks=self.blocks("visual/", "image"),
-            mean=tuple(map(float, self.metadata.get("mean", OPENAI_MEAN))),  # type: ignore[arg-type]
-            std=tuple(map(float, self.metadata.get("std", OPENAI_STD))),  # type: ignore[arg-type]
+            mean=tuple(map(float, self.metadata.get("mean", CLIP_MEAN))),  # type: ignore[arg-type]
+            std=tuple(map(float, self.metadata.get("std", CLIP_STD))),  # type: ignore[arg-type]
         )
 
     def text(self) -> TextConfig:

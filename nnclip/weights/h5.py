@@ -6,7 +6,8 @@ nnclip adds what shapes do not tell as attributes of the file itself, which NNab
 
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,40 +39,62 @@ def read_h5(path: str | Path) -> Weights:
     Raises:
         CheckpointError: no such file, not HDF5, truncated, or a dataset that holds no numbers.
     """
+    with open_h5(path) as (datasets, metadata):
+        return Weights({name: _widened(d[()]) for name, d in datasets.items()}, metadata)
+
+
+@contextmanager
+def open_h5(path: str | Path) -> Iterator[tuple[dict[str, h5py.Dataset], dict[str, Any]]]:
+    """The datasets of `path` by name, ordered as they were written and not yet read, and metadata.
+
+    Errors while the block reads them become CheckpointErrors too, those of `read_h5`.
+    """
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file, expected an NNabla .h5")
-    found: list[tuple[int, str, np.ndarray]] = []
-
-    def visit(name: str, item: h5py.Dataset | h5py.Group) -> None:
-        if isinstance(item, h5py.Dataset):
-            found.append((int(item.attrs.get("index", len(found))), name, _array(path, name, item)))
-
     try:
         with h5py.File(path, "r") as file:
-            file.visititems(visit)
-            metadata = {
-                key.removeprefix(PREFIX): _plain(value)
-                for key, value in file.attrs.items()
-                if key.startswith(PREFIX)
-            }
+            found: list[h5py.Dataset] = []
+            file.visititems(lambda _, item: _keep(item, found))
+            if not found:
+                raise CheckpointError(f"{path}: found no parameter in it, expected an NNabla .h5")
+            found.sort(key=lambda d: int(d.attrs.get("index", len(found))))
+            yield {d.name.strip("/"): d for d in found}, _metadata(file)
     except (OSError, RuntimeError, KeyError) as error:
         raise CheckpointError(
             f"{path}: found a damaged or foreign file ({error}), expected an NNabla .h5; "
             "fetch it again, or convert torch files with convert/torch_to_h5.py"
         ) from error
-    if not found:
-        raise CheckpointError(f"{path}: found no parameter in it, expected an NNabla .h5")
-    return Weights({name: array for _, name, array in sorted(found, key=lambda f: f[0])}, metadata)
 
 
-def _array(path: Path, name: str, dataset: h5py.Dataset) -> np.ndarray:
-    if dataset.dtype.kind not in "fiu":
+def _keep(item: h5py.Dataset | h5py.Group, found: list[h5py.Dataset]) -> None:
+    if not isinstance(item, h5py.Dataset):
+        return
+    if item.dtype.kind not in "fiu":
         raise CheckpointError(
-            f"{path}: tensor {name}: found values of type {dataset.dtype}, expected numbers"
+            f"{item.file.filename}: tensor {item.name}: found values of type {item.dtype}, "
+            "expected numbers"
         )
-    array = np.asarray(dataset[()])  # h5py's own astype() reads five times slower
+    found.append(item)
+
+
+def read_into(array: np.ndarray, dataset: h5py.Dataset) -> None:
+    """Fill a C-contiguous float32 array from a dataset of the same size."""
+    if dataset.dtype == array.dtype and dataset.shape == array.shape and dataset.shape:
+        dataset.read_direct(array)  # touches each page of memory once
+    else:
+        array[...] = dataset[()].reshape(array.shape)
+
+
+def _widened(array: np.ndarray) -> np.ndarray:
+    array = np.asarray(array)
     return array.astype(np.float32, copy=False) if array.dtype.kind == "f" else array
+
+
+def _metadata(file: h5py.File) -> dict[str, Any]:
+    return {
+        k.removeprefix(PREFIX): _plain(v) for k, v in file.attrs.items() if k.startswith(PREFIX)
+    }
 
 
 def _plain(value: Any) -> Any:

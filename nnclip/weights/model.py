@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import nnabla as nn
-import numpy as np
 
 from nnclip.errors import CheckpointError
 from nnclip.graph.config import ClipConfig, config_from_shapes, metadata_of
 from nnclip.graph.parameters import Scope, expected_shapes, flatten, scope_of
-from nnclip.weights.h5 import Weights, read_h5, write_h5
+from nnclip.weights.h5 import open_h5, read_into, write_h5
 
 SHOWN = 5  # problems that one error message lists
 
@@ -37,24 +36,20 @@ def load_model(path: str | Path) -> ModelWeights:
             the wrong shape; names file, tensor, found and expected.
     """
     try:
-        return model_from(read_h5(path))
+        with open_h5(path) as (datasets, metadata):
+            # NNabla files may keep the scalar as one of shape (1,)
+            shapes = {k: () if k == "logit_scale" else d.shape for k, d in datasets.items()}
+            config = config_from_shapes(shapes, metadata)
+            check_names_and_shapes(shapes, expected_shapes(config))
+            variables = {}
+            for name, dataset in datasets.items():
+                variables[name] = nn.Variable(shapes[name], need_grad=True)
+                read_into(variables[name].d, dataset)
     except CheckpointError as error:
         if str(path) in str(error):
             raise
         raise CheckpointError(f"{path}: {error}") from error
-
-
-def model_from(weights: Weights) -> ModelWeights:
-    """The model that named arrays are; CheckpointError if they do not fit together."""
-    arrays = dict(weights.arrays)
-    if arrays.get("logit_scale", np.empty(0)).shape == (1,):  # NNabla files may keep scalars so
-        arrays["logit_scale"] = arrays["logit_scale"].reshape(())
-    config = config_from_shapes({k: v.shape for k, v in arrays.items()}, weights.metadata)
-    check_names_and_shapes({k: v.shape for k, v in arrays.items()}, expected_shapes(config))
-    variables = {}
-    for name in list(arrays):  # let go of each array as it is copied
-        variables[name] = nn.Variable.from_numpy_array(arrays.pop(name), need_grad=True)
-    return ModelWeights(config, scope_of(variables), weights.metadata)
+    return ModelWeights(config, scope_of(variables), metadata)
 
 
 def check_names_and_shapes(

@@ -1,0 +1,258 @@
+"""A loaded model: pictures and texts in, features and probabilities out.
+
+Arrays go through the compiled graph; NNabla Variables stay NNabla's, differentiable.
+
+Axes: N pictures, M texts, L tokens, R resolution, E embedding.
+"""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any, TypeVar
+
+import nnabla as nn
+import nnabla.functions as F
+import numpy as np
+from PIL import Image
+
+from nnclip.assets import asset
+from nnclip.engine import NNABLA_LOCK
+from nnclip.errors import CheckpointError, DataError
+from nnclip.graph.config import ClipConfig
+from nnclip.graph.loss import logit_scale, normalise, similarity
+from nnclip.graph.text import EndOfText, text_tower
+from nnclip.graph.vit import image_tower
+from nnclip.image import open_image, preprocess
+from nnclip.text import Tokenizer, openai_tokenizer, tokenizer_from_json
+from nnclip.towers import Towers
+from nnclip.weights.catalogue import CATALOGUE
+from nnclip.weights.download import fetch
+from nnclip.weights.model import load_model, save_model
+
+BUNDLED = "nnclip.h5"
+Array = TypeVar("Array", np.ndarray, nn.Variable)
+
+
+class CLIP:
+    """A model with parameters of its own.
+
+    Attributes:
+        config: what the model is.
+        metadata: what its file said about it.
+        tokenizer: the one it was trained with.
+    """
+
+    def __init__(
+        self,
+        source: str | Path | None = None,
+        *,
+        precision: str | None = None,
+        context: str = "cpu",
+        streams: int | None = None,
+    ) -> None:
+        """Load a model.
+
+        Args:
+            source: an .h5 file, a published name such as "ViT-B/32" (fetched once, then from the
+                cache), or None for the bundled model.
+            precision: "fp32", "bf16" or "int8"; None asks NNCLIP_PRECISION, then takes the fastest
+                exact-enough one of this processor (bf16 where it is native).
+            context: "cpu", or the name of an NNabla extension such as "cudnn".
+            streams: how many calls run side by side on the CPU; None for one call at full speed.
+
+        Raises:
+            CheckpointError: the file is damaged, foreign or does not fit together.
+            ConfigError: no such name, precision or context.
+            DownloadError: the file cannot be fetched.
+        """
+        path = _find(source)
+        weights = load_model(path)
+        self.path, self.config, self.metadata = path, weights.config, weights.metadata
+        self._weights = weights
+        self.tokenizer = _tokenizer_of(self.config, self.metadata, path)
+        self._towers = Towers(
+            weights, precision or os.environ.get("NNCLIP_PRECISION"), context, streams
+        )
+
+    @property
+    def precision(self) -> str:
+        """How arrays are computed: "fp32", "bf16" or "int8"."""
+        return self._towers.precision
+
+    def parameters(self) -> dict[str, nn.Variable]:
+        """Published name -> the NNabla Variable that the graph uses, for any solver.
+
+        Arrays are computed with the values of the last compilation: call `refresh` after changing
+        parameters.
+        """
+        return self._weights.variables()
+
+    def refresh(self) -> None:
+        """Let arrays be computed with the parameters' present values."""
+        self._towers.clear()
+
+    def save(self, path: str | Path, *, half: bool = False) -> None:
+        """Write the model as .h5, with `half` as float16; CheckpointError if that fails."""
+        save_model(path, self._weights, half=half)
+
+    def preprocess(self, image: Image.Image) -> np.ndarray:
+        """A picture -> (3, R, R) float32, resized, cropped and normalised as the model expects."""
+        image_config = self.config.image
+        return preprocess(image, image_config.resolution, image_config.mean, image_config.std)
+
+    def preprocess_image(self, source: str | Path | BytesIO) -> np.ndarray:
+        """A picture file -> (1, 3, R, R) float32; DataError if it is none."""
+        return self.preprocess(open_image(source))[None]
+
+    def preprocess_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """Texts -> (M, context) int32; DataError if one is too long."""
+        return self.tokenize(texts)
+
+    def tokenize(
+        self, texts: str | Sequence[str], context_length: int | None = None, truncate: bool = False
+    ) -> np.ndarray:
+        """Texts -> (M, context_length) int32, filled up with zeros.
+
+        Args:
+            texts: one or several.
+            context_length: tokens a row; the model's own length if None.
+            truncate: cut texts that are too long instead of raising DataError.
+        """
+        return self.tokenizer(texts, context_length or self.config.text.context, truncate)
+
+    def encode_image(self, images: Array) -> Array:
+        """Features of pictures, not normalised.
+
+        Args:
+            images: (N, 3, R, R) float, from `preprocess`. An ndarray is computed at once, by the
+                compiled graph; a Variable becomes part of a differentiable graph.
+
+        Returns: (N, E), of the kind that was given.
+
+        Raises:
+            DataError: another shape or kind of values, or NaN.
+        """
+        if isinstance(images, nn.Variable):
+            size = self.config.image.resolution
+            _check_shape("images", images.shape, (None, 3, size, size))
+            return self._build(lambda: image_tower(images, self.config.image, self.config.embed))
+        return self._towers.image(_array(images, "images"))
+
+    def encode_text(self, ids: Array) -> Array:
+        """Features of texts, not normalised.
+
+        Args:
+            ids: (M, L) integers from `tokenize`, L at most the model's context.
+
+        Returns: (M, E), of the kind that was given.
+
+        Raises:
+            DataError: another shape or kind of values, or ids outside the vocabulary.
+        """
+        text = self.config.text
+        if isinstance(ids, nn.Variable):
+            _check_shape("ids", ids.shape, (None, None))
+            if ids.shape[1] > text.context:
+                raise DataError(
+                    f"ids: found {ids.shape[1]} tokens, expected at most {text.context}"
+                )
+            end = EndOfText(text.vocabulary)(ids)
+            return self._build(lambda: text_tower(ids, end, text, self.config.embed))
+        return self._towers.text(_array(ids, "ids"))
+
+    def logits(self, images: Array, ids: Array) -> tuple[Array, Array]:
+        """Cosine similarity of every picture with every text, times exp(logit_scale).
+
+        Args:
+            images: as for `encode_image`.
+            ids: as for `encode_text`, of the same kind.
+
+        Returns: per picture (N, M), and per text (M, N).
+        """
+        if isinstance(images, nn.Variable) != isinstance(ids, nn.Variable):
+            raise DataError("images and ids: found a Variable and an array, expected the same kind")
+        a, b = self.encode_image(images), self.encode_text(ids)
+        if isinstance(a, nn.Variable):
+            per_image = self._build(lambda: similarity(normalise(a), normalise(b), logit_scale()))
+            return per_image, F.transpose(per_image, (1, 0))
+        per_image = self.logit_scale * unit(a) @ unit(b).T
+        return per_image, per_image.T
+
+    @property
+    def logit_scale(self) -> float:
+        """exp of the parameter: what cosines are multiplied by, 100 in published models."""
+        return float(np.exp(self.parameters()["logit_scale"].d))
+
+    def probabilities(self, images: np.ndarray, ids: np.ndarray) -> np.ndarray:
+        """How likely each text is for each picture, given that one of them is right.
+
+        Args:
+            images: (N, 3, R, R) float.
+            ids: (M, L) integers.
+
+        Returns: (N, M) float32; rows sum to 1.
+        """
+        return softmax(self.logits(images, ids)[0])
+
+    def run(self, image: str | Path | BytesIO, texts: Sequence[str]) -> np.ndarray:
+        """A picture file and M texts -> the probability of each text, (1, M) float32."""
+        return self.probabilities(self.preprocess_image(image), self.preprocess_texts(texts))
+
+    def _build(self, build: Callable[[], nn.Variable]) -> nn.Variable:
+        """Part of the caller's graph, in the caller's mode, with this model's parameters."""
+        with NNABLA_LOCK, nn.parameter_scope("", scope=self._weights.scope):
+            return build()
+
+
+def unit(features: np.ndarray) -> np.ndarray:
+    """Features (N, E) -> embeddings of unit length."""
+    return features / np.linalg.norm(features, axis=1, keepdims=True)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Over the last axis."""
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def _find(source: str | Path | None) -> Path:
+    """The .h5 file that `source` means."""
+    if source is None:
+        return asset(BUNDLED)
+    if source in CATALOGUE or "://" in str(source):
+        return fetch(str(source))
+    if not Path(source).is_file():
+        raise CheckpointError(
+            f"{source}: found no such file, expected an .h5 file or one of {', '.join(CATALOGUE)}"
+        )
+    return Path(source)
+
+
+def _tokenizer_of(config: ClipConfig, metadata: Mapping[str, Any], path: Path) -> Tokenizer:
+    """The tokenizer that the file carries, or OpenAI's; it must fit the model's table."""
+    stored = metadata.get("tokenizer")
+    tokenizer = tokenizer_from_json(stored, str(path)) if stored else openai_tokenizer()
+    if tokenizer.vocab_size != config.text.vocabulary:
+        raise CheckpointError(
+            f"{path}: tensor token_embedding/W: found {config.text.vocabulary} rows, expected "
+            f"{tokenizer.vocab_size}, the size of the vocabulary"
+        )
+    return tokenizer
+
+
+def _array(value: object, name: str) -> np.ndarray:
+    if not isinstance(value, np.ndarray):
+        raise DataError(
+            f"{name}: found {type(value).__name__}, expected a numpy array or an nnabla Variable"
+        )
+    return value
+
+
+def _check_shape(name: str, found: tuple[int, ...], expected: tuple[int | None, ...]) -> None:
+    fits = len(found) == len(expected) and all(
+        e in (None, f) for f, e in zip(found, expected, strict=True)
+    )
+    if not fits:
+        wanted = ", ".join("N" if e is None else str(e) for e in expected)
+        raise DataError(f"{name}: found shape {found}, expected ({wanted})")

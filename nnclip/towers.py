@@ -1,0 +1,127 @@
+"""The two towers of a model as functions of arrays, made when they are first needed.
+
+On a CPU they are compiled; on a GPU, or without OpenVINO, NNabla runs them.
+
+Axes: N batch, R resolution, L tokens, E embedding.
+"""
+
+import logging
+
+import nnabla as nn
+import numpy as np
+from nnabla.ext_utils import get_extension_context
+
+from nnclip.engine import (
+    NNABLA_LOCK,
+    CompiledGraph,
+    InterpretedGraph,
+    compile_graph,
+    default_precision,
+    interpret_graph,
+    openvino_available,
+)
+from nnclip.engine.precision import check_precision
+from nnclip.errors import ConfigError, DataError
+from nnclip.graph.parameters import building
+from nnclip.graph.text import end_of_text, text_tower
+from nnclip.graph.vit import image_tower
+from nnclip.weights.model import ModelWeights
+
+logger = logging.getLogger(__name__)
+
+Runner = CompiledGraph | InterpretedGraph
+
+NOMINAL = 2  # the batch a graph is written for; the compiler makes it any size
+LENGTHS = (8, 16, 32)  # tokens; a shorter graph serves texts that are shorter than the context
+
+
+class Towers:
+    """The towers of one model; calls from several threads are safe."""
+
+    def __init__(
+        self, weights: ModelWeights, precision: str | None, context: str, streams: int | None
+    ) -> None:
+        """Make nothing yet; ConfigError if the precision or the context cannot be had."""
+        self._weights = weights
+        self._context = _context(context)
+        self._compiles = context == "cpu" and openvino_available()
+        if context == "cpu" and not self._compiles:
+            logger.warning(
+                "OpenVINO is not installed: NNabla computes instead, some 20 to 50 times slower "
+                "(pip install openvino)"
+            )
+        if not self._compiles and precision not in (None, "fp32"):
+            raise ConfigError(
+                f"precision {precision}: found no OpenVINO on this context, expected fp32"
+            )
+        self.precision = (
+            check_precision(precision or default_precision()) if self._compiles else "fp32"
+        )
+        self._streams = streams
+        self._runners: dict[str | int, Runner] = {}
+
+    def clear(self) -> None:
+        """Forget what was compiled, so that the parameters' present values count."""
+        with NNABLA_LOCK:
+            self._runners.clear()
+
+    def image(self, images_N3RR: np.ndarray) -> np.ndarray:
+        """Features (N, E) float32 of pictures; DataError if they do not fit."""
+        return self._runner("image")(images=images_N3RR)["features"]
+
+    def text(self, ids_NL: np.ndarray) -> np.ndarray:
+        """Features (N, E) float32 of texts; DataError if they do not fit.
+
+        Columns after the last end of a text are left out first, which changes nothing: no token
+        sees a later one.
+        """
+        context = self._weights.config.text.context
+        if ids_NL.ndim != 2 or ids_NL.dtype.kind not in "iu" or not 0 < ids_NL.shape[1] <= context:
+            raise DataError(
+                f"ids: found {ids_NL.dtype} of shape {ids_NL.shape}, expected integers (N, L) with "
+                f"L from 1 to {context}"
+            )
+        end_NL = end_of_text(ids_NL)
+        used = int(end_NL.any(axis=0).nonzero()[0].max(initial=0)) + 1
+        length = next((n for n in LENGTHS if used <= n < context), context)
+        return self._runner(length)(ids=_to(length, ids_NL), end=_to(length, end_NL))["features"]
+
+    def _runner(self, key: str | int) -> Runner:
+        """The image tower ("image"), or the text tower for so many tokens."""
+        if key not in self._runners:
+            with NNABLA_LOCK:
+                if key not in self._runners:
+                    self._runners[key] = self._make(key)
+        return self._runners[key]
+
+    def _make(self, key: str | int) -> Runner:
+        config = self._weights.config
+        with building(self._weights.scope), nn.context_scope(self._context):
+            if isinstance(key, int):
+                ids, end = nn.Variable((NOMINAL, key)), nn.Variable((NOMINAL, key))
+                inputs = {"ids": ids, "end": end}
+                outputs = {"features": text_tower(ids, end, config.text, config.embed)}
+            else:
+                images = nn.Variable((NOMINAL, 3, config.image.resolution, config.image.resolution))
+                inputs = {"images": images}
+                outputs = {"features": image_tower(images, config.image, config.embed)}
+            if not self._compiles:
+                return interpret_graph(inputs, outputs)
+            return compile_graph(inputs, outputs, precision=self.precision, streams=self._streams)
+
+
+def _to(length: int, array_NL: np.ndarray) -> np.ndarray:
+    """Cut or fill up with zeros to `length` columns."""
+    short = length - array_NL.shape[1]
+    return np.pad(array_NL, ((0, 0), (0, short))) if short > 0 else array_NL[:, :length]
+
+
+def _context(name: str) -> nn.Context:
+    """The NNabla context of that name; ConfigError if its extension is not there."""
+    try:
+        return get_extension_context(name)
+    except Exception as error:  # NNabla raises what its extension's import raises
+        raise ConfigError(
+            f"context {name}: cannot be had ({error}); expected cpu, or cudnn with "
+            "nnabla-ext-cuda120 installed and an NVIDIA driver"
+        ) from error
