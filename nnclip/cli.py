@@ -10,11 +10,12 @@ from pathlib import Path
 from nnclip.errors import NnclipError
 
 COMMANDS_DIR = Path(__file__).parent / "commands"
+NO_COMMANDS = ("__init__", "options")  # files in it that are none
 
 
 def command_names() -> list[str]:
     """The names of all commands, in alphabetical order: one file of `nnclip/commands/` each."""
-    files = (path.stem for path in COMMANDS_DIR.glob("*.py") if path.stem != "__init__")
+    files = (path.stem for path in COMMANDS_DIR.glob("*.py") if path.stem not in NO_COMMANDS)
     return sorted(name.replace("_", "-") for name in files)
 
 
@@ -31,14 +32,21 @@ def build_parser(names: Sequence[str]) -> argparse.ArgumentParser:
     return parser
 
 
+def configure_logging() -> None:
+    """Log to stderr. Called before NNabla is imported, which else takes the root logger over."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("nnabla").setLevel(logging.WARNING)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status (0 done, 1 the command says no, 2 an error)."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    configure_logging()
     names = command_names()
     named = [word for word in argv if word in names][:1]
     args = build_parser(named or names).parse_args(argv)
-    level = logging.INFO if args.verbose else logging.WARNING
-    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", force=True)
+    if args.verbose:
+        logging.getLogger("nnclip").setLevel(logging.INFO)
     try:
         return int(args.run(args) or 0)
     except NnclipError as error:

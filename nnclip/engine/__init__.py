@@ -3,6 +3,7 @@
 from nnclip.engine.compiler import compile_graph
 from nnclip.engine.interpreter import InterpretedGraph, interpret_graph
 from nnclip.engine.precision import (
+    PRECISIONS,
     available_precisions,
     default_precision,
     openvino_available,
@@ -12,6 +13,7 @@ from nnclip.engine.trace import NNABLA_LOCK
 
 __all__ = [
     "NNABLA_LOCK",
+    "PRECISIONS",
     "CompiledGraph",
     "InterpretedGraph",
     "available_precisions",

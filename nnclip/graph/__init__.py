@@ -1,0 +1,1 @@
+"""The model as NNabla functions: both towers, the loss, and the names of their parameters."""

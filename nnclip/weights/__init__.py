@@ -1,0 +1,1 @@
+"""Weights on disk: .h5 files, the catalogue of published ones, and their download."""
