@@ -7,6 +7,7 @@ from nnclip.text.tokenizer import (
     openai_tokenizer,
     tokenizer_from_json,
 )
+from nnclip.text.train import train_tokenizer
 
 __all__ = [
     "Tokenizer",
@@ -14,4 +15,5 @@ __all__ = [
     "load_tokenizer",
     "openai_tokenizer",
     "tokenizer_from_json",
+    "train_tokenizer",
 ]
