@@ -113,13 +113,11 @@ def _attempt(url: str, partial: Path, hashed: bool, timeout: float) -> None:
     have = _size(partial) if known or hashed else 0
     try:
         response = _request(url, have, known, timeout)
-    except urllib.error.HTTPError as refusal:
-        if refusal.code == 416 and refusal.headers.get("Content-Range") == f"bytes */{have}":
+    except urllib.error.HTTPError as refusal:  # 416: the server has no byte `have`
+        if refusal.headers.get("Content-Range") == f"bytes */{have}":
             return  # nothing is missing: an earlier call stopped just before the end
-        if refusal.code == 416:
-            partial.unlink()
-            raise _BrokenLineError("what came earlier does not fit the server's file") from refusal
-        raise
+        partial.unlink()
+        raise _BrokenLineError("what came earlier does not fit the server's file") from refusal
     with response:
         if response.status == 206 and known and _validator(response) not in ("", known):
             partial.unlink()  # this server knows Range but not If-Range
@@ -127,15 +125,20 @@ def _attempt(url: str, partial: Path, hashed: bool, timeout: float) -> None:
         start, total = _span(response, have)
         with storing(partial):
             file = partial.open("r+b" if start else "wb", buffering=0)
-            if not start:
-                validator.write_text(_validator(response))
         with file:
+            if not start:  # the old bytes are gone: now the new name for what comes
+                with storing(validator):
+                    validator.write_text(_validator(response))
             file.seek(start)
             _receive(response, file, partial, start, total)
 
 
 def _request(url: str, have: int, validator: str, timeout: float) -> http.client.HTTPResponse:
-    """Open `url` from byte `have` on, if the server still has the file of that validator."""
+    """Open `url` from byte `have` on, if the server still has the file of that validator.
+
+    Raises:
+        urllib.error.HTTPError: 416 only, if bytes were asked for that the file does not have.
+    """
     request = urllib.request.Request(url, headers={"Accept-Encoding": "identity"})
     if have:
         request.add_header("Range", f"bytes={have}-")
@@ -145,7 +148,7 @@ def _request(url: str, have: int, validator: str, timeout: float) -> http.client
         # an opener of its own: urlopen remembers the proxies of its first call
         return urllib.request.build_opener().open(request, timeout=timeout)
     except urllib.error.HTTPError as refusal:
-        if refusal.code == 416:
+        if have and refusal.code == 416:
             raise
         found = f"the server answers {refusal.code} {refusal.reason}"
         if refusal.code in TRY_AGAIN:

@@ -30,6 +30,7 @@ def set_up(machine, **variables):
         "HOME": str(machine / "home"),
         "PIP_NO_INDEX": "1",
         "PIP_CONFIG_FILE": os.devnull,
+        "LD_LIBRARY_PATH": os.environ.get("LD_LIBRARY_PATH", ""),  # where PYTHON needs it
         **variables,
     }
     command = ["sh", str(machine / "repo" / "scripts" / "setup.sh"), "requirements.txt"]
