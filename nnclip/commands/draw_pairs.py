@@ -1,0 +1,59 @@
+"""`python -m nnclip draw-pairs`: draw captioned pictures to train and to measure with."""
+
+import argparse
+import os
+from pathlib import Path
+
+from tqdm import tqdm
+
+from nnclip.drawing import ALL_LANGUAGES, SPLITS
+from nnclip.drawing.writer import FORMATS, TABLE, Order, write_shards, write_table
+
+HELP = "draw captioned pictures of emoji and shapes, in fourteen languages"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `nnclip draw-pairs`."""
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder to write to")
+    parser.add_argument("--count", type=int, default=1000, metavar="N", help="pictures (1000)")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="other S, other pictures")
+    parser.add_argument("--start", type=int, default=0, metavar="I", help="index of the first")
+    parser.add_argument(
+        "--split", choices=SPLITS, default="train", help="what is held out is never in `train`"
+    )
+    parser.add_argument("--size", type=int, default=224, metavar="PX", help="pixels (224)")
+    parser.add_argument("--format", choices=FORMATS, default="jpg", help="of the files (jpg)")
+    parser.add_argument(
+        "--languages",
+        default=",".join(ALL_LANGUAGES),
+        metavar="CODES",
+        help="comma-separated; one named twice is seen twice as often (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--captions", type=int, default=1, metavar="N", help="captions a picture (1)"
+    )
+    parser.add_argument(
+        "--shards", action="store_true", help=f"WebDataset shards instead of files and {TABLE}"
+    )
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Draw; prints where the table or the shards are."""
+    order = Order(
+        folder=args.out,
+        count=args.count,
+        seed=args.seed,
+        split=args.split,
+        size=args.size,
+        format=args.format,
+        languages=tuple(code for code in args.languages.split(",") if code),
+        captions=args.captions,
+        start=args.start,
+    )
+    write = write_shards if args.shards else write_table
+    with tqdm(total=args.count, unit="picture", disable=None) as bar:
+        for done in write(order, max(args.workers, 1)):
+            bar.update(done)
+    print(args.out if args.shards else args.out / TABLE)
+    return 0

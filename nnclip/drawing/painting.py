@@ -1,0 +1,77 @@
+"""Paints a scene: background, shadows, objects."""
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from nnclip.drawing.backgrounds import PAINTERS, RGB
+from nnclip.drawing.catalogue import Shape
+from nnclip.drawing.glyphs import emoji_picture, mean_colour, shape_picture
+from nnclip.drawing.scene import Item, Scene
+
+NEAR = 120.0  # distance in RGB below which an object gets a white rim to stand out
+
+
+def paint(scene: Scene, size: int) -> Image.Image:
+    """The scene as an RGB picture of `size` pixels square."""
+    # painted at twice the size: ImageDraw's edges are not smooth
+    picture = PAINTERS[scene.background](scene.random("background"), 2 * size).reduce(2)
+    for number, item in enumerate(scene.items):
+        _put(picture, scene, item, f"item {number}")
+    return picture
+
+
+def _put(picture: Image.Image, scene: Scene, item: Item, purpose: str) -> None:
+    """Paint one object with its shadow into `picture`."""
+    size = picture.width
+    side = max(round(item.extent * size), 4)
+    if isinstance(item.what, Shape):
+        random = scene.random(purpose)
+        stamp, colour = shape_picture(random, item.what.colour, item.what.shape, side)
+    else:
+        colour = mean_colour(item.glyph)
+        stamp = _fitted(item.glyph, side)
+    stamp = stamp.rotate(item.turn, Image.Resampling.BICUBIC, expand=True)
+    left = round(item.at[0] * size - stamp.width / 2)
+    top = round(item.at[1] * size - stamp.height / 2)
+    rim = max(round(size * 0.022), 1)
+    if item.rim or _distance(picture, left, top, stamp, colour) < NEAR:
+        stamp = _with_rim(stamp, rim)
+        left, top = left - rim, top - rim
+    _cast_shadow(picture, stamp, left, top, max(size * 0.015, 1))
+    picture.paste(stamp, (left, top), stamp)
+
+
+def _fitted(glyph: str, side: int) -> Image.Image:
+    """An emoji whose longer side is `side`."""
+    stamp = emoji_picture(glyph)
+    scale = side / max(stamp.size)
+    wide, high = (max(round(length * scale), 1) for length in stamp.size)
+    return stamp.resize((wide, high), Image.Resampling.LANCZOS, reducing_gap=2.0)
+
+
+def _distance(picture: Image.Image, left: int, top: int, stamp: Image.Image, colour: RGB) -> float:
+    """How far an object's mean colour is from that of the ground behind it."""
+    ground = picture.crop((left, top, left + stamp.width, top + stamp.height)).resize((1, 1))
+    behind = np.asarray(ground, dtype=np.float32)[0, 0]
+    return float(np.linalg.norm(behind - np.asarray(colour, dtype=np.float32)))
+
+
+def _with_rim(stamp: Image.Image, rim: int) -> Image.Image:
+    """The object as a sticker: a white outline `rim` pixels wide on every side."""
+    larger = Image.new("RGBA", (stamp.width + 2 * rim, stamp.height + 2 * rim), (255, 255, 255, 0))
+    alpha = Image.new("L", larger.size)
+    alpha.paste(stamp.getchannel("A"), (rim, rim))
+    grown = alpha.filter(ImageFilter.GaussianBlur(rim / 1.6)).point(lambda a: min(255, a * 5))
+    sheet = Image.new("RGBA", larger.size, (255, 255, 255, 255))
+    sheet.putalpha(grown)
+    larger.paste(stamp, (rim, rim))
+    return Image.alpha_composite(sheet, larger)
+
+
+def _cast_shadow(picture: Image.Image, stamp: Image.Image, left: int, top: int, by: float) -> None:
+    """Darken the ground a little below and around the object."""
+    reach = max(round(by * 2), 1)
+    shadow = Image.new("L", (stamp.width + 2 * reach, stamp.height + 2 * reach))
+    shadow.paste(stamp.getchannel("A").point(lambda a: a * 0.38), (reach, reach))
+    shadow = shadow.filter(ImageFilter.BoxBlur(by))
+    picture.paste((10, 10, 20), (left - reach, top - reach + round(by)), shadow)

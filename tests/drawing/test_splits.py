@@ -1,0 +1,84 @@
+from collections import Counter
+
+import pytest
+
+from nnclip.drawing.catalogue import COLOURS, SHAPES, Shape, Thing, Worker, workers
+from nnclip.drawing.scene import compose
+from nnclip.drawing.splits import (
+    HELD_OUT,
+    held_out,
+    is_held_out_pair,
+    is_held_out_scene,
+    is_held_out_shape,
+    is_held_out_worker,
+)
+from nnclip.errors import ConfigError
+
+
+def seen(count=20_000):
+    return [compose("train", 0, index) for index in range(count)]
+
+
+def test_training_never_shows_what_is_held_out():
+    for scene in seen():
+        drawables = [item.what for item in scene.items]
+        things = [it.key for it in drawables if isinstance(it, Thing)]
+        assert not any(is_held_out_scene(key, scene.background) for key in things)
+        assert len(things) < 2 or not is_held_out_pair(*things)
+        assert not any(isinstance(it, Worker) and is_held_out_worker(it) for it in drawables)
+        assert not any(isinstance(it, Shape) and is_held_out_shape(it) for it in drawables)
+
+
+def test_every_part_of_what_is_held_out_is_seen_in_training():
+    scenes = seen()
+    shapes = [item.what for scene in scenes for item in scene.items if item.glyph == ""]
+    assert {shape.colour for shape in shapes} == set(COLOURS)
+    assert {shape.shape for shape in shapes} == set(SHAPES)
+    people = {item.what for s in scenes if s.kind == "worker" for item in s.items}
+    assert {(it.work, it.glyph[0]) for it in people} == {(it.work, it.glyph[0]) for it in workers()}
+    assert {it.tone for it in people} == set(range(6))
+    backgrounds = Counter(scene.background for scene in scenes)
+    assert len(backgrounds) == 26 and min(backgrounds.values()) > 400
+
+
+def test_held_out_shapes_spread_over_colours_and_shapes():
+    combinations = [combination.drawables[0] for combination in held_out("heldout-shapes")]
+    assert len(combinations) == 25
+    for attribute, most in (("colour", 3), ("shape", 3)):
+        counts = Counter(getattr(shape, attribute) for shape in combinations)
+        assert len(counts) == 11 and max(counts.values()) <= most
+
+
+def test_a_profession_is_held_out_in_a_tone_as_man_and_as_woman():
+    pairs = Counter((it.work, it.tone) for it in workers() if is_held_out_worker(it))
+    assert len(pairs) == 20 and set(pairs.values()) == {2}
+
+
+@pytest.mark.parametrize("split", ["heldout", *HELD_OUT])
+def test_held_out_pictures_show_only_what_is_held_out_and_never_twice(split):
+    scenes = [compose(split, 3, index) for index in range(500)]
+    contents = set()
+    for scene in scenes:
+        first, *rest = (item.what for item in scene.items)
+        checks = {
+            "scene": lambda it, _, where: is_held_out_scene(it.key, where.background),
+            "worker": lambda it, _, where: is_held_out_worker(it),
+            "pair": lambda it, rest, where: is_held_out_pair(it.key, rest[0].key),
+            "shape": lambda it, _, where: is_held_out_shape(it),
+        }
+        assert checks[scene.kind](first, rest, scene)
+        contents.add((first.key, *(it.key for it in rest), scene.background if not rest else ""))
+    assert len(contents) == 500
+
+
+def test_held_out_combinations_do_not_depend_on_the_seed():
+    for index in range(40):
+        one, two = compose("heldout", 0, index), compose("heldout", 1, index)
+        assert [it.what for it in one.items] == [it.what for it in two.items]
+        assert one.background == two.background or one.kind == "pair"
+        assert one.items != two.items  # but placed anew
+
+
+def test_an_unknown_split_is_named():
+    with pytest.raises(ConfigError, match="'test'.*heldout-pairs"):
+        compose("test", 0, 0)
