@@ -2,6 +2,7 @@
 
 from nnclip.engine.compiler import compile_graph
 from nnclip.engine.interpreter import InterpretedGraph, interpret_graph
+from nnclip.engine.lowering import unsupported_ops
 from nnclip.engine.precision import (
     PRECISIONS,
     available_precisions,
@@ -9,16 +10,24 @@ from nnclip.engine.precision import (
     openvino_available,
 )
 from nnclip.engine.runtime import CompiledGraph
+from nnclip.engine.step import CompiledStep, Step, TrainStep, compile_step
+from nnclip.engine.stock import StockStep
 from nnclip.engine.trace import NNABLA_LOCK
 
 __all__ = [
     "NNABLA_LOCK",
     "PRECISIONS",
     "CompiledGraph",
+    "CompiledStep",
     "InterpretedGraph",
+    "Step",
+    "StockStep",
+    "TrainStep",
     "available_precisions",
     "compile_graph",
+    "compile_step",
     "default_precision",
     "interpret_graph",
     "openvino_available",
+    "unsupported_ops",
 ]
