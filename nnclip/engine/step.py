@@ -21,6 +21,7 @@ from nnclip.engine.compiler import compile_model
 from nnclip.engine.emit import Output, as_float, constant, integers
 from nnclip.engine.lowering import Lowering
 from nnclip.engine.precision import check_precision
+from nnclip.engine.statistics import running_statistics
 from nnclip.engine.stock import StockStep
 from nnclip.engine.trace import trace
 from nnclip.errors import ConfigError, UnsupportedOpError
@@ -62,11 +63,13 @@ class CompiledStep:
         outputs: Sequence[str],
         parameters: Variables,
         trained: Sequence[str],
+        statistics: Sequence[nn.Variable] = (),
     ) -> None:
         self.specs = specs
         self.parameters = dict(parameters)
         self._outputs = tuple(outputs)
         self._trained = [self.parameters[name] for name in trained]
+        self._statistics = list(statistics)
         self._request = model.create_infer_request()
         self._scratch = [np.empty(v.shape, np.float32) for v in self._trained]
         self._bound: dict[tuple[str, int], int] = {}
@@ -86,7 +89,8 @@ class CompiledStep:
         """
         for i, array in enumerate(checked(self.specs, arrays)):
             self._request.set_input_tensor(i, ov.Tensor(array, shared_memory=True))
-        for i, v in enumerate(self.parameters.values(), start=len(self.specs)):
+        held = [*self.parameters.values(), *self._statistics]
+        for i, v in enumerate(held, start=len(self.specs)):
             self._bind("input", i, float_memory(v.data))
         targets = self._scratch if accumulate else [float_memory(v.grad) for v in self._trained]
         for i, target in enumerate(targets, start=len(self._outputs)):
@@ -96,12 +100,13 @@ class CompiledStep:
             for v, part in zip(self._trained, self._scratch, strict=True):
                 total = float_memory(v.grad)
                 np.add(total, part, out=total)
-        results = [np.array(self._request.get_output_tensor(i).data) for i in self._places]
-        return dict(zip(self._outputs, results, strict=True))
-
-    @property
-    def _places(self) -> range:
-        return range(len(self._outputs))
+        after = len(self._outputs) + len(targets)
+        for i, v in enumerate(self._statistics, start=after):
+            np.copyto(float_memory(v.data), self._request.get_output_tensor(i).data)
+        return {
+            name: np.array(self._request.get_output_tensor(i).data)
+            for i, name in enumerate(self._outputs)
+        }
 
     def _bind(self, side: str, i: int, array: np.ndarray) -> None:
         """Point a port at an array, unless it is there already: NNabla may move its memory."""
@@ -158,13 +163,13 @@ def compile_step(
     if check_precision(precision) == "int8":
         raise ConfigError("a training step runs in fp32 or bf16, not in int8")
     try:
-        model, specs, trained = _emit_step(inputs, outputs, parameters, of, wrt)
+        model, specs, trained, statistics = _emit_step(inputs, outputs, parameters, of, wrt)
     except UnsupportedOpError as error:
         log.warning("training without the compiler, many times slower: %s", error)
         return StockStep(inputs, outputs, parameters, of, wrt)
     compiled = compile_model(model, precision, threads=threads)
     names = [*outputs, *(f"grad_{name}" for name in wrt)]
-    return CompiledStep(compiled, specs, names, parameters, trained)
+    return CompiledStep(compiled, specs, names, parameters, trained, statistics)
 
 
 def _emit_step(
@@ -173,10 +178,14 @@ def _emit_step(
     parameters: Variables,
     of: Sequence[str],
     wrt: Sequence[str],
-) -> tuple[ov.Model, tuple[InputSpec, ...], list[str]]:
-    """Write the step as a model: inputs, seeds, parameters in; outputs, gradients out."""
-    leaves = {**inputs, **{f"parameter {name}": v for name, v in parameters.items()}}
-    functions = trace(leaves.values(), outputs.values()).functions
+) -> tuple[ov.Model, tuple[InputSpec, ...], list[str], list[nn.Variable]]:
+    """Write the step as a model.
+
+    In go inputs, seeds, parameters, running statistics; out come outputs, gradients of `wrt` and
+    of the parameters, statistics. Gives the model, its inputs, what is trained, the statistics.
+    """
+    functions = trace([*inputs.values(), *parameters.values()], outputs.values()).functions
+    statistics = running_statistics(functions)
     specs = input_specs(inputs, functions, dynamic_batch=False)
     specs += tuple(
         InputSpec(f"grad_{name}", tuple(outputs[name].shape))
@@ -186,9 +195,10 @@ def _emit_step(
     ports = {
         s.name: op.parameter(list(s.shape), np.int32 if s.integer else np.float32) for s in specs
     }
-    held = {name: op.parameter(list(v.shape), np.float32) for name, v in parameters.items()}
+    live = [*parameters.values(), *statistics]
+    held = [op.parameter(list(v.shape), np.float32) for v in live]
     given = {v: ports[name].output(0) for name, v in inputs.items()}
-    given |= {v: held[name].output(0) for name, v in parameters.items()}
+    given |= {v: port.output(0) for v, port in zip(live, held, strict=True)}
 
     lowering = Lowering(given)
     values = lowering(outputs.values())
@@ -197,8 +207,9 @@ def _emit_step(
     wanted = [inputs[name] for name in wrt] + [parameters[name] for name in trained]
     found = gradients(lowering, functions, seeds, wanted)
     shaped = [_shaped(g, v) for g, v in zip(found, wanted, strict=True)]
-    results = [op.result(as_float(value)) for value in [*values, *shaped]]
-    return ov.Model(results, [*ports.values(), *held.values()]), specs, trained
+    moved = [statistics[v](lowering) for v in statistics]
+    results = [op.result(as_float(value)) for value in [*values, *shaped, *moved]]
+    return ov.Model(results, [*ports.values(), *held]), specs, trained, list(statistics)
 
 
 def _seed(output: nn.Variable, port: ov.Node | None) -> Output:

@@ -1,0 +1,114 @@
+"""Backward rules of convolution and pooling, images (N, C, H, W) only."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from openvino import Output
+from openvino import opset15 as op
+
+from nnclip.engine.backward.reverse import BackwardRule, Gradients, Reverse, to_shape
+from nnclip.engine.emit import Shape, as_float, constant, integers
+
+
+def _padded(x: Output, pad: list[int], value: float = 0.0) -> Output:
+    if not any(pad):
+        return x
+    width = integers([0, 0, *pad])
+    return op.pad(x, width, width, "constant", constant(np.float32(value))).output(0)
+
+
+def _patches(x: Output, kernel: Shape, args: dict) -> Output:
+    """Cut a padded image into the windows that a filter sees: (N, kh * kw * C, OH, OW)."""
+    patches = op.extract_image_patches(
+        _padded(x, args["pad"]), list(kernel), args["stride"], args["dilation"], "VALID"
+    )
+    return patches.output(0)
+
+
+def _convolution(r: Reverse) -> Gradients:
+    """To the image a transposed convolution, to the filter one product over all windows."""
+    call, args = r.call, r.call.args
+    if len(call.in_shapes[0]) != 4 or args["group"] != 1:
+        raise call.refuse("is differentiated for images without groups only")
+    (batch, channels, height, width), (out, _, *kernel) = call.in_shapes[:2]
+    found: list[Output | None] = [None] * len(call.inputs)
+    if r.wanted[0]:
+        found[0] = op.convolution_backprop_data(
+            r.dy,
+            call.inputs[1],
+            strides=args["stride"],
+            output_shape=integers([height, width]),
+            pads_begin=args["pad"],
+            pads_end=args["pad"],
+            dilations=args["dilation"],
+        ).output(0)
+    places = math.prod(call.out_shapes[0][2:])
+    dy = to_shape(r.dy, (batch, out, places))
+    if r.wanted[1]:
+        patches = to_shape(_patches(as_float(call.x), tuple(kernel), args), (batch, -1, places))
+        each = op.matmul(dy, patches, False, True)
+        total = to_shape(
+            op.reduce_sum(each, integers([0]), False).output(0), (out, *kernel, channels)
+        )
+        found[1] = op.transpose(total, integers([0, 3, 1, 2])).output(0)
+    if len(found) == 3 and r.wanted[2]:
+        found[2] = op.reduce_sum(dy, integers([0, 2]), False).output(0)
+    return found
+
+
+def _spread_windows(dy: Output, shape: Shape, args: dict, value: float) -> Output:
+    """Give every pixel the sum over the windows that saw it, times `value`."""
+    channels = shape[1]
+    kernel = np.full((channels, 1, 1, *args["kernel"]), value, np.float32)
+    spread = op.group_convolution_backprop_data(
+        dy,
+        constant(kernel),
+        strides=args["stride"],
+        output_shape=integers(shape[2:]),
+        pads_begin=args["pad"],
+        pads_end=args["pad"],
+        dilations=[1, 1],
+    )
+    return spread.output(0)
+
+
+def _average_pooling(r: Reverse) -> Gradients:
+    args, shape = r.call.args, r.call.in_shapes[0]
+    if any(args["pad"]) and not args["including_pad"]:
+        raise r.call.refuse("is differentiated with including_pad=True only")
+    return [_spread_windows(r.dy, shape, args, 1.0 / math.prod(args["kernel"]))]
+
+
+def _sum_pooling(r: Reverse) -> Gradients:
+    return [_spread_windows(r.dy, r.call.in_shapes[0], r.call.args, 1.0)]
+
+
+def _global_average_pooling(r: Reverse) -> Gradients:
+    shape = r.call.in_shapes[0]
+    share = op.multiply(r.dy, constant(np.float32(1.0 / math.prod(shape[2:]))))
+    return [op.broadcast(share, integers(shape)).output(0)]
+
+
+def _max_pooling(r: Reverse) -> Gradients:
+    """Scatter each gradient to the place its maximum came from."""
+    args, shape = r.call.args, r.call.in_shapes[0]
+    ones = [1] * len(args["kernel"])
+    pooled = op.max_pool(
+        as_float(r.call.x), args["stride"], ones, args["pad"], args["pad"], args["kernel"]
+    )
+    size = math.prod(shape)
+    zeros = op.broadcast(constant(np.float32(0)), integers([size]))
+    places, dy = to_shape(pooled.output(1), (-1,)), to_shape(r.dy, (-1,))
+    summed = op.scatter_elements_update(zeros, places, dy, integers(0), "sum")
+    return [to_shape(summed.output(0), shape)]
+
+
+RULES: dict[str, BackwardRule] = {
+    "AveragePooling": _average_pooling,
+    "Convolution": _convolution,
+    "GlobalAveragePooling": _global_average_pooling,
+    "MaxPooling": _max_pooling,
+    "SumPooling": _sum_pooling,
+}
