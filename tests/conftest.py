@@ -1,0 +1,49 @@
+"""What all tests share: a small model with random weights, in memory and on disk."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nnclip.graph.config import BlockConfig, ClipConfig, TextConfig, VitConfig
+from nnclip.graph.parameters import make_parameters
+from nnclip.weights.model import ModelWeights, save_model
+
+SMALL = ClipConfig(
+    embed=32,
+    image=VitConfig(resolution=32, patch=8, blocks=BlockConfig(64, 2, 2, 256)),
+    text=TextConfig(vocabulary=49408, context=16, blocks=BlockConfig(64, 2, 4, 256)),
+)
+
+
+@pytest.fixture(scope="session")
+def small_config() -> ClipConfig:
+    return SMALL
+
+
+@pytest.fixture(scope="session")
+def small_h5(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model file of 13 MB with OpenAI's vocabulary, 32 pixels and 16 tokens."""
+    path = tmp_path_factory.mktemp("weights") / "small.h5"
+    save_model(path, ModelWeights(SMALL, make_parameters(SMALL, seed=1), {}))
+    return path
+
+
+@pytest.fixture(scope="session")
+def other_h5(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another model, with 48 pixels, GELU and a wider embedding."""
+    image = dataclasses.replace(SMALL.image, resolution=48)
+    gelu = dataclasses.replace(image, blocks=dataclasses.replace(image.blocks, activation="gelu"))
+    text = dataclasses.replace(
+        SMALL.text, blocks=dataclasses.replace(SMALL.text.blocks, activation="gelu")
+    )
+    config = ClipConfig(embed=48, image=gelu, text=text)
+    path = tmp_path_factory.mktemp("weights") / "other.h5"
+    save_model(path, ModelWeights(config, make_parameters(config, seed=2), {}))
+    return path
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(412)
