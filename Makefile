@@ -29,6 +29,7 @@ system: ## install the Debian packages that tests and drawing need (sudo unless 
 demo: setup ## tell what a picture shows
 	$(if $(wildcard demo/app.py),$(PYTHON) demo/app.py,$(PYTHON) -m nnclip classify)
 
+# In one process: OpenVINO, torch and the tests' own processes use both cores of a small machine.
 test: setup-dev ## run every test
 	$(PYTHON) -m pytest
 
