@@ -1,8 +1,7 @@
 """Run a graph: by NNabla itself, or compiled for this processor. Knows no CLIP."""
 
-from nnclip.engine.compiler import compile_graph
+from nnclip.engine.compiler import compile_graph, unsupported_ops
 from nnclip.engine.interpreter import InterpretedGraph, interpret_graph
-from nnclip.engine.lowering import unsupported_ops
 from nnclip.engine.precision import (
     PRECISIONS,
     available_precisions,
@@ -10,7 +9,7 @@ from nnclip.engine.precision import (
     openvino_available,
 )
 from nnclip.engine.runtime import CompiledGraph
-from nnclip.engine.step import CompiledStep, Step, TrainStep, compile_step
+from nnclip.engine.step import Step, TrainStep, compile_step
 from nnclip.engine.stock import StockStep
 from nnclip.engine.trace import NNABLA_LOCK
 
@@ -18,7 +17,6 @@ __all__ = [
     "NNABLA_LOCK",
     "PRECISIONS",
     "CompiledGraph",
-    "CompiledStep",
     "InterpretedGraph",
     "Step",
     "StockStep",

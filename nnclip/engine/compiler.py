@@ -1,86 +1,20 @@
-"""Compile an NNabla graph for this processor with OpenVINO."""
+"""Compile an NNabla graph for this processor.
+
+OpenVINO is imported when something is compiled, not before: without it the rest still works.
+"""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import nnabla as nn
-import numpy as np
-import openvino as ov
-from openvino import opset15 as op
 
-from nnclip.engine.arrays import InputSpec, input_specs, nominal_batch
-from nnclip.engine.emit import as_float
-from nnclip.engine.lowering import Lowering
-from nnclip.engine.precision import check_precision
+from nnclip.engine.precision import check_precision, require_openvino
 from nnclip.engine.runtime import CompiledGraph
 from nnclip.engine.trace import trace
-
-
-@functools.cache
-def core() -> ov.Core:
-    """The one OpenVINO runtime of this process."""
-    return ov.Core()
-
-
-def emit_model(
-    inputs: Mapping[str, nn.Variable],
-    outputs: Mapping[str, nn.Variable],
-    *,
-    dynamic_batch: bool = True,
-) -> tuple[ov.Model, tuple[InputSpec, ...]]:
-    """Write an NNabla graph as an OpenVINO model, uncompiled.
-
-    Args:
-        inputs: The graph's inputs by name.
-        outputs: The graph's outputs by name.
-        dynamic_batch: Whether axis 0 of every input is a batch of any size.
-
-    Returns:
-        The model, its weights shared with NNabla's arrays, and what its inputs take.
-
-    Raises:
-        UnsupportedOpError: If the graph holds operations that the compiler lacks.
-        ConfigError: If the inputs have no common batch size of at least 2 to make dynamic.
-    """
-    batch = nominal_batch(inputs) if dynamic_batch else None
-    functions = trace(inputs.values(), outputs.values()).functions
-    specs = input_specs(inputs, functions, dynamic_batch)
-    parameters = []
-    for spec in specs:
-        shape = ov.PartialShape([-1 if n is None else n for n in spec.shape])
-        parameter = op.parameter(shape, np.int32 if spec.integer else np.float32, name=spec.name)
-        parameters.append(parameter)
-    given = {v: p.output(0) for v, p in zip(inputs.values(), parameters, strict=True)}
-    values = Lowering(given, batch)(outputs.values())
-    results = [op.result(as_float(v)) for v in values]
-    return ov.Model(results, parameters), specs
-
-
-def compile_model(
-    model: ov.Model,
-    precision: str,
-    *,
-    threads: int | None = None,
-    streams: int | None = None,
-    latency: bool = True,
-    cache_dir: Path | None = None,
-) -> ov.CompiledModel:
-    """Compile an OpenVINO model for this processor; the arguments are those of `compile_graph`."""
-    config: dict[str, Any] = {
-        "PERFORMANCE_HINT": "LATENCY" if latency else "THROUGHPUT",
-        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
-    }
-    if threads is not None:
-        config["INFERENCE_NUM_THREADS"] = threads
-    if streams is not None:
-        config["NUM_STREAMS"] = streams
-    if cache_dir is not None:
-        config["CACHE_DIR"] = str(cache_dir)
-    return core().compile_model(model, "CPU", config)
+from nnclip.errors import ConfigError
 
 
 def compile_graph(
@@ -115,11 +49,46 @@ def compile_graph(
 
     Raises:
         UnsupportedOpError: If the graph holds operations that the compiler lacks; all are named.
-        ConfigError: If this processor lacks the precision.
+        ConfigError: If this processor lacks the precision, or OpenVINO is not installed.
     """
+    require_openvino()
+    from nnclip.engine.model import compile_model, emit_model
+
     check_precision(precision)
+    if precision == "int8":
+        raise ConfigError("int8 needs arrays to calibrate on: use quantize instead")
     model, specs = emit_model(inputs, outputs, dynamic_batch=dynamic_batch)
     compiled = compile_model(
         model, precision, threads=threads, streams=streams, latency=latency, cache_dir=cache_dir
     )
     return CompiledGraph(compiled, specs, list(outputs), precision, chunk)
+
+
+def unsupported_ops(
+    outputs: Iterable[nn.Variable], inputs: Collection[nn.Variable] = ()
+) -> Counter[str]:
+    """Count the function types that `compile_graph` lacks.
+
+    Args:
+        outputs: Variables that the graph shall give.
+        inputs: Variables that it is given. Without any, every variable that nothing computes
+            counts as one, parameters included: the answer is then about the whole graph.
+
+    Returns:
+        How often each missing type occurs; empty if the graph can be compiled.
+    """
+    require_openvino()
+    from nnclip.engine.ops import RULES
+
+    outputs = list(outputs)
+    given = set(inputs) or _leaves(outputs)
+    return Counter(
+        f.info.type_name for f in trace(given, outputs).functions if f.info.type_name not in RULES
+    )
+
+
+def _leaves(outputs: Iterable[nn.Variable]) -> set[nn.Variable]:
+    found: set[nn.Variable] = set()
+    for output in outputs:
+        output.visit(lambda f: found.update(v for v in f.inputs if v.parent is None))
+    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 
 import nnabla as nn
 import numpy as np
@@ -13,33 +13,6 @@ from nnclip.engine.emit import Call, Output, Rule, constant
 from nnclip.engine.ops import RULES
 from nnclip.engine.trace import fold, trace
 from nnclip.errors import UnsupportedOpError
-
-
-def unsupported_ops(
-    outputs: Iterable[nn.Variable], inputs: Collection[nn.Variable] = ()
-) -> Counter[str]:
-    """Count the function types that `compile_graph` lacks.
-
-    Args:
-        outputs: Variables that the graph shall give.
-        inputs: Variables that it is given. Without any, every variable that nothing computes
-            counts as one, parameters included: the answer is then about the whole graph.
-
-    Returns:
-        How often each missing type occurs; empty if the graph can be compiled.
-    """
-    outputs = list(outputs)
-    given = set(inputs) or _leaves(outputs)
-    return Counter(
-        f.info.type_name for f in trace(given, outputs).functions if f.info.type_name not in RULES
-    )
-
-
-def _leaves(outputs: Iterable[nn.Variable]) -> set[nn.Variable]:
-    found: set[nn.Variable] = set()
-    for output in outputs:
-        output.visit(lambda f: found.update(v for v in f.inputs if v.parent is None))
-    return found
 
 
 class Lowering:

@@ -18,6 +18,19 @@ def openvino_available() -> bool:
     return importlib.util.find_spec("openvino") is not None
 
 
+def require_openvino() -> None:
+    """Make sure that OpenVINO is installed.
+
+    Raises:
+        ConfigError: If it is not.
+    """
+    if not openvino_available():
+        raise ConfigError(
+            "compiling needs OpenVINO, which is not installed: pip install openvino, or let NNabla "
+            "run the graph (interpret_graph), some 20 to 50 times slower"
+        )
+
+
 @functools.cache
 def cpu_flags() -> frozenset[str]:
     """The processor's feature flags as the kernel lists them; empty where it does not."""

@@ -5,12 +5,15 @@ from __future__ import annotations
 import queue
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import numpy as np
-import openvino as ov
 
 from nnclip.engine.arrays import InputSpec, checked
 from nnclip.errors import ConfigError
+
+if TYPE_CHECKING:
+    import openvino as ov
 
 
 class CompiledGraph:
@@ -109,9 +112,11 @@ class CompiledGraph:
 
 
 def _start(request: ov.InferRequest, values: Sequence[np.ndarray]) -> None:
+    from openvino import Tensor
+
     for i, array in enumerate(values):
         # shared: the caller's array outlives the call, so it needs no copy
-        request.set_input_tensor(i, ov.Tensor(array, shared_memory=True))
+        request.set_input_tensor(i, Tensor(array, shared_memory=True))
     request.start_async()
 
 

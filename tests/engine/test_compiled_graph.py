@@ -7,8 +7,7 @@ import nnabla.functions as F
 import numpy as np
 import pytest
 
-from nnclip.engine import available_precisions, compile_graph, interpret_graph
-from nnclip.engine.lowering import unsupported_ops
+from nnclip.engine import available_precisions, compile_graph, interpret_graph, unsupported_ops
 from nnclip.errors import ConfigError, DataError, UnsupportedOpError
 
 

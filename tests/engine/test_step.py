@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from nnclip.engine import TrainStep, available_precisions, compile_step
-from nnclip.engine.step import CompiledStep
+from nnclip.engine.compiled_step import CompiledStep
 from nnclip.engine.stock import StockStep
 from nnclip.errors import ConfigError, DataError
 

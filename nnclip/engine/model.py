@@ -1,0 +1,81 @@
+"""Write an NNabla graph as an OpenVINO model, and compile such a model."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import nnabla as nn
+import numpy as np
+import openvino as ov
+from openvino import opset15 as op
+
+from nnclip.engine.arrays import InputSpec, input_specs, nominal_batch
+from nnclip.engine.emit import as_float
+from nnclip.engine.lowering import Lowering
+from nnclip.engine.trace import trace
+
+
+@functools.cache
+def core() -> ov.Core:
+    """The one OpenVINO runtime of this process."""
+    return ov.Core()
+
+
+def emit_model(
+    inputs: Mapping[str, nn.Variable],
+    outputs: Mapping[str, nn.Variable],
+    *,
+    dynamic_batch: bool = True,
+) -> tuple[ov.Model, tuple[InputSpec, ...]]:
+    """Write an NNabla graph as an OpenVINO model, uncompiled.
+
+    Args:
+        inputs: The graph's inputs by name.
+        outputs: The graph's outputs by name.
+        dynamic_batch: Whether axis 0 of every input is a batch of any size.
+
+    Returns:
+        The model, its weights shared with NNabla's arrays, and what its inputs take.
+
+    Raises:
+        UnsupportedOpError: If the graph holds operations that the compiler lacks.
+        ConfigError: If the inputs have no common batch size of at least 2 to make dynamic.
+    """
+    batch = nominal_batch(inputs) if dynamic_batch else None
+    functions = trace(inputs.values(), outputs.values()).functions
+    specs = input_specs(inputs, functions, dynamic_batch)
+    parameters = []
+    for spec in specs:
+        shape = ov.PartialShape([-1 if n is None else n for n in spec.shape])
+        parameter = op.parameter(shape, np.int32 if spec.integer else np.float32, name=spec.name)
+        parameters.append(parameter)
+    given = {v: p.output(0) for v, p in zip(inputs.values(), parameters, strict=True)}
+    values = Lowering(given, batch)(outputs.values())
+    results = [op.result(as_float(v)) for v in values]
+    return ov.Model(results, parameters), specs
+
+
+def compile_model(
+    model: ov.Model,
+    precision: str,
+    *,
+    threads: int | None = None,
+    streams: int | None = None,
+    latency: bool = True,
+    cache_dir: Path | None = None,
+) -> ov.CompiledModel:
+    """Compile an OpenVINO model for this processor; the arguments are those of `compile_graph`."""
+    config: dict[str, Any] = {
+        "PERFORMANCE_HINT": "LATENCY" if latency else "THROUGHPUT",
+        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+    }
+    if threads is not None:
+        config["INFERENCE_NUM_THREADS"] = threads
+    if streams is not None:
+        config["NUM_STREAMS"] = streams
+    if cache_dir is not None:
+        config["CACHE_DIR"] = str(cache_dir)
+    return core().compile_model(model, "CPU", config)
