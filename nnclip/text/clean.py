@@ -5,18 +5,40 @@ import re
 import unicodedata
 
 import ftfy
-from ftfy.badness import is_bad
-from ftfy.chardata import CONTROL_CHARS, LIGATURES, WIDTH_MAP
+from ftfy.badness import MOJIBAKE_CATEGORIES, is_bad
+from ftfy.chardata import CONTROL_CHARS, HTML_ENTITY_RE, LIGATURES, WIDTH_MAP
+from ftfy.fixes import uncurl_quotes
 
-# Everything that a step of ftfy replaces character by character, or that starts what it replaces:
-# entities, terminal escapes (control characters), C1 controls, curly quotes, line breaks other than
-# "\n", surrogates, and its three tables.
-_TOUCHED = re.compile(
-    "[&\r\x80-\x9f\u02bc\u2018-\u201f\u2028\u2029\ud800-\udfff"
+# What ftfy replaces character by character, curly quotes aside: C1 controls, line breaks, halves of
+# surrogate pairs, and its three tables (terminal escapes start with one of the control characters).
+_REPLACED = re.compile(
+    "[\r\x80-\x9f\u2028\u2029\ud800-\udfff"
     + re.escape("".join(map(chr, [*CONTROL_CHARS, *LIGATURES, *WIDTH_MAP])))
     + "]"
 )
 _FTFY_SEGMENT = 1_000_000  # characters; ftfy fixes longer lines in pieces of this length
+
+
+def _mojibake_signs() -> re.Pattern[str]:
+    """Finds something in every text that `is_bad` calls mojibake, and in few others.
+
+    Each alternative of ftfy's expression holds a character that needs no neighbour, or one of
+    its marks beside another mark, a Greek or a Cyrillic letter. (Ђ is such a letter, but counts as
+    a mark: it makes a sign with plain letters.)
+    """
+    letters = MOJIBAKE_CATEGORIES["upper_common"] + MOJIBAKE_CATEGORIES["lower_common"]
+    marks = "\xa0Ђ" + "".join(
+        characters
+        for category, characters in MOJIBAKE_CATEGORIES.items()
+        if category not in ("upper_common", "lower_common")
+    )
+    alone = MOJIBAKE_CATEGORIES["c1"] + "ÃÂŒœ"
+    return re.compile(
+        f"[{marks}{letters}](?:(?<=[{alone}])|(?<=[{marks}])[{marks}{letters}]|[{marks}])"
+    )
+
+
+_MOJIBAKE_SIGNS = _mojibake_signs()
 
 
 def clean(text: str) -> str:
@@ -26,26 +48,34 @@ def clean(text: str) -> str:
 
     Source: OpenAI CLIP, `simple_tokenizer.basic_clean`.
     """
-    if not _ftfy_leaves(text):
-        text = ftfy.fix_text(text)
-    return html.unescape(html.unescape(text))
+    return html.unescape(html.unescape(_fix(text)))
 
 
-def _ftfy_leaves(text: str) -> bool:
-    """Whether `ftfy.fix_text(text)` certainly is `text`; ftfy takes 10 times as long to say so.
+def _fix(text: str) -> str:
+    """`ftfy.fix_text(text)`, which alone would take most of the time of tokenizing.
 
-    Each step of ftfy 6 does nothing for such a text: the steps on single characters find none of
-    theirs; the repair of encodings stops at once for ASCII or where `is_bad` finds no mojibake;
-    normalisation keeps what is in form C. ftfy works line by line, so outside ASCII, where the
-    neighbours of a character count, only a single line that it takes whole is judged here.
+    ftfy repeats its steps until they change nothing. Where `_only_quotes` holds, all of them do
+    nothing but two, quotes and normalisation; this repeats those, and leaves every other text, from
+    its beginning, to ftfy.
     """
-    if _TOUCHED.search(text):
+    fixed, last = text, None
+    while fixed != last:
+        if not _only_quotes(fixed):
+            return ftfy.fix_text(text)
+        fixed, last = unicodedata.normalize("NFC", uncurl_quotes(fixed)), fixed
+    return fixed
+
+
+def _only_quotes(text: str) -> bool:
+    """Whether ftfy would do no more to this text than straighten its quotes and compose letters.
+
+    ftfy works line by line and looks at the neighbours of characters outside ASCII, so such a text
+    is only judged if it is a single line that ftfy takes whole.
+    """
+    if _REPLACED.search(text) or ("&" in text and HTML_ENTITY_RE.search(text)):
         return False
     if text.isascii():
         return True
-    return (
-        "\n" not in text
-        and len(text) <= _FTFY_SEGMENT
-        and not is_bad(text)
-        and unicodedata.is_normalized("NFC", text)
-    )
+    if "\n" in text or len(text) > _FTFY_SEGMENT:
+        return False
+    return not (_MOJIBAKE_SIGNS.search(text) and is_bad(text))

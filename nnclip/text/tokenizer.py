@@ -101,15 +101,16 @@ class Tokenizer:
         if context_length < 2:
             raise ConfigError(f"context_length is {context_length}, expected 2 or more")
         ids_NL = np.zeros((len(texts), context_length), np.int32)
+        sot, eot = self.sot, self.eot
         for row, text in enumerate(texts):
-            ids = [self.sot, *self.encode(text), self.eot]
+            ids = [sot, *self.encode(text), eot]
             if len(ids) > context_length:
                 if not truncate:
                     raise DataError(
                         f"text {row} makes {len(ids)} tokens with its start and end, expected at "
                         f"most {context_length}: {_shown(text)}; shorten it or set truncate=True"
                     )
-                ids[context_length - 1 :] = [self.eot]
+                ids[context_length - 1 :] = [eot]
             ids_NL[row, : len(ids)] = ids
         return ids_NL
 
