@@ -1,5 +1,6 @@
 """Run a graph: by NNabla itself, or compiled for this processor. Knows no CLIP."""
 
+from nnclip.engine.adamw import AdamW
 from nnclip.engine.compiler import compile_graph, unsupported_ops
 from nnclip.engine.interpreter import InterpretedGraph, interpret_graph
 from nnclip.engine.precision import (
@@ -16,6 +17,7 @@ from nnclip.engine.trace import NNABLA_LOCK
 __all__ = [
     "NNABLA_LOCK",
     "PRECISIONS",
+    "AdamW",
     "CompiledGraph",
     "InterpretedGraph",
     "Step",

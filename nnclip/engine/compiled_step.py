@@ -17,17 +17,11 @@ from nnclip.engine.arrays import InputSpec, checked, input_specs
 from nnclip.engine.autodiff import gradients
 from nnclip.engine.emit import Output, as_float, constant, integers
 from nnclip.engine.lowering import Lowering
+from nnclip.engine.memory import address, float_memory
 from nnclip.engine.statistics import running_statistics
 from nnclip.engine.trace import trace
 
 Variables = Mapping[str, nn.Variable]
-
-
-def float_memory(array: nn.NdArray) -> np.ndarray:
-    """NNabla's own memory as float32, which it becomes if it was something else."""
-    if array.data.dtype != np.float32:
-        array.cast(np.float32)
-    return array.data
 
 
 class CompiledStep:
@@ -92,15 +86,15 @@ class CompiledStep:
 
     def _bind(self, side: str, i: int, array: np.ndarray) -> None:
         """Point a port at an array, unless it is there already: NNabla may move its memory."""
-        address = array.__array_interface__["data"][0]
-        if self._bound.get((side, i)) == address:
+        place = address(array)
+        if self._bound.get((side, i)) == place:
             return
         tensor = ov.Tensor(array, shared_memory=True)
         if side == "input":
             self._request.set_input_tensor(i, tensor)
         else:
             self._request.set_output_tensor(i, tensor)
-        self._bound[side, i] = address
+        self._bound[side, i] = place
 
 
 def emit_step(
