@@ -51,10 +51,21 @@ def emoji_picture(glyph: str) -> Image.Image:
             f"{FONT} has no single glyph for {glyph!r}: Debian 12's version 2.042 or newer was "
             f"expected. On Debian: {PACKAGES}"
         )
-    picture = Image.new("RGBA", (160, 160))
-    draw = ImageDraw.Draw(picture)
-    draw.text((8, 8), glyph, font=font, embedded_color=True, anchor="lt")
+    # Pillow blends text into a transparent ground with black edges; from its pictures on black,
+    # B = a c, and on white, W = a c + 255 (1 - a), follow the true opacity a and colour c
+    on_black, on_white = (_written(glyph, font, ground) for ground in ((0,) * 3, (255,) * 3))
+    alpha = 255 - (on_white - on_black).mean(-1, keepdims=True)
+    colour = on_black * 255 / np.maximum(alpha, 1)
+    rgba = np.concatenate([colour, alpha], -1).clip(0, 255).round().astype(np.uint8)
+    picture = Image.fromarray(rgba)
     return picture.crop(picture.getchannel("A").getbbox())
+
+
+def _written(glyph: str, font: ImageFont.FreeTypeFont, ground: RGB) -> np.ndarray:
+    """The emoji on a plain ground, (160, 160, 3) float32 in 0..255."""
+    picture = Image.new("RGB", (160, 160), ground)
+    ImageDraw.Draw(picture).text((8, 8), glyph, font=font, embedded_color=True, anchor="lt")
+    return np.asarray(picture, dtype=np.float32)
 
 
 @lru_cache(maxsize=4096)

@@ -1,7 +1,7 @@
 """Paints a scene: background, shadows, objects."""
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image, ImageFilter, ImageOps
 
 from nnclip.drawing.backgrounds import PAINTERS, RGB
 from nnclip.drawing.catalogue import Shape
@@ -30,6 +30,7 @@ def _put(picture: Image.Image, scene: Scene, item: Item, purpose: str) -> None:
     else:
         colour = mean_colour(item.glyph)
         stamp = _fitted(item.glyph, side)
+    stamp = ImageOps.expand(stamp, 2)  # for smooth edges where it was cut
     stamp = stamp.rotate(item.turn, Image.Resampling.BICUBIC, expand=True)
     left = round(item.at[0] * size - stamp.width / 2)
     top = round(item.at[1] * size - stamp.height / 2)
