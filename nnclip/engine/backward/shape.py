@@ -54,6 +54,18 @@ def _slice(r: Reverse) -> Gradients:
     return [op.pad(r.dy, integers(before), integers(after), "constant", zero).output(0)]
 
 
+def _pad(r: Reverse) -> Gradients:
+    """Cut out what was there before; a border that repeats the inside is not undone."""
+    if r.call.args["mode"] != "constant":
+        raise r.call.refuse("repeats its inside, which cannot be differentiated yet")
+    shape = r.call.in_shapes[0]
+    width = r.call.args["pad_width"]
+    before = ([0] * (2 * len(shape) - len(width)) + list(width))[0::2]
+    stop = [start + n for start, n in zip(before, shape, strict=True)]
+    steps, axes = integers([1] * len(shape)), integers(range(len(shape)))
+    return [op.slice(r.dy, integers(before), integers(stop), steps, axes).output(0)]
+
+
 def _concatenate(r: Reverse) -> Gradients:
     axis = axes_of(r.call.args["axis"], len(r.call.out_shapes[0]))[0]
     lengths = integers([shape[axis] for shape in r.call.in_shapes])
@@ -84,6 +96,7 @@ RULES: dict[str, BackwardRule] = {
     "Broadcast": _broadcast,
     "Concatenate": _concatenate,
     "Embed": _embed,
+    "Pad": _pad,
     "Reshape": _reshape,
     "Slice": _slice,
     "Split": _split,
