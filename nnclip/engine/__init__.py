@@ -9,6 +9,7 @@ from nnclip.engine.precision import (
     default_precision,
     openvino_available,
 )
+from nnclip.engine.quantise import Agreement, agreement, quantize
 from nnclip.engine.runtime import CompiledGraph
 from nnclip.engine.step import Step, TrainStep, compile_step
 from nnclip.engine.stock import StockStep
@@ -18,16 +19,19 @@ __all__ = [
     "NNABLA_LOCK",
     "PRECISIONS",
     "AdamW",
+    "Agreement",
     "CompiledGraph",
     "InterpretedGraph",
     "Step",
     "StockStep",
     "TrainStep",
+    "agreement",
     "available_precisions",
     "compile_graph",
     "compile_step",
     "default_precision",
     "interpret_graph",
     "openvino_available",
+    "quantize",
     "unsupported_ops",
 ]

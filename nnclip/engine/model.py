@@ -51,6 +51,7 @@ def emit_model(
     for spec in specs:
         shape = ov.PartialShape([-1 if n is None else n for n in spec.shape])
         parameter = op.parameter(shape, np.int32 if spec.integer else np.float32, name=spec.name)
+        parameter.output(0).set_names({spec.name})
         parameters.append(parameter)
     given = {v: p.output(0) for v, p in zip(inputs.values(), parameters, strict=True)}
     values = Lowering(given, batch)(outputs.values())

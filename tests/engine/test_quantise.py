@@ -1,0 +1,38 @@
+"""int8 on a graph that is not CLIP, and what it costs in agreement."""
+
+import numpy as np
+import pytest
+
+from nnclip.engine import agreement, compile_graph, quantize
+from nnclip.errors import DataError
+
+
+def test_agreement_is_of_the_worst_row():
+    wanted = np.array([[3.0, 4.0], [1.0, 0.0]])
+    got = np.array([[3.0, 4.0], [0.0, 1.0]])
+    found = agreement(got, wanted)
+    assert found.least_cosine == pytest.approx(0.0)
+    assert found.largest_error == pytest.approx(np.sqrt(2))
+    assert agreement(wanted * 2, wanted).least_cosine == pytest.approx(1.0)
+
+
+def test_int8_points_the_same_way_at_any_batch(network, weights, capsys):
+    x, y = network(2, weights())
+    rng = np.random.default_rng(0)
+    calibration = rng.normal(size=(16, *x.shape[1:])).astype(np.float32)
+    graph = quantize({"x": x}, {"y": y}, {"x": calibration}, chunk=4)
+    assert capsys.readouterr().out == ""
+    array = rng.normal(size=(7, *x.shape[1:])).astype(np.float32)
+    got, wanted = graph(x=array)["y"], compile_graph({"x": x}, {"y": y})(x=array)["y"]
+    found = agreement(got, wanted)
+    assert found.least_cosine > 0.95  # so few numbers to a row, each step of int8 shows
+    assert found.largest_error > 1e-4, "nothing was quantised"
+    assert graph.precision == "int8"
+
+
+def test_empty_or_unfit_calibration_is_refused(network, weights):
+    x, y = network(2, weights())
+    with pytest.raises(DataError, match="empty"):
+        quantize({"x": x}, {"y": y}, {"x": np.empty((0, *x.shape[1:]), np.float32)})
+    with pytest.raises(DataError, match="shape"):
+        quantize({"x": x}, {"y": y}, {"x": np.ones((4, 2), np.float32)})
