@@ -101,7 +101,7 @@ OPERATIONS = {
     "log softmax": lambda x, w: F.log_softmax(x, axis=1),
     "mean and sum": lambda x, w: F.mean(x, axis=1) + F.sum(x, axis=1) + F.sum(x[:, 0], axis=[]),
     "powers": lambda x, w: (x * x + 1.0) ** 1.5 + (x * x + 1.0) ** -0.5,
-    "pad": lambda x, w: F.pad(x, (0, 0, 1, 2)) * w(2, 8, 4),
+    "pad": lambda x, w: F.pad(x, (1, 2, 0, 1)) * w(2, 8, 5),
     "slices": lambda x, w: F.concatenate(x[:, 1:3], x[:, ::2], x[:, -1:], axis=1),
     "split and stack": lambda x, w: F.stack(*F.split(x, axis=1)[1:3], axis=0),
     "scalars": lambda x, w: 2.0 - 3.0 * x + 1.0 / (x * x + 1.0),
