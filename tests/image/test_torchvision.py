@@ -1,0 +1,44 @@
+"""nnclip's pictures beside torchvision's, bit for bit."""
+
+import numpy as np
+import pytest
+from torchvision.transforms import (
+    CenterCrop,
+    Compose,
+    InterpolationMode,
+    Normalize,
+    Resize,
+    ToTensor,
+)
+from torchvision.transforms import functional as torchvision
+
+from nnclip.image import CLIP_MEAN, CLIP_STD, normalise, preprocess, random_resized_crop
+from nnclip.image.preprocess import random_crop_box
+
+pytestmark = pytest.mark.torch
+
+BICUBIC = InterpolationMode.BICUBIC
+SIZES = (
+    *((1, 1), (3, 2), (224, 224), (223, 225), (225, 448), (449, 225), (640, 481), (333, 500)),
+    *((7, 1000), (1000, 7), (500, 1)),
+)
+
+
+@pytest.mark.parametrize("resolution", [1, 31, 224])
+def test_preprocess_equals_openais_pipeline(picture, mode, resolution):
+    steps = [Resize(resolution, interpolation=BICUBIC), CenterCrop(resolution)]
+    to_rgb = [lambda image: image.convert("RGB"), ToTensor(), Normalize(CLIP_MEAN, CLIP_STD)]
+    reference = Compose(steps + to_rgb)
+    for size in SIZES:
+        image = picture(mode, size)
+        assert np.array_equal(preprocess(image, resolution), reference(image).numpy()), size
+
+
+def test_the_random_crop_equals_torchvisions(picture, mode):
+    image = picture(mode, (57, 43))
+    box = random_crop_box(image.size, np.random.default_rng(5), (0.5, 1.0), (3 / 4, 4 / 3))
+    left, top, right, bottom = box
+    part = torchvision.resized_crop(image, top, left, bottom - top, right - left, [16, 16], BICUBIC)
+    expected = Normalize(CLIP_MEAN, CLIP_STD)(ToTensor()(part.convert("RGB"))).numpy()
+    found = random_resized_crop(image, 16, np.random.default_rng(5), (0.5, 1.0))
+    assert np.array_equal(normalise(found), expected)
