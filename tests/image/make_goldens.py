@@ -59,6 +59,7 @@ def files() -> dict[str, np.ndarray]:
     return {
         "rgb": file_of(rgb, "PNG"),
         "odd_portrait": file_of(waves(11, 16, 3), "PNG"),
+        "floored": file_of(waves(14, 10, 3), "PNG"),  # 9.8 pixels wide become 9
         "narrow": file_of(waves(3, 40, 3), "PNG"),
         "wide": file_of(waves(40, 3, 3), "PNG"),
         "one_pixel": file_of(waves(1, 1, 3), "PNG"),
