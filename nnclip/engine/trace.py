@@ -136,7 +136,7 @@ def fold(variable: nn.Variable) -> np.ndarray:
     """Compute a variable that depends on no input, by running NNabla itself.
 
     Returns:
-        A read-only view of NNabla's own memory, float32 (or the integer type it holds).
+        A view of NNabla's own memory, float32 (or the integer type it holds).
     """
     with NNABLA_LOCK:
         if variable.parent is not None:
