@@ -1,0 +1,134 @@
+"""Pictures with classes: folders, CIFAR's files, tables."""
+
+import csv
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from nnclip.errors import ConfigError, DataError
+from nnclip.evaluate.cifar import LabelledPictures, read_cifar_binary, read_cifar_python
+from nnclip.image import ImageSource
+
+logger = logging.getLogger(__name__)
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"}
+
+
+class _Tabs(csv.excel_tab):
+    """Captions hold stray quotes: a tab-separated table does not quote."""
+
+    quoting = csv.QUOTE_NONE
+
+
+def read_labelled(
+    path: Path, classes: Sequence[str] | None = None, label_key: str = "label", split: str = "test"
+) -> LabelledPictures:
+    """A data set, told by what `path` is: a table (a file), CIFAR's folder, or an ImageFolder.
+
+    Args:
+        path: where it is.
+        classes: names in the order of the labels; None takes those that the data set brings.
+        label_key: a table's column of class names (or numbers, if `classes` is given).
+        split: "test" or "train", of CIFAR.
+
+    Raises:
+        DataError: nothing there, a damaged file, a label that is no class.
+        ConfigError: an unknown split.
+    """
+    if split not in ("test", "train"):
+        raise ConfigError(f"unknown split {split!r}: expected test or train")
+    if path.is_file():
+        return _read_table(path, classes, label_key)
+    if not path.is_dir():
+        raise DataError(f"{path}: no such file or folder")
+    for read in (read_cifar_binary, read_cifar_python):
+        found = read(path, split)
+        if found:
+            return _renamed(found, classes)
+    return _read_folder(path, classes)
+
+
+def _renamed(found: LabelledPictures, classes: Sequence[str] | None) -> LabelledPictures:
+    if classes is None:
+        return found
+    if len(classes) != len(found.classes):
+        raise DataError(
+            f"{len(classes)} class names for {found.name}, which has {len(found.classes)} classes"
+        )
+    return LabelledPictures(found.name, tuple(classes), found.sources, found.labels)
+
+
+def _read_folder(path: Path, classes: Sequence[str] | None) -> LabelledPictures:
+    """One folder a class, sorted by name; `_` in a folder's name is a blank in the class's."""
+    folders = sorted(child for child in path.iterdir() if child.is_dir())
+    if not folders:
+        raise DataError(
+            f"{path}: no folders in it; expected one a class, CIFAR's files, or a csv file"
+        )
+    sources: list[ImageSource] = []
+    labels: list[int] = []
+    for label, folder in enumerate(folders):
+        files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES)
+        sources += files
+        labels += [label] * len(files)
+        if not files:
+            logger.warning("class %r has no picture: no means count it", folder.name)
+    if not sources:
+        raise DataError(f"{path}: no picture in its {len(folders)} folders")
+    names = tuple(folder.name.replace("_", " ") for folder in folders)
+    return _renamed(LabelledPictures(path.name, names, sources, np.array(labels)), classes)
+
+
+def read_rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
+    """The rows of a table with a header; tabs if the header holds one, else commas.
+
+    Raises:
+        DataError: it cannot be read, lacks one of the `needed` columns, or has no rows.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            tabs = "\t" in file.readline()
+            file.seek(0)
+            reader = csv.DictReader(file, dialect=_Tabs if tabs else csv.excel)
+            names = list(reader.fieldnames or [])
+            missing = [key for key in needed if key not in names]
+            if missing:
+                raise DataError(
+                    f"{path}: no column {', '.join(missing)}; it has {', '.join(names) or 'none'}"
+                )
+            rows = list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: cannot be read as a table ({error})") from error
+    if not rows:
+        raise DataError(f"{path}: a header and no rows")
+    for line, row in enumerate(rows, 2):
+        if any(row[key] is None or not row[key].strip() for key in needed):
+            raise DataError(f"{path}: row {line} lacks a value in {' or '.join(needed)}")
+    return rows
+
+
+def picture_root(table: Path, first: str) -> Path:
+    """What relative paths begin with: the table's folder, or the current one if they are there."""
+    return Path() if not (table.parent / first).exists() and Path(first).exists() else table.parent
+
+
+def _read_table(path: Path, classes: Sequence[str] | None, label_key: str) -> LabelledPictures:
+    rows = read_rows(path, ("filepath", label_key))
+    given = [row[label_key].strip() for row in rows]
+    names = tuple(classes or sorted(set(given)))
+    index = {name: i for i, name in enumerate(names)}
+    if classes and all(label.isdigit() for label in given):
+        labels = [int(label) for label in given]
+    else:
+        unknown = sorted(set(given) - set(index))
+        if unknown:
+            more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+            raise DataError(f"{path}: labels that are no class: {', '.join(unknown[:5])}{more}")
+        labels = [index[label] for label in given]
+    if max(labels) >= len(names):
+        raise DataError(f"{path}: label {max(labels)}, but there are {len(names)} class names")
+    root = picture_root(path, rows[0]["filepath"])
+    sources: list[ImageSource] = [root / row["filepath"] for row in rows]
+    return LabelledPictures(path.stem, names, sources, np.array(labels))
