@@ -3,6 +3,7 @@
 Axes: N batch, R resolution, L tokens, E embedding.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import nnabla as nn
@@ -20,6 +21,25 @@ from nnclip.weights.model import ModelWeights, load_model
 PAIRS = 2
 
 
+@dataclass(frozen=True)
+class Answers:
+    """All that a model makes of pictures and texts, in float32.
+
+    Attributes:
+        hidden: "image" and "text" -> the output of each block, (N, L, D).
+        features: "image" and "text" -> (N, E), not normalised.
+        logits: (N, N), a row for each picture.
+        loss: the contrastive loss.
+        gradients: published name -> its gradient.
+    """
+
+    hidden: dict[str, list[np.ndarray]]
+    features: dict[str, np.ndarray]
+    logits: np.ndarray
+    loss: float
+    gradients: dict[str, np.ndarray]
+
+
 def inputs_of(config: ClipConfig, pairs: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Fixed pictures (N, 3, R, R) float32 and token ids (N, L) int64 that end at varying places."""
     random = np.random.RandomState(seed)
@@ -31,10 +51,10 @@ def inputs_of(config: ClipConfig, pairs: int, seed: int = 0) -> tuple[np.ndarray
     return images_N3RR, ids_NL
 
 
-def relative_difference(found_NE: np.ndarray, expected_NE: np.ndarray) -> float:
-    """The largest difference of any number, relative to the norm of its row."""
-    norms_N1 = np.linalg.norm(expected_NE, axis=1, keepdims=True)
-    return float((np.abs(found_NE - expected_NE) / norms_N1).max())
+def relative_difference(found_NX: np.ndarray, expected_NX: np.ndarray) -> float:
+    """The largest difference of any number, relative to the norm of its row (the last axis)."""
+    norms_N1 = np.linalg.norm(expected_NX, axis=-1, keepdims=True)
+    return float((np.abs(found_NX - expected_NX) / norms_N1).max())
 
 
 def largest_differences(source: Source, dialect: Dialect, h5: Path) -> dict[str, float]:
