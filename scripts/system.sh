@@ -2,7 +2,7 @@
 # Installs the Debian packages that the tests and the picture generator use; asks sudo unless root.
 # Pillow draws wrong glyphs, without a word, where libfribidi0 is missing.
 set -eu
-packages="fonts-noto-color-emoji libfribidi0"
+packages="fonts-noto-color-emoji libfribidi0 chromium"
 
 missing=
 for package in $packages; do
