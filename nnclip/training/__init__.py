@@ -1,0 +1,1 @@
+"""Training: pairs -> batches -> step -> checkpoint, on one process or many."""

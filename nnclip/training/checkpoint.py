@@ -1,0 +1,124 @@
+"""Checkpoints: everything a run needs to go on as if it had never stopped.
+
+A checkpoint is an HDF5 file behind a block of 512 bytes that HDF5 leaves to its user: the sha256 of
+all that follows stands there. It is written beside its final name, forced to disk and renamed, so a
+name `step-*.h5` always belongs to a whole file; the sum finds what a failing disk does later.
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from nnclip.errors import CheckpointError
+from nnclip.weights.h5 import write_whole
+
+logger = logging.getLogger(__name__)
+
+USERBLOCK = 512
+PATTERN = "step-*.h5"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A run at one moment.
+
+    Attributes:
+        arrays: parameters as `parameters/NAME`, the optimiser's as `optimiser/NAME`.
+        state: what is no array: step, position in the data, random states, the model's metadata.
+    """
+
+    arrays: dict[str, np.ndarray]
+    state: dict[str, Any]
+
+    def group(self, name: str) -> dict[str, np.ndarray]:
+        """The arrays whose names begin with `name`/, without it."""
+        prefix = name + "/"
+        return {k.removeprefix(prefix): v for k, v in self.arrays.items() if k.startswith(prefix)}
+
+
+def checkpoint_path(folder: Path, step: int) -> Path:
+    """Where the checkpoint after `step` steps lies."""
+    return folder / f"step-{step:09d}.h5"
+
+
+def write_checkpoint(path: Path, arrays: Mapping[str, np.ndarray], state: dict[str, Any]) -> None:
+    """Write a checkpoint; it appears whole or not at all.
+
+    Raises:
+        CheckpointError: the disk is full, or not to be written to; earlier files are untouched.
+    """
+
+    def fill(temporary: str) -> None:
+        with h5py.File(temporary, "w", userblock_size=USERBLOCK, libver="latest") as file:
+            for name, array in arrays.items():
+                file.create_dataset(name, data=array)
+            file.attrs["state"] = json.dumps(state)
+        with open(temporary, "r+b") as raw:
+            digest = _digest(raw)
+            raw.seek(0)
+            raw.write(digest.encode())
+
+    try:
+        write_whole(path, fill)
+    except (OSError, RuntimeError) as error:  # h5py reports a full disk as either
+        raise CheckpointError(
+            f"{path}: cannot be written ({error}); free some space or choose another "
+            "--monitor-path. Earlier checkpoints are whole"
+        ) from error
+
+
+def _digest(file: Any) -> str:
+    file.seek(USERBLOCK)
+    digest = hashlib.sha256()
+    while block := file.read(1 << 22):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint.
+
+    Raises:
+        CheckpointError: it is missing, foreign or damaged.
+    """
+    try:
+        with open(path, "rb") as raw:
+            stored = raw.read(64).decode("ascii", "replace")
+            if stored != _digest(raw):
+                raise CheckpointError(f"{path}: found another content than was written: damaged")
+        arrays: dict[str, np.ndarray] = {}
+
+        def visit(name: str, item: h5py.Dataset | h5py.Group) -> None:
+            if isinstance(item, h5py.Dataset):
+                arrays[name] = np.asarray(item[()])
+
+        with h5py.File(path, "r") as file:
+            file.visititems(visit)
+            return Checkpoint(arrays, json.loads(file.attrs["state"]))
+    except (OSError, KeyError, ValueError) as error:
+        raise CheckpointError(f"{path}: is no checkpoint of the trainer ({error})") from error
+
+
+def latest_checkpoint(folder: Path) -> tuple[Path, Checkpoint] | None:
+    """The newest whole checkpoint in `folder`; damaged ones are passed over with a warning."""
+    for path in sorted(folder.glob(PATTERN), reverse=True):
+        try:
+            return path, read_checkpoint(path)
+        except CheckpointError as error:
+            logger.warning("%s; going on with the one before it", error)
+    return None
+
+
+def tidy(folder: Path, keep: int) -> None:
+    """Remove all but the newest `keep` checkpoints, and what interrupted writes left."""
+    for path in sorted(folder.glob(PATTERN))[:-keep]:
+        path.unlink(missing_ok=True)
+    for path in folder.glob(f".{PATTERN}.*"):
+        path.unlink(missing_ok=True)

@@ -1,0 +1,231 @@
+"""What ranks say to each other. One interface; alone, over MPI, or over NCCL between GPUs.
+
+A rank that stops answering would hang the others for ever in a blocking collective, so every one
+here is a non-blocking one with a deadline.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import nnabla as nn
+import numpy as np
+
+from nnclip.errors import ConfigError, NnclipError
+
+logger = logging.getLogger(__name__)
+
+SMALL = 1 << 16  # numbers; smaller arrays travel together
+
+
+class TimeoutExceededError(NnclipError, TimeoutError):
+    """Another rank did not answer in time."""
+
+
+class Communicator(Protocol):
+    """The ranks of a job.
+
+    Attributes:
+        rank: this process, 0 to size - 1.
+        size: number of processes.
+        local_rank: this process among those on its host.
+        local_size: processes on this host.
+    """
+
+    rank: int
+    size: int
+    local_rank: int
+    local_size: int
+
+    def gather_rows(self, rows: np.ndarray) -> np.ndarray:
+        """(n, ...) of every rank -> (size * n, ...), by rank; n is the same on all."""
+        ...
+
+    def sum_array(self, array: np.ndarray) -> None:
+        """Replace `array` by its sum over the ranks."""
+        ...
+
+    def sum_gradients(self, variables: Sequence[nn.Variable]) -> None:
+        """Replace the gradient of each variable by its sum over the ranks."""
+        ...
+
+    def broadcast(self, array: np.ndarray) -> None:
+        """Replace `array` by that of rank 0."""
+        ...
+
+    def gather(self, value: Any) -> list[Any]:
+        """A small Python object of every rank, by rank."""
+        ...
+
+    def abort(self, status: int) -> None:
+        """End the whole job at once; returns only where there is nobody else."""
+        ...
+
+
+class Alone:
+    """One process."""
+
+    rank, size, local_rank, local_size = 0, 1, 0, 1
+
+    def gather_rows(self, rows: np.ndarray) -> np.ndarray:
+        """See `Communicator`."""
+        return rows
+
+    def sum_array(self, array: np.ndarray) -> None:
+        """See `Communicator`."""
+
+    def sum_gradients(self, variables: Sequence[nn.Variable]) -> None:
+        """See `Communicator`."""
+
+    def broadcast(self, array: np.ndarray) -> None:
+        """See `Communicator`."""
+
+    def gather(self, value: Any) -> list[Any]:
+        """See `Communicator`."""
+        return [value]
+
+    def abort(self, status: int) -> None:
+        """See `Communicator`."""
+
+
+class MpiCommunicator:
+    """Ranks that mpirun or Slurm started, over mpi4py."""
+
+    def __init__(self, timeout: float = 600.0) -> None:
+        """Join the job.
+
+        Args:
+            timeout: seconds that a collective may take; then `TimeoutExceededError`.
+
+        Raises:
+            ConfigError: the launcher belongs to another MPI than mpi4py's.
+        """
+        from mpi4py import MPI
+
+        self._mpi, self._timeout = MPI, timeout
+        self._world = MPI.COMM_WORLD
+        self.rank, self.size = self._world.rank, self._world.size
+        check_launcher(self.size, MPI.Get_library_version())
+        host = self._world.Split_type(MPI.COMM_TYPE_SHARED)
+        self.local_rank, self.local_size = host.rank, host.size
+
+    def gather_rows(self, rows: np.ndarray) -> np.ndarray:
+        """See `Communicator`."""
+        rows = np.ascontiguousarray(rows)
+        gathered = np.empty((self.size * len(rows), *rows.shape[1:]), rows.dtype)
+        self._wait(self._world.Iallgather(rows, gathered), "gathering features")
+        return gathered
+
+    def sum_array(self, array: np.ndarray) -> None:
+        """See `Communicator`."""
+        self._wait(self._world.Iallreduce(self._mpi.IN_PLACE, array), "summing")
+
+    def sum_gradients(self, variables: Sequence[nn.Variable]) -> None:
+        """See `Communicator`."""
+        gradients = [gradient_of(variable) for variable in variables]
+        small = [g for g in gradients if g.size < SMALL]
+        if small:
+            together = np.concatenate([g.reshape(-1) for g in small])
+            self.sum_array(together)
+            at = 0
+            for gradient in small:
+                gradient[...] = together[at : at + gradient.size].reshape(gradient.shape)
+                at += gradient.size
+        for gradient in gradients:
+            if gradient.size >= SMALL:
+                self.sum_array(gradient)
+
+    def broadcast(self, array: np.ndarray) -> None:
+        """See `Communicator`."""
+        self._wait(self._world.Ibcast(array, 0), "broadcasting")
+
+    def gather(self, value: Any) -> list[Any]:
+        """See `Communicator`."""
+        self._wait(self._world.Ibarrier(), "waiting for every rank")  # allgather has no deadline
+        return list(self._world.allgather(value))
+
+    def abort(self, status: int) -> None:
+        """See `Communicator`."""
+        self._world.Abort(status)
+
+    def _wait(self, request: Any, doing: str) -> None:
+        deadline = time.monotonic() + self._timeout
+        while not request.Test():
+            if time.monotonic() > deadline:
+                raise TimeoutExceededError(
+                    f"rank {self.rank}: another rank did not answer within {self._timeout:g} s "
+                    f"while {doing}; look at its log and its host (--timeout)"
+                )
+            time.sleep(0)  # lets data workers have the core
+
+
+def gradient_of(variable: nn.Variable) -> np.ndarray:
+    """NNabla's own memory of a gradient, float32, not a copy."""
+    if variable.grad.data.dtype != np.float32:
+        variable.grad.cast(np.float32)
+    return variable.grad.data
+
+
+LAUNCHERS = {
+    "OMPI_COMM_WORLD_SIZE": "Open MPI's mpirun",
+    "PMI_SIZE": "MPICH's mpiexec",
+    "SLURM_STEP_NUM_TASKS": "srun",
+}
+
+
+def launched_size() -> tuple[int, str]:
+    """How many ranks the launcher started by its own account, and which launcher it is."""
+    found = [
+        (int(os.environ[name]), launcher)
+        for name, launcher in LAUNCHERS.items()
+        if os.environ.get(name, "").isdigit()
+    ]
+    return max(found, default=(1, "no launcher"), key=lambda one: one[0])
+
+
+def check_launcher(size: int, library: str) -> None:
+    """ConfigError where MPI sees another number of ranks than the launcher started.
+
+    It happens when mpirun is of another MPI than the one mpi4py loads: N jobs of one rank then
+    run at once, and each ends with success.
+    """
+    launched, launcher = launched_size()
+    if launched != size:
+        raise ConfigError(
+            f"{launcher} started {launched} ranks, but MPI ({library.split(',')[0].strip()}) sees "
+            f"{size}: the launcher belongs to another MPI; use the mpirun of this environment "
+            "(.venv/bin/mpirun) or install mpi4py's own"
+        )
+
+
+def connect(timeout: float) -> Communicator:
+    """The communicator of this process: MPI where a launcher started it, else alone."""
+    if launched_size()[0] == 1:
+        return Alone()
+    return MpiCommunicator(timeout)
+
+
+def bit_sum(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """Two numbers per array that differ if any bit of it does (but for malice)."""
+    sums = []
+    for array in arrays:
+        words = np.ascontiguousarray(array).reshape(-1).view(np.uint32)
+        weights = np.arange(1, words.size + 1, dtype=np.uint64)
+        sums.append((words.sum(dtype=np.uint64), (words * weights).sum(dtype=np.uint64)))
+    return np.array(sums, np.uint64)
+
+
+def check_equal(communicator: Communicator, arrays: dict[str, np.ndarray]) -> None:
+    """NnclipError that names the parameters which are not the same on all ranks."""
+    if communicator.size == 1:
+        return
+    sums = bit_sum(list(arrays.values()))
+    every = communicator.gather_rows(sums[None])
+    differing = [name for i, name in enumerate(arrays) if (every[:, i] != every[0, i]).any()]
+    if differing:
+        raise NnclipError(
+            f"the ranks hold different parameters: {', '.join(differing[:5])}"
+            f"{' and more' if len(differing) > 5 else ''}; resume from the last checkpoint"
+        )

@@ -1,0 +1,155 @@
+"""Every setting of a run, in one place: its default, its flag and what it does."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+from nnclip.errors import ConfigError
+
+
+def option(
+    default: Any, help_text: str, *flags: str, choices: tuple[str, ...] | None = None
+) -> Any:
+    """A field of `TrainConfig` with its flags; without any, the field's name is the flag."""
+    return field(default=default, metadata={"help": help_text, "flags": flags, "choices": choices})
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A run of the trainer; every field is a flag of train.py and a key of its YAML files."""
+
+    # Data
+    train: str = option(
+        "",
+        "pairs to train on: table, COCO .json, folder or WebDataset shards",
+        "--train-txt-path",
+        "--train-data",
+    )
+    val: str = option("", "pairs to validate on", "--val-txt-path", "--val-data")
+    image_root: str = option(
+        "", "folder that relative picture paths begin in (default: the table's)"
+    )
+    csv_img_key: str = option("filepath", "column of picture paths")
+    csv_caption_key: str = option("title", "column of captions")
+    every_caption: bool = option(
+        False, "COCO: each caption is a pair of its own (default: one random caption per picture)"
+    )
+    workers: int = option(-1, "processes that decode pictures, per rank (-1: what the cores allow)")
+    max_bad: int = option(
+        1000, "broken pictures and empty captions that are skipped before stopping"
+    )
+    crop_scale: float = option(0.9, "least share of a picture that the random crop keeps")
+
+    # Model
+    finetuning: bool = option(False, "go on from --model-load-path", "-ft", "--finetuning")
+    model_load_path: str = option("ViT-B/32", "what -ft goes on from: an .h5 or a published name")
+    model: str = option("ViT-B/32", "size to train from scratch; --model list shows them all")
+    image_size: int = option(0, "resolution in pixels (default: the model's own)")
+    context_length: int = option(
+        0, "tokens of a caption (default: the model's own)", "--context-length", "--context_length"
+    )
+    tokenizer: str = option("", "vocabulary of train-tokenizer (default: the model's, or OpenAI's)")
+
+    # Step
+    batch_size: int = option(64, "pairs per rank and step", "-b", "--batch-size")
+    micro_batch_size: int = option(
+        0, "pairs whose activations are held at once; the step equals that of the whole batch"
+    )
+    aggregate: bool = option(False, "contrast over the pairs of all ranks", "-ag", "--aggregate")
+    loss: str = option("softmax", "CLIP's loss or SigLIP's", choices=("softmax", "sigmoid"))
+    freeze: str = option("", "parameters that stay: image, text, or names with * (comma-separated)")
+    recompute: bool = option(False, "recompute activations in the backward pass: less memory")
+
+    # Optimiser
+    epochs: float = option(30, "passes over the pairs", "-ep", "--epochs")
+    max_iter: int = option(0, "steps, whatever --epochs says", "-i", "--max-iter")
+    solver: str = option("AdamW", "how parameters move", choices=("AdamW", "Adam", "Lamb", "Lars"))
+    lr: float = option(5e-4, "learning rate after the warm-up (fine-tuning wants 1e-5 or less)")
+    beta1: float = option(0.9, "of the running mean of the gradients")
+    beta2: float = option(0.98, "of the running mean of their squares")
+    eps: float = option(1e-6, "of Adam")
+    wd: float = option(-1.0, "weight decay in NNabla's units: torch's times the learning rate")
+    weight_decay: float = option(0.2, "weight decay in torch's units; --wd replaces it")
+    clip_norm: float = option(0.0, "largest norm of the gradient (0: no limit)")
+    schedule: str = option("cosine", "after the warm-up", choices=("cosine", "constant"))
+    warmup_iter: float = option(
+        10000, "steps of warm-up, or below 1 their share of the run", "-wi", "--warmup-iter"
+    )
+    seed: int = option(412, "of the initialisation, the order and the crops")
+
+    # Machine
+    context: str = option("", "cpu or cudnn (default: what is there)", "-c", "--context")
+    type_config: str = option(
+        "float",
+        "float, or half: bfloat16 on CPUs, float16 with loss scaling on GPUs",
+        "-t",
+        "--type-config",
+        choices=("float", "half"),
+    )
+    device_id: int = option(-1, "GPU (default: the rank's number on its host)", "-d", "--device-id")
+    engine: str = option(
+        "auto", "compiled step or NNabla's own", choices=("auto", "compiled", "nnabla")
+    )
+    timeout: float = option(600.0, "seconds that ranks wait for each other before the job ends")
+
+    # Output
+    monitor_path: str = option(
+        "runs/train", "folder of logs, curves and checkpoints", "-m", "--monitor-path"
+    )
+    model_save_path: str = option(
+        "", "the trained model (default: model.h5 in --monitor-path)", "-o", "--model-save-path"
+    )
+    model_save_interval: int = option(1000, "steps between checkpoints")
+    keep_last: int = option(2, "checkpoints that are kept")
+    resume: str = option("", "latest, or a checkpoint: go on where it stopped")
+    val_interval: int = option(0, "steps between validations (default: an epoch)")
+    log_interval: int = option(10, "steps between two lines of the log")
+    check_interval: int = option(
+        500, "steps between checks that all ranks hold the same parameters"
+    )
+    tensorboard: bool = option(False, "write TensorBoard files")
+    wandb: str = option("", "Weights & Biases project to log to")
+
+    def __post_init__(self) -> None:
+        positive = ("batch_size", "keep_last", "log_interval", "model_save_interval", "timeout")
+        for name in positive:
+            if getattr(self, name) <= 0:
+                raise ConfigError(
+                    f"{flag_of(name)}: found {getattr(self, name)}, expected more than 0"
+                )
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"{flag_of(name)}: found {getattr(self, name)}, expected 0 to 1")
+        if not 0 < self.crop_scale <= 1:
+            raise ConfigError(f"--crop-scale: found {self.crop_scale}, expected above 0, at most 1")
+        if self.context not in ("", "cpu", "cudnn"):
+            raise ConfigError(f"--context: found {self.context!r}, expected cpu or cudnn")
+        if self.micro_batch_size < 0 or (
+            self.micro_batch_size and self.batch_size % self.micro_batch_size
+        ):
+            raise ConfigError(
+                f"--micro-batch-size: found {self.micro_batch_size}, expected a divisor of the "
+                f"batch size {self.batch_size}"
+            )
+        for entry in dataclasses.fields(self):
+            choices = entry.metadata["choices"]
+            if choices and getattr(self, entry.name) not in choices:
+                raise ConfigError(
+                    f"{flag_of(entry.name)}: found {getattr(self, entry.name)!r}, expected one of "
+                    f"{', '.join(choices)}"
+                )
+
+    @property
+    def decay(self) -> float:
+        """Weight decay in torch's units."""
+        if self.wd < 0:
+            return self.weight_decay
+        return self.wd / self.lr if self.lr else 0.0
+
+
+def flag_of(name: str) -> str:
+    """The long flag of a field."""
+    fields = {entry.name: entry for entry in dataclasses.fields(TrainConfig)}
+    flags = fields[name].metadata["flags"]
+    long = [flag for flag in flags if flag.startswith("--")]
+    return long[0] if long else "--" + name.replace("_", "-")

@@ -1,0 +1,93 @@
+"""Flags and YAML files -> TrainConfig. A file gives the defaults, flags go over it."""
+
+import argparse
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from nnclip.errors import ConfigError
+from nnclip.training.config import TrainConfig, flag_of
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """A parser with one flag per field of TrainConfig."""
+    parser = argparse.ArgumentParser(
+        prog="train.py",
+        description="Train CLIP on captioned pictures: mpirun -n 2 python train.py ...",
+        argument_default=argparse.SUPPRESS,
+    )
+    parser.add_argument(
+        "--config", action="append", default=[], help="YAML file of settings; may be given again"
+    )
+    for entry in dataclasses.fields(TrainConfig):
+        flags = entry.metadata["flags"] or (flag_of(entry.name),)
+        text = f"{entry.metadata['help']} (default: {entry.default})".replace("%", "%%")
+        if isinstance(entry.default, bool):
+            parser.add_argument(
+                *flags, dest=entry.name, action=argparse.BooleanOptionalAction, help=text
+            )
+        else:
+            parser.add_argument(
+                *flags,
+                dest=entry.name,
+                type=type(entry.default) if not isinstance(entry.default, float) else float,
+                choices=entry.metadata["choices"],
+                help=text,
+            )
+    return parser
+
+
+def parse_flags(argv: Sequence[str] | None = None) -> TrainConfig:
+    """The configuration that a command line and its YAML files say.
+
+    Raises:
+        ConfigError: a file is no YAML mapping, or a setting is unknown or impossible.
+    """
+    given = vars(make_parser().parse_args(argv))
+    settings: dict[str, Any] = {}
+    for path in given.pop("config"):
+        settings.update(read_settings(Path(path)))
+    return TrainConfig(**{**settings, **given})
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """The settings of a YAML file; sections (training:, model:, data:) are only for the reader."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: cannot be read as YAML ({error})") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: found {type(content).__name__}, expected settings by name")
+    defaults = {entry.name: entry.default for entry in dataclasses.fields(TrainConfig)}
+    settings: dict[str, Any] = {}
+    for key, value in content.items():
+        settings.update(value if isinstance(value, dict) else {key: value})
+    for key, value in settings.items():
+        if key not in defaults:
+            raise ConfigError(f"{path}: found the unknown setting {key!r}; train.py -h lists all")
+        settings[key] = _typed(path, key, value, defaults[key])
+    return settings
+
+
+def _typed(path: Path, key: str, value: Any, default: Any) -> Any:
+    """YAML reads 1e-6 as text, and 1 where 1.0 is meant."""
+    wanted = type(default)
+    if wanted is bool or isinstance(value, bool):
+        fits = wanted is bool and isinstance(value, bool)
+    else:
+        try:
+            value, fits = wanted(value), True
+        except (TypeError, ValueError):
+            fits = False
+    if not fits:
+        raise ConfigError(f"{path}: {key}: found {value!r}, expected {wanted.__name__}")
+    return value
+
+
+def write_settings(path: Path, config: TrainConfig) -> None:
+    """Every resolved value, as a file that `--config` takes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(dataclasses.asdict(config), sort_keys=False), encoding="utf-8")

@@ -1,0 +1,59 @@
+"""Models that can be trained from scratch, by name."""
+
+from nnclip.errors import ConfigError
+from nnclip.graph.config import PUBLISHED, BlockConfig, ClipConfig, TextConfig, VitConfig
+
+_OPENAI_VOCABULARY = 49408
+
+_TINY = ClipConfig(
+    embed=256,
+    image=VitConfig(64, 8, BlockConfig(width=256, layers=6, heads=4, hidden=1024)),
+    text=TextConfig(_OPENAI_VOCABULARY, 32, BlockConfig(width=256, layers=4, heads=4, hidden=1024)),
+)
+
+# The bundled model: 64 pixels, and small enough to lie in a repository.
+_BUNDLED = ClipConfig(
+    embed=192,
+    image=VitConfig(64, 8, BlockConfig(width=192, layers=6, heads=6, hidden=768)),
+    text=TextConfig(_OPENAI_VOCABULARY, 24, BlockConfig(width=160, layers=4, heads=5, hidden=640)),
+)
+
+# Low-resource towers: image towers by patch and resolution, text towers by depth. All end in 512
+# dimensions and read 32 tokens.
+_IMAGES = {
+    "M/14": VitConfig(112, 14, BlockConfig(width=256, layers=6, heads=8, hidden=512)),
+    "S/16": VitConfig(112, 16, BlockConfig(width=512, layers=8, heads=8, hidden=2048)),
+    "B/16": VitConfig(112, 16, BlockConfig(width=768, layers=12, heads=8, hidden=3072)),
+    "B/32": VitConfig(224, 32, BlockConfig(width=768, layers=12, heads=12, hidden=3072)),
+    "L/14": VitConfig(224, 14, BlockConfig(width=1024, layers=24, heads=16, hidden=4096)),
+}
+_TEXTS = {
+    "S": BlockConfig(width=512, layers=8, heads=8, hidden=1024),
+    "B": BlockConfig(width=512, layers=12, heads=8, hidden=2048),
+    "L": BlockConfig(width=512, layers=12, heads=8, hidden=2048),
+}
+
+
+def _low_resource() -> dict[str, ClipConfig]:
+    return {
+        f"{image}@{vit.resolution}+{text}": ClipConfig(
+            512, vit, TextConfig(_OPENAI_VOCABULARY, 32, blocks)
+        )
+        for image, vit in _IMAGES.items()
+        for text, blocks in _TEXTS.items()
+        if text != "L"  # the same tower as B
+    }
+
+
+SIZES: dict[str, ClipConfig] = {"bundled": _BUNDLED, "tiny": _TINY, **_low_resource(), **PUBLISHED}
+
+
+def named_size(name: str) -> ClipConfig:
+    """The configuration called `name`.
+
+    Raises:
+        ConfigError: there is no such name; lists all.
+    """
+    if name not in SIZES:
+        raise ConfigError(f"model {name!r}: found no such size, expected one of {', '.join(SIZES)}")
+    return SIZES[name]
