@@ -4,7 +4,7 @@ UV := $(or $(shell command -v uv),.tools/bin/uv)
 LOCK := $(UV) pip compile --quiet $(if $(UPGRADE),--upgrade) --generate-hashes --no-header \
 	--python-version 3.10 --python-platform x86_64-manylinux_2_28
 
-.PHONY: help setup setup-dev system demo test test-quick check lock bench-quick clean distclean
+.PHONY: help setup setup-dev system demo verify-weights test test-quick check lock bench-quick clean distclean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -30,6 +30,9 @@ demo: setup ## tell what a picture shows
 	$(if $(wildcard demo/app.py),$(PYTHON) demo/app.py,$(PYTHON) -m nnclip classify)
 
 # In one process: OpenVINO, torch and the tests' own processes use both cores of a small machine.
+verify-weights: setup ## compare published weights with published answers (MODEL=ViT-B/32)
+	$(PYTHON) -m nnclip verify --model "$(or $(MODEL),ViT-B/32)"
+
 test: setup-dev ## run every test
 	$(PYTHON) -m pytest
 
