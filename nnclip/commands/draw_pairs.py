@@ -30,7 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="comma-separated; one named twice is seen twice as often (default: %(default)s)",
     )
     parser.add_argument(
-        "--captions", type=int, default=1, metavar="N", help="captions a picture (1)"
+        "--captions",
+        type=int,
+        default=1,
+        metavar="N",
+        help="captions a picture (1), each in some language; 0: one in each language",
     )
     parser.add_argument(
         "--shards", action="store_true", help=f"WebDataset shards instead of files and {TABLE}"

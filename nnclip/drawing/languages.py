@@ -72,6 +72,7 @@ _ALL = (
         beside="{a} on the left and {b} on the right",
         stacked="{a} at the top and {b} at the bottom",
         noun=_english,
+        fixes=((r"\ba (?=orange\b)", "an "),),
     ),
     Language(
         code="es",

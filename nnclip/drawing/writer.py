@@ -15,7 +15,8 @@ from pathlib import Path
 from PIL import Image
 
 from nnclip.drawing import ALL_LANGUAGES, compose, describe, paint
-from nnclip.drawing.captions import language_of
+from nnclip.drawing.captions import language_of, name_of
+from nnclip.drawing.catalogue import shapes, things, workers
 from nnclip.drawing.glyphs import emoji_font
 from nnclip.errors import ConfigError
 
@@ -38,7 +39,7 @@ class Order:
         size: pixels.
         format: one of FORMATS.
         languages: codes to choose from; one given twice is seen twice as often.
-        captions: rows a picture, each in a language of its own choice.
+        captions: rows a picture, each in a language of its own choice; 0 for one in each language.
         start: index of the first picture, to draw more of the same seed.
     """
 
@@ -61,7 +62,7 @@ class Order:
         """
         if self.format not in FORMATS:
             raise ConfigError(f"unknown format {self.format!r}: expected {', '.join(FORMATS)}")
-        least = {"count": 1, "size": 16, "captions": 1, "start": 0}
+        least = {"count": 1, "size": 16, "captions": 0, "start": 0}
         for name, limit in least.items():
             if getattr(self, name) < limit:
                 raise ConfigError(f"{name} is {getattr(self, name)}: expected at least {limit}")
@@ -71,6 +72,12 @@ class Order:
             language_of(code)
         compose(self.split, self.seed, self.start)
         emoji_font()
+
+    def choices(self) -> list[tuple[str, ...]]:
+        """For each caption of a picture, the languages that it may be in."""
+        if self.captions:
+            return [self.languages] * self.captions
+        return [(code,) for code in dict.fromkeys(self.languages)]
 
     def chunks(self) -> list[range]:
         """The indices in runs that end at multiples of CHUNK."""
@@ -83,7 +90,9 @@ class Order:
 def write_table(order: Order, workers: int = 1) -> Iterator[int]:
     """Write FOLDER/pictures/... and FOLDER/pairs.csv (tab-separated, header `filepath title ...`).
 
-    `filepath` is relative to the table. The table appears when all pictures are there.
+    `filepath` is relative to the table. The table appears when all pictures are there. Beside it,
+    FOLDER/KIND.LANGUAGE.txt lists the names of all things, workers and shapes: the classes among
+    which a picture's `label` can be looked for.
 
     Args:
         order: what to draw.
@@ -102,8 +111,18 @@ def write_table(order: Order, workers: int = 1) -> Iterator[int]:
                 writer = csv.DictWriter(file, list(rows[0]), delimiter="\t", lineterminator="\n")
                 writer.writeheader()
             writer.writerows(rows)
-            yield len(rows) // order.captions
+            yield len(rows) // len(order.choices())
+    _write_classes(order)
     os.replace(unfinished, order.folder / TABLE)
+
+
+def _write_classes(order: Order) -> None:
+    lists = {"things": things(), "workers": workers(), "shapes": shapes()}
+    for code in dict.fromkeys(order.languages):
+        for kind, drawables in lists.items():
+            names = [name_of(what, code) for what in drawables]
+            path = order.folder / f"{kind}.{code}.txt"
+            path.write_text("\n".join(names) + "\n", encoding="utf-8")
 
 
 def write_shards(order: Order, workers: int = 1) -> Iterator[int]:
@@ -145,8 +164,8 @@ def _drawn(order: Order, index: int) -> tuple[bytes, list[Row]]:
     """One picture's file and its rows, each with `title` first."""
     scene = compose(order.split, order.seed, index)
     rows = []
-    for variant in range(order.captions):
-        caption, record = describe(scene, order.languages, variant)
+    for variant, languages in enumerate(order.choices()):
+        caption, record = describe(scene, languages, variant)
         rows.append({"title": caption, **record})
     return _encoded(paint(scene, order.size), order.format), rows
 

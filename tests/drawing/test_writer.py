@@ -47,6 +47,17 @@ def test_any_number_of_workers_writes_the_same_files(tmp_path, monkeypatch):
     assert pictures[0] == pictures[1] and len(pictures[0]) == 20
 
 
+def test_one_caption_in_each_language_and_lists_of_classes(tmp_path):
+    order = Order(tmp_path, 2, size=16, languages=("en", "de"), captions=0)
+    assert sum(write_table(order)) == 2
+    rows = table(tmp_path)
+    assert [row["language"] for row in rows] == ["en", "de"] * 2
+    assert len({row["filepath"] for row in rows}) == 2
+    names = (tmp_path / "shapes.de.txt").read_text(encoding="utf-8").splitlines()
+    assert len(names) == 121 and "roter Stern" in names
+    assert (tmp_path / "things.en.txt").exists() and (tmp_path / "workers.en.txt").exists()
+
+
 def test_shards_are_readable_and_the_same_twice(tmp_path):
     for name in "ab":
         assert sum(write_shards(Order(tmp_path / name, 5, size=32, format="png", captions=2))) == 5
