@@ -1,0 +1,5 @@
+"""Pictures of results, for a talk: one function draws one figure, `save` writes it."""
+
+from nnclip.evaluate.figures.style import save
+
+__all__ = ["save"]

@@ -1,0 +1,115 @@
+"""What all figures share: colours, fonts, frames, pictures in axes."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+
+import matplotlib
+import matplotlib.font_manager
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image, ImageOps
+
+from nnclip.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+INK, FAINT, GROUND = "#1f2933", "#9aa5b1", "#e4e7eb"
+BLUE, ORANGE, GREEN, RED = "#2f6fde", "#f08c2e", "#2a9d5c", "#d64545"
+LINES = (BLUE, ORANGE, GREEN, RED, "#7b5cd6", "#0f9fb5")
+# Fonts for scripts that matplotlib's own font lacks, where the machine has them.
+SCRIPTS = ("DejaVu Sans", "Noto Sans CJK JP", "Noto Sans CJK SC", "Noto Sans KR",
+           "Noto Sans Arabic", "IPAGothic", "WenQuanYi Zen Hei", "Droid Sans Fallback")  # fmt: skip
+DPI = 160
+
+
+@lru_cache(maxsize=1)
+def _settings() -> dict[str, object]:
+    installed = {font.name for font in matplotlib.font_manager.fontManager.ttflist}
+    return {
+        "font.family": [name for name in SCRIPTS if name in installed],
+        "font.size": 12,
+        "text.color": INK,
+        "text.parse_math": False,  # captions may hold dollars
+        "axes.edgecolor": FAINT,
+        "axes.labelcolor": INK,
+        "axes.titlesize": 13,
+        "axes.titleweight": "bold",
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.axisbelow": True,
+        "xtick.color": INK,
+        "ytick.color": INK,
+        "grid.color": GROUND,
+        "legend.frameon": False,
+    }
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """matplotlib with the house's settings, which the caller's own are not touched by."""
+    with matplotlib.rc_context(_settings()), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")  # boxes, as everywhere
+        yield
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure, in inches, whose axes make room for each other."""
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save(figure: Figure, folder: Path, name: str) -> Path:
+    """Write FOLDER/NAME.png.
+
+    Raises:
+        DataError: the folder cannot be written to.
+    """
+    path = folder / f"{name}.png"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with styled():
+            figure.savefig(path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error
+    logger.info("wrote %s", path)
+    return path
+
+
+def show(axes: Axes, picture: Image.Image, frame: str = "") -> None:
+    """A picture without ticks, its central square if it is long; `frame` is a colour around it."""
+    square = ImageOps.fit(picture.convert("RGB"), (256, 256), Image.Resampling.LANCZOS)
+    axes.imshow(np.asarray(square))
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_visible(bool(frame))
+        spine.set_edgecolor(frame or "none")
+        spine.set_linewidth(4)
+
+
+def bars(
+    axes: Axes, names: list[str], values: np.ndarray, colours: list[str], largest: float = 1.0
+) -> None:
+    """Horizontal bars from the top down, each with its name above and its per cent behind it."""
+    places = np.arange(len(names))
+    axes.barh(places, np.full(len(names), largest), color=GROUND, height=0.34)
+    axes.barh(places, values, color=colours, height=0.34)
+    for place, name, value in zip(places, names, values, strict=True):
+        axes.text(0, place - 0.27, shorten(name, 44), va="bottom", fontsize=11)
+        axes.text(largest, place - 0.27, f"{value:.1%}", va="bottom", ha="right", fontsize=11,
+                  fontweight="bold", color=colours[place])  # fmt: skip
+    axes.set_xlim(0, largest)
+    axes.set_ylim(len(names) - 0.6, -0.85)
+    axes.axis("off")
+
+
+def shorten(text: str, length: int) -> str:
+    """At most `length` characters."""
+    return text if len(text) <= length else text[: length - 1].rstrip() + "…"

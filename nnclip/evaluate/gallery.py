@@ -1,0 +1,148 @@
+"""Which figures belong to which result: chooses the examples, draws, saves."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+
+import numpy as np
+from PIL import Image
+
+from nnclip.evaluate.bias import Bias
+from nnclip.evaluate.captioned import CaptionedPictures
+from nnclip.evaluate.cifar import LabelledPictures
+from nnclip.evaluate.embedding import Embedded
+from nnclip.evaluate.figures import save
+from nnclip.evaluate.figures.answers import (
+    calibration_figure,
+    classes_figure,
+    heat_map_figure,
+    probabilities_figure,
+)
+from nnclip.evaluate.figures.groups import attack_figure, bias_figure
+from nnclip.evaluate.figures.search import NEAREST, nearest_figure
+from nnclip.evaluate.figures.training import curves_figure, read_curves, samples_figure
+from nnclip.evaluate.typographic import Attack, write_word
+from nnclip.evaluate.zero_shot import Classification
+from nnclip.image import open_image
+
+PAGE = 8  # pictures with bars on one sheet
+ACROSS = 9  # pictures of a heat map
+QUERIES = 4
+EXAMPLES = 3  # of an attack
+
+
+def some(count: int, wanted: int) -> list[int]:
+    """Up to `wanted` different indices below `count`, the same ones every time, in order."""
+    return sorted(Random(0).sample(range(count), min(wanted, count)))
+
+
+def classification_figures(
+    folder: Path, answers: Classification, data: LabelledPictures, found: Embedded
+) -> list[Path]:
+    """Answers beside some pictures, calibration, recall of the classes."""
+    rows = some(len(answers.labels), PAGE)
+    pictures = [open_image(data.sources[found.kept[row]]) for row in rows]
+    truth = [int(answers.labels[row]) for row in rows]
+    page = probabilities_figure(pictures, answers.probabilities[rows], answers.classes, truth)
+    return [
+        save(page, folder, "answers"),
+        save(calibration_figure(answers), folder, "calibration"),
+        save(classes_figure(answers), folder, "classes"),
+    ]
+
+
+def retrieval_figures(
+    folder: Path,
+    data: CaptionedPictures,
+    found: Embedded,
+    texts: np.ndarray,
+    all_paths: Sequence[Path],
+) -> list[Path]:
+    """For some captions: the five nearest pictures, the true one, the histogram.
+
+    Args:
+        folder: where to.
+        data: the readable pictures and their captions.
+        found: the embedded pictures.
+        texts: the embedded captions of `data`.
+        all_paths: the pictures that `found.kept` counts.
+    """
+    row_of = {all_paths[index]: row for row, index in enumerate(found.kept)}
+    paths = {row: path for path, row in row_of.items()}
+    written = []
+    for number, query in enumerate(some(len(data.texts), QUERIES), 1):
+        similarities = found.rows @ texts[query]
+        order = np.argsort(-similarities, kind="stable")
+        true_path = data.paths[data.picture_of_text[query]]
+        true_row = row_of[true_path]
+        place = int(np.flatnonzero(order == true_row)[0])
+        best = order[:NEAREST]
+        figure = nearest_figure(
+            data.texts[query],
+            [open_image(paths[row]) for row in best],
+            similarities[best].tolist(),
+            open_image(true_path),
+            place + 1,
+            similarities,
+            float(similarities[true_row]),
+            place if place < NEAREST else None,
+        )
+        written.append(save(figure, folder, f"nearest-{number}"))
+    return written
+
+
+def typographic_figures(
+    folder: Path, attack: Attack, data: LabelledPictures, found: Embedded
+) -> list[Path]:
+    """The drop, and pictures that show it: first those that the word turned."""
+    right = attack.clean.predicted == attack.clean.labels
+    turned = right & (attack.attacked.predicted == attack.written)
+    order = np.lexsort((np.arange(len(right)), ~right, ~turned))  # turned first, then right ones
+    rows = order[:EXAMPLES].tolist()
+    clean = [open_image(data.sources[found.kept[row]]) for row in rows]
+    names = [data.classes[attack.written[row]] for row in rows]
+    attacked = [write_word(picture, name) for picture, name in zip(clean, names, strict=True)]
+    return [save(attack_figure(attack, clean, attacked, rows), folder, "typographic-attack")]
+
+
+def bias_figures(folder: Path, bias: Bias, data: LabelledPictures, found: Embedded) -> list[Path]:
+    """The captions' probabilities for each group."""
+    first = [int(np.flatnonzero(bias.group_of_picture == g)[0]) for g in range(len(bias.groups))]
+    pictures = [open_image(data.sources[found.kept[row]]) for row in first]
+    return [save(bias_figure(bias, pictures), folder, "bias")]
+
+
+def prediction_figures(
+    folder: Path,
+    pictures: Sequence[Image.Image],
+    similarities: np.ndarray,
+    probabilities: np.ndarray,
+    texts: Sequence[str],
+) -> list[Path]:
+    """Pages of pictures with the probabilities of the texts, and a heat map of the first."""
+    starts = range(0, len(pictures), PAGE)
+    written = []
+    for number, start in enumerate(starts, 1):
+        part = slice(start, start + PAGE)
+        figure = probabilities_figure(pictures[part], probabilities[part], texts)
+        written.append(save(figure, folder, f"probabilities-{number}"))
+    best = similarities[:ACROSS].max(0)
+    shown = sorted(np.argsort(-best, kind="stable")[:ACROSS].tolist())
+    names = [texts[j] for j in shown]
+    figure = heat_map_figure(pictures[:ACROSS], similarities[:ACROSS][:, shown], names)
+    return [*written, save(figure, folder, "heat-map")]
+
+
+def training_figures(folder: Path, run: Path, data: CaptionedPictures | None) -> list[Path]:
+    """A run's curves and, if `data` is given, some of its pairs.
+
+    Raises:
+        DataError: no log in the run's folder, or a picture that cannot be read.
+    """
+    written = [save(curves_figure(read_curves(run)), folder, "curves")]
+    if data is not None:
+        rows = some(len(data.texts), 18)
+        pictures = [open_image(data.paths[data.picture_of_text[row]]) for row in rows]
+        figure = samples_figure(pictures, [data.texts[row] for row in rows])
+        written.append(save(figure, folder, "samples"))
+    return written
