@@ -1,0 +1,44 @@
+"""`python -m nnclip fetch-pairs`: a list of captions and addresses becomes a table of pictures."""
+
+import argparse
+import json
+from pathlib import Path
+
+from tqdm import tqdm
+
+from nnclip.training.data.fetch import FAILURES, TABLE, FetchOrder, fetch_pairs
+
+HELP = "fetch the pictures of a list of captions and addresses (Conceptual Captions and such)"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `nnclip fetch-pairs`."""
+    parser.add_argument("urls", type=Path, help="tab- or comma-separated: a caption, an address")
+    parser.add_argument("folder", type=Path, metavar="DIR", help="where to; call again to go on")
+    parser.add_argument("--parallel", type=int, default=50, help="transfers at once (%(default)s)")
+    parser.add_argument("--timeout", type=float, default=5.0, help="seconds (%(default)s)")
+    parser.add_argument("--min-size", type=int, default=1, help="least pixels of a side")
+    parser.add_argument("--retry", action="store_true", help="try what failed before, too")
+    parser.add_argument("--json", action="store_true", help="print one JSON line")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Fetch; prints where the table is and what is in it."""
+    order = FetchOrder(
+        folder=args.folder,
+        parallel=args.parallel,
+        timeout=args.timeout,
+        least_side=args.min_size,
+        again=args.retry,
+    )
+    kept = failed = 0
+    with tqdm(unit="picture", disable=None) as bar:
+        for reason in fetch_pairs(args.urls, order):
+            kept, failed = kept + (reason is None), failed + (reason is not None)
+            bar.update()
+            bar.set_postfix(failed=failed)
+    if args.json:
+        print(json.dumps({"path": str(args.folder / TABLE), "kept": kept, "failed": failed}))
+    else:
+        print(f"{args.folder / TABLE}: {kept} pictures, {failed} failed ({args.folder / FAILURES})")
+    return 0
