@@ -6,7 +6,7 @@ import json
 import multiprocessing
 import os
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +16,7 @@ from PIL import Image
 
 from nnclip.drawing import ALL_LANGUAGES, compose, describe, paint
 from nnclip.drawing.captions import language_of, name_of
-from nnclip.drawing.catalogue import shapes, things, workers
+from nnclip.drawing.catalogue import Drawable, shapes, things, workers
 from nnclip.drawing.glyphs import emoji_font
 from nnclip.errors import ConfigError
 
@@ -117,7 +117,11 @@ def write_table(order: Order, workers: int = 1) -> Iterator[int]:
 
 
 def _write_classes(order: Order) -> None:
-    lists = {"things": things(), "workers": workers(), "shapes": shapes()}
+    lists: dict[str, Sequence[Drawable]] = {
+        "things": things(),
+        "workers": workers(),
+        "shapes": shapes(),
+    }
     for code in dict.fromkeys(order.languages):
         for kind, drawables in lists.items():
             names = [name_of(what, code) for what in drawables]

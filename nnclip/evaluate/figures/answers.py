@@ -90,7 +90,8 @@ def heat_map_figure(
             for j in range(lines):
                 value = similarities[i, j]
                 best = j == similarities[i].argmax()
-                axes.text(i, j, f"{value:.2f}".replace("-0.00", "0.00"), ha="center", va="center", fontsize=12,
+                text = f"{value:.2f}".replace("-0.00", "0.00")
+                axes.text(i, j, text, ha="center", va="center", fontsize=12,
                           color="white" if value > middle else INK,
                           fontweight="bold" if best else "normal")  # fmt: skip
             corner = (i - 0.48, similarities[i].argmax() - 0.47)
