@@ -67,7 +67,7 @@ class CLIP:
             DownloadError: the file cannot be fetched.
         """
         path = _find(source)
-        weights = load_model(path)
+        weights = load_model(path, mapped=True)
         self.path, self.config, self.metadata = path, weights.config, weights.metadata
         self._weights = weights
         self.tokenizer = _tokenizer_of(self.config, self.metadata, path)
@@ -84,9 +84,13 @@ class CLIP:
         """Published name -> the NNabla Variable that the graph uses, for any solver.
 
         Arrays are computed with the values of the last compilation: call `refresh` after changing
-        parameters.
+        parameters. Until they are asked for, parameters stay in the file.
+
+        Raises:
+            CheckpointError: they have to be read, and the file was overwritten meanwhile.
         """
-        return self._weights.variables()
+        with NNABLA_LOCK:
+            return self._weights.variables()
 
     def refresh(self) -> None:
         """Let arrays be computed with the parameters' present values."""
@@ -94,6 +98,7 @@ class CLIP:
 
     def save(self, path: str | Path, *, half: bool = False) -> None:
         """Write the model as .h5, with `half` as float16; CheckpointError if that fails."""
+        self.parameters()
         save_model(path, self._weights, half=half)
 
     def preprocess(self, image: Image.Image) -> np.ndarray:
@@ -172,17 +177,18 @@ class CLIP:
         """
         if isinstance(images, nn.Variable) != isinstance(ids, nn.Variable):
             raise DataError("images and ids: found a Variable and an array, expected the same kind")
-        a, b = self.encode_image(images), self.encode_text(ids)
-        if isinstance(a, nn.Variable):
+        if isinstance(images, nn.Variable):
+            a, b = self.encode_image(images), self.encode_text(ids)
             per_image = self._build(lambda: similarity(normalise(a), normalise(b), logit_scale()))
             return per_image, F.transpose(per_image, (1, 0))
+        a, b = self._towers.both(_array(images, "images"), _array(ids, "ids"))
         per_image = self.logit_scale * unit(a) @ unit(b).T
         return per_image, per_image.T
 
     @property
     def logit_scale(self) -> float:
         """exp of the parameter: what cosines are multiplied by, 100 in published models."""
-        return float(np.exp(self.parameters()["logit_scale"].d))
+        return float(np.exp(self._weights.array("logit_scale")))
 
     def probabilities(self, images: np.ndarray, ids: np.ndarray) -> np.ndarray:
         """How likely each text is for each picture, given that one of them is right.
@@ -201,8 +207,10 @@ class CLIP:
 
     def _build(self, build: Callable[[], nn.Variable]) -> nn.Variable:
         """Part of the caller's graph, in the caller's mode, with this model's parameters."""
-        with NNABLA_LOCK, nn.parameter_scope("", scope=self._weights.scope):
-            return build()
+        with NNABLA_LOCK:
+            self._weights.variables()
+            with nn.parameter_scope("", scope=self._weights.scope):
+                return build()
 
 
 def unit(features: np.ndarray) -> np.ndarray:

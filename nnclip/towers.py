@@ -6,6 +6,9 @@ Axes: N batch, R resolution, L tokens, E embedding.
 """
 
 import logging
+import threading
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 
 import nnabla as nn
 import numpy as np
@@ -15,8 +18,9 @@ from nnclip.engine import (
     NNABLA_LOCK,
     CompiledGraph,
     InterpretedGraph,
-    compile_graph,
+    compile_emitted,
     default_precision,
+    emit_graph,
     interpret_graph,
     openvino_available,
 )
@@ -59,15 +63,23 @@ class Towers:
         )
         self._streams = streams
         self._runners: dict[str | int, Runner] = {}
+        self._making: defaultdict[str | int, threading.Lock] = defaultdict(threading.Lock)
 
     def clear(self) -> None:
         """Forget what was compiled, so that the parameters' present values count."""
-        with NNABLA_LOCK:
-            self._runners.clear()
+        self._runners = {}
+
+    def both(self, images_N3RR: np.ndarray, ids_NL: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Features of pictures and of texts; towers that must be made first are made together."""
+        if self._runners:
+            return self.image(images_N3RR), self.text(ids_NL)
+        with ThreadPoolExecutor(1) as pool:
+            text = pool.submit(self.text, ids_NL)
+            return self.image(images_N3RR), text.result()
 
     def image(self, images_N3RR: np.ndarray) -> np.ndarray:
         """Features (N, E) float32 of pictures; DataError if they do not fit."""
-        return self._runner("image")(images=images_N3RR)["features"]
+        return self._answer("image", images=images_N3RR)
 
     def text(self, ids_NL: np.ndarray) -> np.ndarray:
         """Features (N, E) float32 of texts; DataError if they do not fit.
@@ -84,30 +96,44 @@ class Towers:
         end_NL = end_of_text(ids_NL)
         used = int(end_NL.any(axis=0).nonzero()[0].max(initial=0)) + 1
         length = next((n for n in LENGTHS if used <= n < context), context)
-        return self._runner(length)(ids=_to(length, ids_NL), end=_to(length, end_NL))["features"]
+        return self._answer(length, ids=_to(length, ids_NL), end=_to(length, end_NL))
 
-    def _runner(self, key: str | int) -> Runner:
-        """The image tower ("image"), or the text tower for so many tokens."""
-        if key not in self._runners:
-            with NNABLA_LOCK:
-                if key not in self._runners:
-                    self._runners[key] = self._make(key)
-        return self._runners[key]
+    def _answer(self, key: str | int, **arrays: np.ndarray) -> np.ndarray:
+        """Run the image tower ("image"), or the text tower for so many tokens."""
+        runner = self._runners.get(key)
+        if runner is not None:
+            return runner(**arrays)["features"]
+        with self._making[key]:
+            runners = self._runners
+            if key not in runners:
+                runners[key] = self._made(key)
+                try:
+                    return runners[key](**arrays)["features"]
+                finally:  # the first call has packed the weights: those of the file may go
+                    self._weights.give_back()
+        return runners[key](**arrays)["features"]
 
-    def _make(self, key: str | int) -> Runner:
+    def _made(self, key: str | int) -> Runner:
+        with NNABLA_LOCK:
+            graph = self._graph(key)
+            if not self._compiles:
+                self._weights.variables()
+                return interpret_graph(*graph)
+            emitted = emit_graph(*graph, arrays=self._weights.unread())
+        return compile_emitted(emitted, precision=self.precision, streams=self._streams)
+
+    def _graph(self, key: str | int) -> tuple[dict[str, nn.Variable], dict[str, nn.Variable]]:
+        """Inputs and outputs of a tower as NNabla Variables."""
         config = self._weights.config
         with building(self._weights.scope), nn.context_scope(self._context):
             if isinstance(key, int):
                 ids, end = nn.Variable((NOMINAL, key)), nn.Variable((NOMINAL, key))
-                inputs = {"ids": ids, "end": end}
-                outputs = {"features": text_tower(ids, end, config.text, config.embed)}
-            else:
-                images = nn.Variable((NOMINAL, 3, config.image.resolution, config.image.resolution))
-                inputs = {"images": images}
-                outputs = {"features": image_tower(images, config.image, config.embed)}
-            if not self._compiles:
-                return interpret_graph(inputs, outputs)
-            return compile_graph(inputs, outputs, precision=self.precision, streams=self._streams)
+                features = text_tower(ids, end, config.text, config.embed)
+                return {"ids": ids, "end": end}, {"features": features}
+            size = config.image.resolution
+            images = nn.Variable((NOMINAL, 3, size, size))
+            features = image_tower(images, config.image, config.embed)
+            return {"images": images}, {"features": features}
 
 
 def _to(length: int, array_NL: np.ndarray) -> np.ndarray:

@@ -230,3 +230,26 @@ def test_before_any_model_is_loaded() -> None:
     assert clip.preprocess(picture()).shape == (3, 224, 224)
     with pytest.raises(ConfigError, match="load"):
         clip.encode_text(clip.tokenize("a dog"))
+
+
+def test_parameters_stay_in_the_file_until_they_are_asked_for(
+    small_h5: Path, images: np.ndarray
+) -> None:
+    fresh = clip.CLIP(small_h5, precision="fp32")
+    answered = fresh.logits(images, fresh.tokenize(TEXTS))[0]
+    assert fresh._weights.waiting, "answering has read the parameters"
+    fresh.parameters()["visual/proj"].d *= 2
+    assert not fresh._weights.waiting
+    np.testing.assert_array_equal(fresh.logits(images, fresh.tokenize(TEXTS))[0], answered)
+    before = fresh.encode_image(images)
+    fresh.refresh()
+    close(fresh.encode_image(images), 2 * before)
+
+
+def test_a_file_overwritten_in_use_is_an_error(small_h5: Path, tmp_path: Path) -> None:
+    path = tmp_path / "model.h5"
+    path.write_bytes(small_h5.read_bytes())
+    model = clip.CLIP(path)
+    path.write_bytes(small_h5.read_bytes())
+    with pytest.raises(CheckpointError, match="load it again"):
+        model.encode_text(model.tokenize(TEXTS))

@@ -1,7 +1,7 @@
 """Run a graph: by NNabla itself, or compiled for this processor. Knows no CLIP."""
 
 from nnclip.engine.adamw import AdamW
-from nnclip.engine.compiler import compile_graph, unsupported_ops
+from nnclip.engine.compiler import compile_emitted, compile_graph, emit_graph, unsupported_ops
 from nnclip.engine.interpreter import InterpretedGraph, interpret_graph
 from nnclip.engine.precision import (
     PRECISIONS,
@@ -27,9 +27,11 @@ __all__ = [
     "TrainStep",
     "agreement",
     "available_precisions",
+    "compile_emitted",
     "compile_graph",
     "compile_step",
     "default_precision",
+    "emit_graph",
     "interpret_graph",
     "openvino_available",
     "quantize",

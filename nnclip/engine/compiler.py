@@ -7,27 +7,102 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import nnabla as nn
+import numpy as np
 
+from nnclip.engine.arrays import InputSpec
 from nnclip.engine.precision import check_precision, require_openvino
 from nnclip.engine.runtime import CompiledGraph
-from nnclip.engine.trace import trace
+from nnclip.engine.trace import NNABLA_LOCK, trace
 from nnclip.errors import ConfigError
+
+if TYPE_CHECKING:
+    import openvino as ov
+
+
+@dataclass(frozen=True)
+class EmittedGraph:
+    """A graph written for OpenVINO and not yet compiled; NNabla has done its part.
+
+    Attributes:
+        model: The OpenVINO model.
+        specs: What each input takes.
+        outputs: Names of the outputs.
+    """
+
+    model: ov.Model
+    specs: tuple[InputSpec, ...]
+    outputs: tuple[str, ...]
+
+
+def emit_graph(
+    inputs: Mapping[str, nn.Variable],
+    outputs: Mapping[str, nn.Variable],
+    *,
+    dynamic_batch: bool = True,
+    arrays: Mapping[nn.Variable, np.ndarray] | None = None,
+) -> EmittedGraph:
+    """Write an NNabla graph for OpenVINO: the part of `compile_graph` that NNabla has a share in.
+
+    Args:
+        inputs: As in `compile_graph`.
+        outputs: As in `compile_graph`.
+        dynamic_batch: As in `compile_graph`.
+        arrays: Arrays to take instead of what parameters hold, not to be changed as long as the
+            graph is used; those of a mapped file, for one.
+
+    Raises:
+        UnsupportedOpError: As in `compile_graph`.
+        ConfigError: If OpenVINO is not installed.
+    """
+    require_openvino()
+    from nnclip.engine.model import emit_model
+
+    with NNABLA_LOCK:
+        model, specs = emit_model(inputs, outputs, dynamic_batch=dynamic_batch, arrays=arrays)
+    return EmittedGraph(model, specs, tuple(outputs))
+
+
+def compile_emitted(
+    graph: EmittedGraph,
+    *,
+    precision: str = "fp32",
+    threads: int | None = None,
+    streams: int | None = None,
+    latency: bool = True,
+    cache_dir: Path | None = None,
+    chunk: int = 32,
+) -> CompiledGraph:
+    """Compile what `emit_graph` gave, which other threads may do with other graphs meanwhile.
+
+    Arguments, result and errors are those of `compile_graph`.
+    """
+    from nnclip.engine.model import compile_model
+
+    check_precision(precision)
+    if precision == "int8":
+        raise ConfigError("int8 needs arrays to calibrate on: use quantize instead")
+    compiled = compile_model(
+        graph.model,
+        precision,
+        threads=threads,
+        streams=streams,
+        latency=latency,
+        cache_dir=cache_dir,
+    )
+    return CompiledGraph(compiled, graph.specs, graph.outputs, precision, chunk)
 
 
 def compile_graph(
     inputs: Mapping[str, nn.Variable],
     outputs: Mapping[str, nn.Variable],
     *,
-    precision: str = "fp32",
     dynamic_batch: bool = True,
-    threads: int | None = None,
-    streams: int | None = None,
-    latency: bool = True,
-    cache_dir: Path | None = None,
-    chunk: int = 32,
+    **options: Any,
 ) -> CompiledGraph:
     """Compile an NNabla graph for this processor, with the weights it holds now.
 
@@ -35,14 +110,17 @@ def compile_graph(
         inputs: The graph's inputs by name. With `dynamic_batch` they must have been built with
             one common batch size of at least 2.
         outputs: The graph's outputs by name.
-        precision: `fp32`, or `bf16` for products in bfloat16; see `available_precisions`. For
-            `int8` use `quantize`.
         dynamic_batch: Whether axis 0 of every input is a batch that may have any size.
-        threads: Number of threads; None for one per core.
-        streams: Number of independent workers that share the threads; None lets `latency` decide.
-        latency: True to answer one call as fast as possible, False for most calls per second.
-        cache_dir: Folder in which compiled models are kept for the next process.
-        chunk: Largest batch given to the processor at once.
+        options:
+            precision (str): `fp32`, or `bf16` for products in bfloat16; see
+                `available_precisions`. For `int8` use `quantize`.
+            threads (int | None): Number of threads; None for one per core.
+            streams (int | None): Number of independent workers that share the threads; None lets
+                `latency` decide.
+            latency (bool): True to answer one call as fast as possible, False for most calls per
+                second.
+            cache_dir (Path | None): Folder in which compiled models are kept for the next process.
+            chunk (int): Largest batch given to the processor at once.
 
     Returns:
         The compiled graph. Later changes to the NNabla parameters do not reach it.
@@ -51,17 +129,8 @@ def compile_graph(
         UnsupportedOpError: If the graph holds operations that the compiler lacks; all are named.
         ConfigError: If this processor lacks the precision, or OpenVINO is not installed.
     """
-    require_openvino()
-    from nnclip.engine.model import compile_model, emit_model
-
-    check_precision(precision)
-    if precision == "int8":
-        raise ConfigError("int8 needs arrays to calibrate on: use quantize instead")
-    model, specs = emit_model(inputs, outputs, dynamic_batch=dynamic_batch)
-    compiled = compile_model(
-        model, precision, threads=threads, streams=streams, latency=latency, cache_dir=cache_dir
-    )
-    return CompiledGraph(compiled, specs, list(outputs), precision, chunk)
+    emitted = emit_graph(inputs, outputs, dynamic_batch=dynamic_batch)
+    return compile_emitted(emitted, **options)
 
 
 def unsupported_ops(

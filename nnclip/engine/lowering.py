@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import nnabla as nn
 import numpy as np
@@ -22,12 +22,19 @@ class Lowering:
         given: The OpenVINO value of every input variable.
         batch: The batch size the NNabla graph was built for, where the compiled one shall take
             any; None to take all shapes literally.
+        arrays: Arrays to take instead of what constant variables hold.
     """
 
-    def __init__(self, given: dict[nn.Variable, Output], batch: int | None = None) -> None:
+    def __init__(
+        self,
+        given: dict[nn.Variable, Output],
+        batch: int | None = None,
+        arrays: Mapping[nn.Variable, np.ndarray] | None = None,
+    ) -> None:
         self.values = dict(given)
         self.constants: dict[nn.Variable, np.ndarray] = {}
         self.batch = batch
+        self._arrays = arrays or {}
 
     def __call__(self, outputs: Iterable[nn.Variable]) -> list[Output]:
         """Lower everything that leads to `outputs` and give their values.
@@ -54,7 +61,7 @@ class Lowering:
         if variable in self.values and variable not in self.constants:
             return None
         if variable not in self.constants:
-            self.constants[variable] = fold(variable)
+            self.constants[variable] = fold(variable, self._arrays)
         return self.constants[variable]
 
     def value(self, variable: nn.Variable) -> Output:

@@ -29,6 +29,7 @@ def emit_model(
     outputs: Mapping[str, nn.Variable],
     *,
     dynamic_batch: bool = True,
+    arrays: Mapping[nn.Variable, np.ndarray] | None = None,
 ) -> tuple[ov.Model, tuple[InputSpec, ...]]:
     """Write an NNabla graph as an OpenVINO model, uncompiled.
 
@@ -36,9 +37,10 @@ def emit_model(
         inputs: The graph's inputs by name.
         outputs: The graph's outputs by name.
         dynamic_batch: Whether axis 0 of every input is a batch of any size.
+        arrays: Arrays to take instead of what parameters hold.
 
     Returns:
-        The model, its weights shared with NNabla's arrays, and what its inputs take.
+        The model, its weights shared with those arrays or NNabla's, and what its inputs take.
 
     Raises:
         UnsupportedOpError: If the graph holds operations that the compiler lacks.
@@ -54,7 +56,7 @@ def emit_model(
         parameter.output(0).set_names({spec.name})
         parameters.append(parameter)
     given = {v: p.output(0) for v, p in zip(inputs.values(), parameters, strict=True)}
-    values = Lowering(given, batch)(outputs.values())
+    values = Lowering(given, batch, arrays)(outputs.values())
     results = [op.result(as_float(v)) for v in values]
     return ov.Model(results, parameters), specs
 

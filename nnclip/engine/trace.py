@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import nnabla as nn
 import numpy as np
@@ -53,6 +54,16 @@ INDEX_OPERANDS = frozenset(
 MOVING_TYPES = frozenset(
     ("Concatenate", "Identity", "Reshape", "Slice", "Split", "Stack", "Transpose")
 )
+
+# Types whose result is a view of a NumPy array: (array, arguments, number of the output) -> view.
+VIEWS: dict[str, Callable[[np.ndarray, dict[str, Any], int], np.ndarray]] = {
+    "Reshape": lambda array, args, _: array.reshape(args["shape"]),
+    "Slice": lambda array, args, _: array[
+        tuple(map(slice, args["start"], args["stop"], args["step"]))
+    ],
+    "Split": lambda array, args, number: np.moveaxis(array, args["axis"], 0)[number],
+    "Transpose": lambda array, args, _: array.transpose(args["axes"]),
+}
 
 
 @dataclass(frozen=True)
@@ -132,14 +143,30 @@ def index_rows(functions: list[Function]) -> dict[nn.Variable, int | None]:
     return rows
 
 
-def fold(variable: nn.Variable) -> np.ndarray:
-    """Compute a variable that depends on no input, by running NNabla itself.
+def fold(variable: nn.Variable, values: Mapping[nn.Variable, np.ndarray]) -> np.ndarray:
+    """Compute a variable that depends on no input; what only moves values about is a view.
+
+    Args:
+        variable: What to compute.
+        values: Arrays to take instead of what Variables hold.
 
     Returns:
-        A view of NNabla's own memory, float32 (or the integer type it holds).
+        A view of `values` or of NNabla's own memory where possible, float32 (or the integer type
+        it holds).
     """
+    if variable in values:
+        return values[variable]
+    function = variable.parent
+    if function is not None and function.info.type_name in VIEWS:
+        number = function.outputs.index(variable)
+        source = fold(function.inputs[0], values)
+        return VIEWS[function.info.type_name](source, function.info.args, number)
     with NNABLA_LOCK:
-        if variable.parent is not None:
+        if function is not None:
+            for f in ordered_functions([variable], ()):
+                for v in f.inputs:
+                    if v in values:
+                        v.d = values[v]
             variable.forward()
         array = variable.data.data
     if array.dtype.kind == "f":

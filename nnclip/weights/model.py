@@ -1,35 +1,73 @@
 """From an .h5 to the parameters of a model and back; strict about names and shapes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import nnabla as nn
+import numpy as np
 
 from nnclip.errors import CheckpointError
 from nnclip.graph.config import ClipConfig, config_from_shapes, metadata_of
 from nnclip.graph.parameters import Scope, expected_shapes, flatten, scope_of
 from nnclip.weights.h5 import open_h5, read_into, write_h5
+from nnclip.weights.mapped import MappedArrays
 
 SHOWN = 5  # problems that one error message lists
 
 
 @dataclass(frozen=True)
 class ModelWeights:
-    """A model's configuration, its parameters as NNabla Variables, and its file's metadata."""
+    """A model's configuration, its parameters as NNabla Variables, and its file's metadata.
+
+    Attributes:
+        waiting: At most one mapped file whose arrays the Variables have not read yet. While it is
+            there, go through the methods: the Variables of `scope` hold nothing.
+    """
 
     config: ClipConfig
     scope: Scope
     metadata: dict[str, Any]
+    waiting: list[MappedArrays] = field(default_factory=list)
 
     def variables(self) -> dict[str, nn.Variable]:
-        """Published name -> Variable, the very ones that the graph uses."""
-        return flatten(self.scope)
+        """Published name -> Variable, the very ones that the graph uses, with their values.
+
+        Raises:
+            CheckpointError: the values still had to be read, and the file has changed.
+        """
+        variables = flatten(self.scope)
+        for name, array in self._arrays().items():
+            variables[name].d = array
+        self.waiting.clear()
+        return variables
+
+    def unread(self) -> dict[nn.Variable, np.ndarray]:
+        """The values of Variables that have not read them yet; CheckpointError as above."""
+        arrays = self._arrays()
+        return {v: arrays[name] for name, v in flatten(self.scope).items() if name in arrays}
+
+    def array(self, name: str) -> np.ndarray:
+        """The values of one parameter, not to be written to; CheckpointError as above."""
+        arrays = self._arrays()
+        return arrays[name] if name in arrays else flatten(self.scope)[name].d
+
+    def give_back(self) -> None:
+        """Let go of the memory that reading a mapped file has filled."""
+        for file in self.waiting:
+            file.give_back()
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        return {name: a for file in self.waiting for name, a in file.arrays().items()}
 
 
-def load_model(path: str | Path) -> ModelWeights:
+def load_model(path: str | Path, *, mapped: bool = False) -> ModelWeights:
     """Read a model from Sony's published .h5 files or nnclip's own.
+
+    Args:
+        path: the file.
+        mapped: leave the values in the file, mapped, until `ModelWeights.variables` is asked.
 
     Raises:
         CheckpointError: the file is damaged or foreign, or a tensor is missing, left over or has
@@ -41,15 +79,18 @@ def load_model(path: str | Path) -> ModelWeights:
             shapes = {k: () if k == "logit_scale" else d.shape for k, d in datasets.items()}
             config = config_from_shapes(shapes, metadata)
             check_names_and_shapes(shapes, expected_shapes(config))
-            variables = {}
+            variables = {k: nn.Variable(shape, need_grad=True) for k, shape in shapes.items()}
+            waiting = [MappedArrays(path)] if mapped else []
             for name, dataset in datasets.items():
-                variables[name] = nn.Variable(shapes[name], need_grad=True)
-                read_into(variables[name].d, dataset)
+                if mapped:
+                    waiting[0].add(name, shapes[name], dataset)
+                else:
+                    read_into(variables[name].d, dataset)
     except CheckpointError as error:
         if str(path) in str(error):
             raise
         raise CheckpointError(f"{path}: {error}") from error
-    return ModelWeights(config, scope_of(variables), metadata)
+    return ModelWeights(config, scope_of(variables), metadata, waiting)
 
 
 def check_names_and_shapes(
