@@ -76,7 +76,9 @@ def load_model(path: str | Path, *, mapped: bool = False) -> ModelWeights:
     try:
         with open_h5(path) as (datasets, metadata):
             # NNabla files may keep the scalar as one of shape (1,)
-            shapes = {k: () if k == "logit_scale" else d.shape for k, d in datasets.items()}
+            shapes = {k: d.shape for k, d in datasets.items()}
+            if shapes.get("logit_scale") == (1,):
+                shapes["logit_scale"] = ()
             config = config_from_shapes(shapes, metadata)
             check_names_and_shapes(shapes, expected_shapes(config))
             variables = {k: nn.Variable(shape, need_grad=True) for k, shape in shapes.items()}
