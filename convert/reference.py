@@ -5,14 +5,19 @@ Axes: N batch, R resolution, L tokens, E embedding.
 
 import importlib.util
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.functional import cross_entropy
 
 from convert.dialect import Dialect
+from convert.names import to_published
+from convert.tensors import of_array
+from convert.verify import Answers
 from nnclip.errors import ConfigError
 from nnclip.graph.config import ClipConfig
 
@@ -101,3 +106,69 @@ def encode(
         features = [getattr(output, "pooler_output", output) for output in found]
         return features[0], features[1]
     return code.encode_image(images), code.encode_text(ids)
+
+
+def answers(
+    dialect: Dialect, model: torch.nn.Module, images_N3RR: np.ndarray, ids_NL: np.ndarray
+) -> Answers:
+    """What `model`, in its own code, makes of N pictures and their N texts."""
+    with torch.no_grad(), _hidden_states(dialect, model) as hidden:
+        image_NE, text_NE = encode(model, images_N3RR, ids_NL)
+    logits_NN = _logits(dialect, model, images_N3RR, ids_NL)
+    own = torch.arange(len(logits_NN))
+    loss = (cross_entropy(logits_NN, own) + cross_entropy(logits_NN.T, own)) / 2
+    model.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    gradients = {
+        n: of_array(p.grad.numpy()) for n, p in model.named_parameters() if p.grad is not None
+    }
+    return Answers(
+        hidden,
+        {"image": image_NE.numpy(), "text": text_NE.numpy()},
+        logits_NN.detach().numpy(),
+        loss.item(),
+        {name: g.read() for name, g in to_published(gradients, dialect.table).items()},
+    )
+
+
+def _logits(
+    dialect: Dialect, model: torch.nn.Module, images_N3RR: np.ndarray, ids_NL: np.ndarray
+) -> torch.Tensor:
+    """(N, N), a row for each picture, by the code's own method; differentiable."""
+    code: Any = model
+    images, ids = torch.from_numpy(images_N3RR), torch.from_numpy(ids_NL.astype(np.int64))
+    if dialect.name == "huggingface":
+        return code(pixel_values=images, input_ids=ids).logits_per_image
+    if dialect.name == "open_clip":
+        return code.get_logits(images, ids)[0]
+    return code(images, ids)[0]
+
+
+@contextmanager
+def _hidden_states(
+    dialect: Dialect, model: torch.nn.Module
+) -> Iterator[dict[str, list[np.ndarray]]]:
+    """What the blocks of both towers give while this is open."""
+    code: Any = model
+    hidden: dict[str, list[np.ndarray]] = {"image": [], "text": []}
+    if dialect.name == "huggingface":
+        towers = {"image": code.vision_model.encoder.layers, "text": code.text_model.encoder.layers}
+    else:
+        blocks = (code.visual.transformer.resblocks, code.transformer.resblocks)
+        towers = dict(zip(("image", "text"), blocks, strict=True))
+
+    def keep(tower: str, output: Any) -> None:
+        x = (output[0] if isinstance(output, tuple) else output).detach()
+        # OpenAI's code has the tokens on the first axis
+        hidden[tower].append((x.transpose(0, 1) if dialect.name == "openai" else x).numpy())
+
+    hooks = [
+        block.register_forward_hook(lambda _, __, output, tower=tower: keep(tower, output))
+        for tower, blocks in towers.items()
+        for block in blocks
+    ]
+    try:
+        yield hidden
+    finally:
+        for hook in hooks:
+            hook.remove()

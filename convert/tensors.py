@@ -35,6 +35,11 @@ class Tensor:
     read: Callable[[], np.ndarray]
 
 
+def of_array(array: np.ndarray) -> Tensor:
+    """A tensor that is in memory already."""
+    return Tensor(array.shape, array.dtype.name, lambda: array)
+
+
 def size_of(dtype: str) -> int:
     """Bytes of one element."""
     return np.dtype(STORED[dtype]).itemsize

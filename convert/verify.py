@@ -3,6 +3,7 @@
 Axes: N batch, R resolution, L tokens, E embedding.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import nnabla as nn
@@ -18,6 +19,25 @@ from nnclip.graph.vit import image_tower
 from nnclip.weights.model import ModelWeights, load_model
 
 PAIRS = 2
+
+
+@dataclass(frozen=True)
+class Answers:
+    """All that a model makes of pictures and texts, in float32.
+
+    Attributes:
+        hidden: "image" and "text" -> the output of each block, (N, L, D).
+        features: "image" and "text" -> (N, E), not normalised.
+        logits: (N, N), a row for each picture.
+        loss: the contrastive loss.
+        gradients: published name -> its gradient.
+    """
+
+    hidden: dict[str, list[np.ndarray]]
+    features: dict[str, np.ndarray]
+    logits: np.ndarray
+    loss: float
+    gradients: dict[str, np.ndarray]
 
 
 def inputs_of(config: ClipConfig, pairs: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
