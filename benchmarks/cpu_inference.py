@@ -1,0 +1,404 @@
+"""How fast pictures and texts become features on this processor: nnclip beside what else there is.
+
+One run, the same random weights and inputs for all, taking turns: nnclip, plain NNabla, OpenAI's
+model code, open_clip, transformers, ONNX Runtime and OpenVINO of the torch model. Each torch peer
+runs in bf16 in the faster of two ways (autocast held open, or weights cast once); torch.compile,
+which needs a C++ compiler at run time, is left out. Peers that are not installed are named.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import models
+import nnabla as nn
+import numpy as np
+import plain_nnabla
+from first_answer import first_answers
+from measuring import (
+    CORES,
+    Contender,
+    Report,
+    add_arguments,
+    agreement,
+    fastest,
+    installed,
+    judged,
+    print_rows,
+    ratio,
+    row,
+    take_turns,
+)
+from peers import PEERS, TorchPeer, torch_peers, ways_in_torch
+from products import compile_openvino, product_contenders
+
+from nnclip.engine import NNABLA_LOCK, available_precisions, quantize
+from nnclip.graph.parameters import building
+from nnclip.graph.vit import image_tower
+from nnclip.towers import Towers
+from nnclip.weights.model import ModelWeights
+
+Cell = dict[tuple[str, str], Contender]
+BATCHES = {"ViT-B/32": (1, 8, 32)}  # of other models (1, 8): as many tokens, as long a wait
+TOKENS = {"ViT-B/32": (16, 77), "ViT-L/14": (16,), "small": (16,)}  # B/16 has B/32's text tower
+PLAIN_BATCH = {"ViT-B/32": 8, "small": 8}  # of other models 1: it takes seconds a picture
+FIRST_ANSWER = ("ViT-B/32", "small")
+CALIBRATION = 24  # pictures that int8 sees beforehand
+PATIENCE, QUICK_PATIENCE = 4.0, 0.5  # seconds a contender may use in one cell
+
+IMAGE, TEXT = "ViT-B/32 image", "ViT-B/32 text"
+TARGETS = {
+    f"{IMAGE} bf16, batch 32, against the best torch bf16 peer": 1.6,
+    f"{IMAGE} bf16, batch 1, against the best torch bf16 peer": 2.0,
+    f"{IMAGE} bf16, batch 32, against OpenVINO of the torch model": 1.2,
+    f"{IMAGE} fp32, batch 32, against the best torch fp32 peer": 1.3,
+    f"{IMAGE} fp32, batch 32, against ONNX Runtime": 1.25,
+    f"{IMAGE} bf16, batch 8, against plain NNabla": 50.0,
+    f"{IMAGE} int8, batch 32, against the best torch bf16 peer": 2.5,
+    f"{IMAGE} bf16, batch 32, fraction of the bf16 peak": 0.65,
+    f"{TEXT} bf16, 16-token captions, batch 32, against the best torch bf16 peer at 77": 9.0,
+}
+# (our precision, peer, its precision) -> how the ratio is called; "torch" is the best of PEERS
+COMPARED = {
+    ("bf16", "torch", "bf16"): "the best torch bf16 peer",
+    ("bf16", "openvino", "bf16"): "OpenVINO of the torch model",
+    ("fp32", "torch", "fp32"): "the best torch fp32 peer",
+    ("fp32", "onnxruntime", "fp32"): "ONNX Runtime",
+    ("fp32", "openvino", "fp32"): "OpenVINO of the torch model",
+    ("bf16", "plain nnabla", "fp32"): "plain NNabla",
+    ("int8", "torch", "bf16"): "the best torch bf16 peer",
+}
+AGREEMENT = {"fp32": ("largest_error", 1e-5), "bf16": ("least_cosine", 0.9999)}
+AGREEMENT["int8"] = ("least_cosine", 0.999)
+
+
+@contextlib.contextmanager
+def torch_session() -> Iterator[None]:
+    """Inference mode, and autocast held open so that weights are cast once in the whole run."""
+    if not installed("torch"):
+        yield
+        return
+    import torch
+
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        yield
+
+
+class Competition:
+    """All implementations of one model."""
+
+    def __init__(self, name: str, report: Report) -> None:
+        """Build them; what is not there is named in the report."""
+        self.name, self.report = name, report
+        self.weights = models.random_weights(name)
+        self.config = self.weights.config
+        self.precisions = [p for p in ("fp32", "bf16") if p in available_precisions()]
+        if "bf16" not in self.precisions:
+            report.skip("bf16: this processor has neither AMX nor AVX512-BF16")
+        self.towers = {p: Towers(self.weights, p, "cpu", None) for p in self.precisions}
+        self.peers = torch_peers(self.weights, report.skip)
+        bf16 = "bf16" in self.precisions
+        self.lowered = {peer.name: peer.in_bf16() for peer in self.peers if bf16}
+        self.int8 = self._int8()
+        openai = next((peer for peer in self.peers if peer.name == "openai"), None)
+        self.onnx, self.openvino = self._exported(openai)
+
+    def image_cell(self, batch: int, with_peak: bool) -> list[Contender]:
+        """Everyone who takes part with this batch of pictures."""
+        x = models.pictures(self.config, batch)
+        found = [
+            Contender("nnclip", p, lambda t=tower: t.image(x), batch)
+            for p, tower in self.towers.items()
+        ]
+        if self.int8 is not None:
+            graph = self.int8
+            found.append(Contender("nnclip", "int8", lambda: graph(images=x)["features"], batch))
+        found += self._torch("encode_image", x)
+        if self.onnx is not None:
+            run = self.onnx.run
+            call = lambda: run(None, {"images": x})[0]  # noqa: E731
+            found.append(Contender("onnxruntime", "fp32", call, batch))
+        if self.openvino is not None:
+            found += [self._openvino(p, x) for p in self.precisions]
+        if batch == 8:
+            found.append(self._plain(x[: PLAIN_BATCH.get(self.name, 1)]))
+        if with_peak:
+            blocks, tokens = self.config.image.blocks, self.config.image.tokens
+            for p in self.precisions:
+                found += product_contenders(p, batch * tokens, blocks.width, blocks.hidden)
+        return found
+
+    def text_cell(self, batch: int, tokens: int) -> list[Contender]:
+        """Everyone who takes part with this batch of captions."""
+        ids = models.captions(self.config, batch, tokens)
+        found = [
+            Contender("nnclip", p, lambda t=tower: t.text(ids), batch)
+            for p, tower in self.towers.items()
+        ]
+        return found + self._torch("encode_text", ids.astype(np.int64))
+
+    def _torch(self, encode: str, array: np.ndarray) -> list[Contender]:
+        return [
+            fastest(ways_in_torch(peer, self.lowered.get(peer.name), encode, array, precision))
+            for peer in self.peers
+            for precision in self.precisions
+        ]
+
+    def _plain(self, x: np.ndarray) -> Contender:
+        images = nn.Variable(x.shape)
+        images.d = x
+        with nn.auto_forward(False):
+            out = plain_nnabla.image_features(images, self.weights.variables(), self.config)
+
+        def call() -> np.ndarray:
+            with NNABLA_LOCK:
+                out.forward(clear_buffer=True)
+            return np.array(out.d)
+
+        return Contender("plain nnabla", "fp32", call, len(x), f"batch {len(x)}")
+
+    def _int8(self):
+        if not installed("nncf"):
+            self.report.skip("nnclip int8: nncf not installed")
+            return None
+        size = self.config.image.resolution
+        images = nn.Variable((2, 3, size, size))
+        with building(self.weights.scope):
+            features = image_tower(images, self.config.image, self.config.embed)
+        seen = models.pictures(self.config, CALIBRATION, seed=1)
+        return quantize({"images": images}, {"features": features}, {"images": seen})
+
+    def _openvino(self, precision: str, x: np.ndarray) -> Contender:
+        """OpenVINO of the torch model, compiled for exactly this batch."""
+        model = self.openvino.clone()
+        model.reshape(list(x.shape))
+        request = compile_openvino(model, precision).create_infer_request()
+
+        def call() -> np.ndarray:
+            return request.infer({0: x}, share_inputs=True, share_outputs=True)[0]
+
+        return Contender("openvino", precision, call, len(x))
+
+    def _exported(self, peer: TorchPeer | None) -> tuple:
+        """OpenAI's image tower in ONNX Runtime and as an OpenVINO model."""
+        if peer is None:
+            self.report.skip("onnxruntime and openvino of the torch model: no torch model")
+            return None, None
+        import torch
+
+        x = torch.from_numpy(models.pictures(self.config, 2))
+        visual, session, converted = peer.model.visual, None, None
+        torch.backends.mha.set_fastpath_enabled(False)  # an operation that cannot be exported
+        with warnings.catch_warnings(), torch.no_grad(), open(os.devnull, "w") as nowhere:
+            warnings.simplefilter("ignore")
+            with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+                if installed("onnxruntime", "onnx"):
+                    session = _onnx_session(visual, x)
+                if installed("openvino"):
+                    import openvino
+
+                    shape = [-1, *x.shape[1:]]
+                    converted = openvino.convert_model(visual, example_input=x, input=shape)
+        torch.backends.mha.set_fastpath_enabled(True)
+        if session is None:
+            self.report.skip("onnxruntime: onnxruntime or onnx not installed")
+        return session, converted
+
+
+def _onnx_session(visual, x):
+    import onnxruntime
+    import torch
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "visual.onnx"
+        torch.onnx.export(
+            *(visual, (x,), str(path)),
+            input_names=["images"],
+            dynamic_axes={"images": {0: "N"}},
+            opset_version=17,
+            dynamo=False,  # the newer exporter needs onnxscript
+        )
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = CORES
+        return onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
+
+
+def run_cell(contenders: Sequence[Contender], rounds: int, patience: float) -> Cell:
+    """Measure one cell; contenders by implementation and precision."""
+    take_turns(contenders, rounds, patience)
+    return {_key(c): c for c in contenders}
+
+
+def _key(contender: Contender) -> tuple[str, str]:
+    peak = "peak " if contender.note == "products alone" else ""
+    return peak + contender.implementation, contender.precision
+
+
+def rows_of(cell: Cell, **more: object) -> list[dict]:
+    """Rows of all who computed features, each with its agreement with torch in fp32."""
+    reference = cell.get(("openai", "fp32"))
+    rows = []
+    for (name, _), contender in cell.items():
+        if name.startswith("peak "):
+            continue
+        one = row(contender, **more)
+        if reference is not None:
+            found = np.asarray(contender.result)
+            one["agreement"] = agreement(found, reference.result[: len(found)])
+        rows.append(one)
+    return rows
+
+
+def best_torch(cell: Cell, precision: str) -> Contender | None:
+    """The fastest torch peer of a cell."""
+    found = [c for (name, p), c in cell.items() if name in PEERS and p == precision]
+    return max(found, key=lambda c: c.per_second()["median"], default=None)
+
+
+def image_ratios(cell: Cell, model: str, batch: int) -> dict[str, dict]:
+    """The ratios of one cell of pictures, by name."""
+    found = {}
+    for (precision, peer, theirs), called in COMPARED.items():
+        ours = cell.get(("nnclip", precision))
+        other = best_torch(cell, theirs) if peer == "torch" else cell.get((peer, theirs))
+        if ours is not None and other is not None:
+            found[f"{model} image {precision}, batch {batch}, against {called}"] = ratio(
+                ours, other
+            )
+    return {name: judged(value, TARGETS.get(name)) for name, value in found.items()}
+
+
+def peak_ratios(cell: Cell, model: str, batch: int) -> tuple[dict[str, dict], dict]:
+    """What part of the machine's peak nnclip reaches, and that peak in GFLOP/s."""
+    config, ratios, peaks = models.MODELS[model], {}, {}
+    for precision in ("bf16", "fp32"):
+        plain = [c for (n, p), c in cell.items() if n.startswith("peak ") and p == precision]
+        if not plain:
+            continue
+        peaks[precision] = {c.implementation: c.per_second()["median"] / 1e9 for c in plain}
+        best = max(plain, key=lambda c: c.per_second()["median"])
+        # ratio() divides rates, and the peak's items are operations: pictures per operation
+        against = ratio(cell["nnclip", precision], best)
+        name = f"{model} image {precision}, batch {batch}, fraction of the {precision} peak"
+        works = {
+            name: models.image_work(config),
+            f"{name}, counting only what is computed": models.image_work_needed(config),
+        }
+        for label, work in works.items():
+            value = {key: value * work for key, value in against.items()}
+            ratios[label] = judged(value, TARGETS.get(label))
+    return ratios, peaks
+
+
+def agreement_ratios(rows: Sequence[dict], model: str) -> dict[str, dict]:
+    """The worst agreement with torch fp32 of each precision of nnclip, over all cells."""
+    ratios = {}
+    for precision, (what, target) in AGREEMENT.items():
+        ours = [
+            r["agreement"][what]
+            for r in rows
+            if r["implementation"] == "nnclip" and r["precision"] == precision and "agreement" in r
+        ]
+        name = f"{model} {precision} features, {what.replace('_', ' ')} against torch fp32"
+        if ours and what == "least_cosine":
+            ratios[name] = judged({"value": min(ours)}, least=target)
+        elif ours:
+            ratios[name] = judged({"value": max(ours)}, most=target)
+    return ratios
+
+
+def first_answer_ratios(found: Sequence[dict], model: str) -> dict[str, dict]:
+    """The time to the first answer, and the memory, beside their targets."""
+    ratios = {}
+    targets = (2.5, 1.6) if model == "ViT-B/32" else (None, None)
+    for one in (one for one in found if one["implementation"] == "nnclip"):
+        start = f"{model} {one['precision']}, load to first answer"
+        seconds, memory = {"value": one["seconds"]}, {"value": one["peak_over_weights"]}
+        ratios[f"{start}, seconds"] = judged(seconds, most=targets[0])
+        most = targets[1] if one["precision"] == "fp32" else None
+        ratios[f"{start}, memory at its peak / weights"] = judged(memory, most=most)
+    return ratios
+
+
+def measure(model: str, batches: Sequence[int], rounds: int, quick: bool, report: Report) -> None:
+    """Measure one model and add it to the report."""
+    patience = QUICK_PATIENCE if quick else PATIENCE
+    competition = Competition(model, report)
+    rows, ratios, peaks = [], {}, {}
+    with torch_session():
+        for batch in batches:
+            with_peak = batch == max(batches)
+            cell = run_cell(competition.image_cell(batch, with_peak), rounds, patience)
+            new = rows_of(cell, model=model, tower="image", batch=batch)
+            print_rows(f"{model} image, batch {batch}", new)
+            rows += new
+            ratios |= image_ratios(cell, model, batch)
+            if with_peak:
+                fractions, peaks = peak_ratios(cell, model, batch)
+                ratios |= fractions
+        for tokens in TOKENS.get(model, ()):
+            batch = max(batches)
+            cell = run_cell(competition.text_cell(batch, tokens), rounds, patience)
+            new = rows_of(cell, model=model, tower="text", batch=batch, tokens=tokens)
+            print_rows(f"{model} text, {tokens} tokens, batch {batch}", new)
+            rows += new
+            ratios |= text_ratios(cell, competition, batch, tokens)
+    ratios |= agreement_ratios(rows, model)
+    weights, precisions = competition.weights, tuple(competition.precisions)
+    del competition
+    found = _first_answers(model, weights, precisions)
+    ratios |= first_answer_ratios(found, model)
+    report.add(model, rows, ratios, peak_gflops=peaks, first_answer=found)
+
+
+def text_ratios(cell: Cell, competition: Competition, batch: int, tokens: int) -> dict[str, dict]:
+    """The ratio of one cell of captions, by name; torch always computes the whole context."""
+    precision = competition.precisions[-1]
+    best = best_torch(cell, precision)
+    if best is None:
+        return {}
+    name = (
+        f"{competition.name} text {precision}, {tokens}-token captions, batch {batch}, against "
+        f"the best torch {precision} peer at {competition.config.text.context}"
+    )
+    return {name: judged(ratio(cell["nnclip", precision], best), TARGETS.get(name))}
+
+
+def _first_answers(model: str, weights: ModelWeights, precisions: tuple[str, ...]) -> list[dict]:
+    if model not in FIRST_ANSWER:
+        return []
+    found = first_answers(weights, precisions)
+    print(f"\n{model + ', file to first answer':44} {'seconds':>10} {'imports':>10} {'memory':>10}")
+    for one in found:
+        name = f"  {one['precision']} {one['implementation']}"
+        figures = one["seconds"], one["import_seconds"]
+        print(f"{name:44} {figures[0]:10.2f} {figures[1]:10.2f} {one['peak_over_weights']:9.2f}x")
+    return found
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure every model asked for, print tables and the JSON line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_arguments(parser, ("ViT-B/32", "ViT-B/16", "ViT-L/14"), rounds=9)
+    args = parser.parse_args(argv)
+    names = ["small"] if args.quick else args.models.split(",")
+    report = Report("cpu_inference", args.out)
+    for name in names:
+        if report.has(name):
+            print(f"{name}: taken from {args.out}")
+            continue
+        batches = args.batches or ("1,8" if args.quick else "")
+        sizes = [int(b) for b in batches.split(",")] if batches else BATCHES.get(name, (1, 8))
+        measure(name, sizes, min(args.rounds, 3) if args.quick else args.rounds, args.quick, report)
+    report.finish()
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,127 @@
+"""How long a fresh process needs from a file of weights to its first answer, and how much memory.
+
+Run as a script it is that process: it loads, answers once and prints what it took as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+TEXTS = ["a photo of a dog", "a photo of a cat"]
+GIGABYTE = 1e9
+
+
+def first_answers(weights: Any, precisions: tuple[str, ...]) -> list[dict[str, Any]]:
+    """One row for each precision of nnclip, and one for OpenAI's code where torch is installed.
+
+    Args:
+        weights: a model with OpenAI's vocabulary.
+        precisions: of nnclip.
+    """
+    import measuring
+    from peers import torch_peers
+
+    from nnclip.weights.model import save_model
+
+    size = 4 * sum(v.size for v in weights.variables().values())
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.h5"
+        save_model(path, weights)
+        for precision in precisions:
+            rows.append(_in_a_process("nnclip", str(path), precision, size))
+        if measuring.installed("torch", "clip"):
+            import torch
+
+            path = Path(folder) / "model.pt"
+            (peer,) = torch_peers(weights, print, names=("openai",))
+            torch.save(peer.model.state_dict(), path)
+            del peer
+            rows.append(_in_a_process("openai", str(path), "fp32", size))
+    return rows
+
+
+def _in_a_process(implementation: str, path: str, precision: str, size: int) -> dict[str, Any]:
+    """The better of two fresh processes; the first one warms the disk."""
+    command = [sys.executable, "-W", "ignore", __file__, implementation, path, precision]
+    outputs = [subprocess.run(command, check=True, capture_output=True, text=True) for _ in "12"]
+    found = min((json.loads(o.stdout) for o in outputs), key=lambda one: one["seconds"])
+    memory = found.pop("peak_bytes") - found["imported_bytes"], found.pop("settled_bytes")
+    return {
+        "implementation": implementation,
+        "precision": precision,
+        "import_seconds": round(found["import_seconds"], 3),
+        "seconds": round(found["seconds"], 3),
+        "weights_gb": round(size / GIGABYTE, 3),
+        "peak_over_weights": round(memory[0] / size, 3),
+        "settled_over_weights": round((memory[1] - found["imported_bytes"]) / size, 3),
+        "process_peak_gb": round((memory[0] + found["imported_bytes"]) / GIGABYTE, 3),
+    }
+
+
+def _nnclip(path: str, precision: str) -> Callable[[Any], np.ndarray]:
+    from nnclip.clip import CLIP
+
+    def answer(picture: Any) -> np.ndarray:
+        model = CLIP(path, precision=precision)
+        return model.probabilities(model.preprocess(picture)[None], model.tokenize(TEXTS))
+
+    return answer
+
+
+def _openai(path: str, precision: str) -> Callable[[Any], np.ndarray]:
+    import torch
+    from peers import openai_module
+
+    from nnclip.image import preprocess
+    from nnclip.text import openai_tokenizer
+
+    build = openai_module().build_model
+
+    def answer(picture: Any) -> np.ndarray:
+        model = build(torch.load(path, weights_only=True, mmap=True)).float()
+        images = torch.from_numpy(preprocess(picture, model.visual.input_resolution)[None])
+        with torch.inference_mode():
+            ids = torch.from_numpy(openai_tokenizer()(TEXTS, model.context_length, False)).long()
+            return model(images, ids)[0].softmax(dim=-1).numpy()
+
+    return answer
+
+
+def _memory(field: str) -> int:
+    """Bytes of this process: VmHWM (the most there were) or VmRSS (now)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(field)).split()[1]) * 1024
+
+
+def main() -> None:
+    """Load, answer, print."""
+    implementation, path, precision = sys.argv[1:]
+    picture_bytes = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
+    start = time.perf_counter()
+    from PIL import Image
+
+    answer = {"nnclip": _nnclip, "openai": _openai}[implementation](path, precision)
+    imported, memory = time.perf_counter(), _memory("VmRSS")
+    answer(Image.fromarray(picture_bytes))
+    taken = {
+        "import_seconds": imported - start,
+        "seconds": time.perf_counter() - imported,
+        "imported_bytes": memory,
+        "peak_bytes": _memory("VmHWM"),
+        "settled_bytes": _memory("VmRSS"),
+    }
+    print(json.dumps(taken))
+
+
+if __name__ == "__main__":
+    main()

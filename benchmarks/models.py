@@ -1,0 +1,62 @@
+"""The models that the benchmarks run: random weights, the same ones for every implementation."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nnclip.graph.config import PUBLISHED, BlockConfig, ClipConfig, TextConfig, VitConfig
+from nnclip.graph.parameters import make_parameters
+from nnclip.weights.model import ModelWeights
+
+SMALL = ClipConfig(
+    embed=256,
+    image=VitConfig(64, 8, BlockConfig(256, 6, 4, 1024)),
+    text=TextConfig(49408, 32, BlockConfig(256, 4, 4, 1024)),
+)
+TINY = ClipConfig(
+    embed=64,
+    image=VitConfig(32, 8, BlockConfig(128, 2, 2, 512)),
+    text=TextConfig(1000, 16, BlockConfig(128, 2, 2, 512)),
+)
+MODELS = {"tiny": TINY, "small": SMALL, **PUBLISHED}
+
+
+def random_weights(name: str) -> ModelWeights:
+    """A model's parameters, initialised as OpenAI's code does it."""
+    if name not in MODELS:
+        raise SystemExit(f"--models {name}: expected some of {', '.join(MODELS)}")
+    return ModelWeights(MODELS[name], make_parameters(MODELS[name]), {})
+
+
+def pictures(config: ClipConfig, count: int, seed: int = 0) -> np.ndarray:
+    """(N, 3, R, R) float32, as preprocessed pictures are scaled."""
+    size = config.image.resolution
+    return np.random.default_rng(seed).normal(size=(count, 3, size, size)).astype(np.float32)
+
+
+def captions(config: ClipConfig, count: int, tokens: int, seed: int = 0) -> np.ndarray:
+    """(N, context) int32: start, random words, end at token number `tokens`, then zeros."""
+    text = config.text
+    ids = np.zeros((count, text.context), np.int32)
+    words = np.random.default_rng(seed).integers(1, text.vocabulary - 2, (count, tokens))
+    ids[:, :tokens] = words
+    ids[:, 0], ids[:, tokens - 1] = text.vocabulary - 2, text.vocabulary - 1
+    return ids
+
+
+def image_work(config: ClipConfig) -> float:
+    """Floating-point operations in the products of one picture, every token in every block."""
+    image, blocks = config.image, config.image.blocks
+    tokens, width = image.tokens, blocks.width
+    layer = tokens * (4 * width * width + 2 * width * blocks.hidden) + 2 * tokens * tokens * width
+    patches = (tokens - 1) * 3 * image.patch**2 * width
+    return 2.0 * (blocks.layers * layer + patches + width * config.embed)
+
+
+def image_work_needed(config: ClipConfig) -> float:
+    """The same without what nobody reads: the last block asks for the class token alone."""
+    image, blocks = config.image, config.image.blocks
+    tokens, width = image.tokens, blocks.width
+    unread = tokens - 1  # tokens whose query, output and perceptron are left out
+    saved = unread * (2 * width * width + 2 * width * blocks.hidden) + 2 * unread * tokens * width
+    return image_work(config) - 2.0 * saved
