@@ -1,0 +1,59 @@
+"""Serves the page: python demo/app.py, then open http://127.0.0.1:8889.
+
+Needs no network, and lets nobody outside this machine in unless --host says so.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+if not __package__:  # run as a file: Python then looks for packages here instead of one up
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    from nnclip.cli import configure_logging
+
+    configure_logging()  # before NNabla is imported, which else takes the root logger over
+
+from demo.shelf import Shelf
+from nnclip.errors import NnclipError
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The flags."""
+    parser = argparse.ArgumentParser(description="Serve nnclip's page.")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on; 0.0.0.0: all (%(default)s)"
+    )
+    parser.add_argument("--port", type=int, default=8889, help="(%(default)s)")
+    parser.add_argument(
+        "-m", "--model", action="append", default=[], metavar="MODEL",
+        help="an .h5 file or a published name; repeat it to offer several (the bundled model)",
+    )  # fmt: skip
+    parser.add_argument("--precision", help="fp32 or bf16; default: the fastest exact enough one")
+    parser.add_argument("--images", metavar="DIR", help="a folder of pictures to search in")
+    parser.add_argument(
+        "--allow-urls", action="store_true", help="let visitors name addresses of pictures"
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve until interrupted; 2 if it cannot start."""
+    args = parse(argv)
+    shelf = Shelf(args.model, args.precision)
+    try:
+        with ThreadPoolExecutor(1) as pool:  # the model is loaded while Gradio is imported
+            loading = pool.submit(shelf.warm)
+            from demo.server import serve
+
+            loading.result()
+        serve(shelf, args)
+    except (NnclipError, OSError) as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

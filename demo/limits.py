@@ -1,0 +1,70 @@
+"""What a visitor may ask for, and the sentences that say no."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from nnclip.errors import DataError
+from nnclip.image import open_image
+
+MAX_BYTES = 16 * 2**20  # of one picture
+MAX_PIXELS = 40_000_000
+MAX_PICTURES = 16  # at once
+MAX_TEXTS = 1000
+MAX_CHARACTERS = 100_000  # of all texts together
+MAX_QUEUE = 64  # questions that wait
+MAX_RUNNING = 2  # questions that are computed side by side
+MAX_HITS = 60
+
+
+def checked_picture(path: str | Path) -> Image.Image:
+    """A picture file that a visitor gave, upright.
+
+    Raises:
+        DataError: too many bytes or pixels, damaged, or no picture. The sentence names no path:
+            visitors have not seen it.
+    """
+    path = Path(path)
+    try:
+        size = path.stat().st_size
+        content = path.read_bytes() if size <= MAX_BYTES else b""
+    except OSError as error:
+        raise DataError("this picture is no longer on the server: choose it again") from error
+    if not content:
+        raise DataError(
+            f"this file has {size / 2**20:.1f} MB, expected a picture of at most "
+            f"{MAX_BYTES // 2**20} MB and not an empty file"
+        )
+    return open_image(content, max_pixels=MAX_PIXELS, as_seen=True)
+
+
+def checked_texts(lines: str | Sequence[str]) -> list[str]:
+    """The categories that a visitor typed, one per line, without blanks and repetitions.
+
+    Raises:
+        DataError: none, or more than the page takes.
+    """
+    lines = lines.splitlines() if isinstance(lines, str) else list(lines)
+    texts = list(dict.fromkeys(" ".join(line.split()) for line in lines if line.strip()))
+    if not texts:
+        raise DataError("found no category, expected one per line")
+    if len(texts) > MAX_TEXTS:
+        raise DataError(f"found {len(texts):,} categories, expected at most {MAX_TEXTS:,}")
+    if (characters := sum(map(len, texts))) > MAX_CHARACTERS:
+        raise DataError(f"found {characters:,} characters, expected at most {MAX_CHARACTERS:,}")
+    return texts
+
+
+def checked_template(template: str | None) -> str:
+    """The text around each category, with one {} for it; "" and None stand for "{}".
+
+    Raises:
+        DataError: not exactly one {}, or longer than a sentence.
+    """
+    template = (template or "").strip() or "{}"
+    if template.count("{}") != 1 or len(template) > 300:
+        raise DataError(
+            'the template needs one {}, where the category goes: for instance "a photo of a {}"'
+        )
+    return template

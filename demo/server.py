@@ -1,0 +1,54 @@
+"""Puts the page on a port."""
+
+import argparse
+import logging
+import os
+
+# before Gradio is imported, which else looks for newer versions of itself and counts its uses
+os.environ.update(GRADIO_ANALYTICS_ENABLED="False", HF_HUB_OFFLINE="1")
+
+from starlette.middleware import Middleware
+
+from demo.limits import MAX_BYTES
+from demo.page import build_page
+from demo.safety import SafeHeaders, never_fetch
+from demo.shelf import Shelf
+from demo.theme import ICON, STYLE, theme
+from nnclip.assets import assets_dir
+
+
+def serve(shelf: Shelf, args: argparse.Namespace, block: bool = True) -> str:
+    """Serve the page; OSError if the port is taken.
+
+    Args:
+        shelf: the models.
+        args: host, port, images and allow_urls, as `demo.app` has them.
+        block: wait until interrupted.
+
+    Returns: the page's address.
+    """
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # Gradio asks itself whether it is up
+    never_fetch()
+    page = build_page(shelf, args.allow_urls)
+    _, url, _ = page.launch(
+        server_name=args.host,
+        server_port=args.port,
+        prevent_thread_lock=True,
+        quiet=True,
+        share=False,
+        ssr_mode=False,
+        pwa=False,
+        run_history=False,
+        enable_monitoring=False,
+        footer_links=[],
+        theme=theme(),
+        css_paths=STYLE,
+        favicon_path=ICON,
+        max_file_size=MAX_BYTES,
+        allowed_paths=[str(assets_dir() / "examples")],
+        app_kwargs={"middleware": [Middleware(SafeHeaders)], "docs_url": None, "redoc_url": None},
+    )
+    print(f"nnclip: open {url}", flush=True)
+    if block:
+        page.block_thread()
+    return url

@@ -1,0 +1,168 @@
+"""The first tab: a picture, some categories, how well each fits."""
+
+from dataclasses import dataclass
+
+import gradio as gr
+
+from demo import rendering
+from demo.fetching import fetch_picture
+from demo.grid import grid, grid_component
+from demo.limits import MAX_PICTURES, MAX_PIXELS, checked_template, checked_texts
+from demo.picture import paths, picture_input, pictures_input
+from demo.presets import DEFAULT, FRONT, PRESETS, TEMPLATES, Example
+from demo.shelf import Shelf
+from nnclip.errors import DataError, NnclipError
+from nnclip.image import open_image
+
+EMPTY = "Drop a picture, paste one, or pick an example: the answer appears here as you type."
+SHOWN = 1280  # pixels: larger pictures from addresses are made smaller for the browser
+
+
+@dataclass(frozen=True)
+class ZeroShotTab:
+    """What other parts of the page read or set."""
+
+    picture: gr.Image
+    more: gr.Gallery
+    categories: gr.Textbox
+    template: gr.Dropdown
+    example: gr.Textbox
+
+
+def zero_shot_tab(
+    shelf: Shelf, model: gr.Dropdown, examples: list[Example], allow_urls: bool
+) -> ZeroShotTab:
+    """Draw the tab and connect it."""
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=5, min_width=300):
+            picture = picture_input(
+                label="Picture",
+                sources=["upload", "clipboard", "webcam"],
+                height=320,
+                elem_id="picture",
+                buttons=["fullscreen"],
+                alt_text="The picture to be classified",
+            )
+            if allow_urls:
+                _address(picture)
+            example = _examples(examples[:FRONT], picture)
+            with gr.Accordion("Several pictures at once", open=False):
+                more = pictures_input(
+                    label="Pictures",
+                    sources=["upload", "clipboard"],
+                    file_types=["image"],
+                    columns=4,
+                    height=200,
+                    elem_id="more",
+                )
+        with gr.Column(scale=6, min_width=300):
+            categories, template = _questions()
+            result = gr.HTML(rendering.notice(EMPTY), elem_id="result", elem_classes="result")
+    tab = ZeroShotTab(picture, more, categories, template, example)
+
+    def answer(one: str | None, several: list[str], lines: str, template: str, model: str) -> str:
+        return _answer(shelf, paths(one, several), lines, template, model)
+
+    changed = [part.change for part in (picture, more, categories, template, model)]
+    gr.on(
+        changed,
+        answer,
+        [picture, more, categories, template, model],
+        result,
+        trigger_mode="always_last",
+        show_progress="hidden",
+        api_visibility="private",
+    )
+    return tab
+
+
+def _answer(shelf: Shelf, files: list[str], lines: str, template: str, model: str) -> str:
+    """The result panel: bars for one picture, a heat strip for several, or a sentence."""
+    if not files:
+        return rendering.notice(EMPTY)
+    try:
+        if len(files) > MAX_PICTURES:
+            raise DataError(f"found {len(files)} pictures, expected at most {MAX_PICTURES}")
+        texts = checked_texts(lines)
+        found = shelf.get(model).answer(files, texts, checked_template(template))
+        if len(files) == 1:
+            return rendering.bars(found, texts)
+        return rendering.strip(found, files, texts)
+    except NnclipError as error:
+        return rendering.notice(str(error), "problem")
+
+
+def _questions() -> tuple[gr.Textbox, gr.Dropdown]:
+    """Categories, template and presets."""
+    categories = gr.Textbox(
+        "\n".join(PRESETS[DEFAULT]),
+        label="Categories, one per line",
+        lines=7,
+        max_lines=12,
+        elem_id="categories",
+    )
+    with gr.Row():
+        preset = gr.Dropdown(
+            list(PRESETS), value=DEFAULT, label="Preset", elem_id="preset", min_width=150
+        )
+        template = gr.Dropdown(
+            list(TEMPLATES),
+            value=TEMPLATES[0],
+            allow_custom_value=True,
+            label="Template, {} is the category",
+            elem_id="template",
+            min_width=150,
+        )
+    preset.input(
+        lambda name: "\n".join(PRESETS.get(name, ())) or gr.skip(),
+        preset,
+        categories,
+        show_progress="hidden",
+        api_visibility="private",
+    )
+    return categories, template
+
+
+def _examples(examples: list[Example], picture: gr.Image) -> gr.Textbox:
+    """Bundled pictures to click on; a hidden text names the one in use, for links."""
+    gr.HTML('<h2 class="label">Examples</h2>')
+    choice = grid_component(
+        grid([(str(e.path), e.caption, "") for e in examples], "Examples"), elem_id="examples"
+    )
+    example = gr.Textbox(visible="hidden", elem_id="example")
+
+    def pick(event: gr.EventData) -> tuple[str, str]:
+        chosen = examples[event.index]
+        return str(chosen.path), chosen.name
+
+    choice.select(pick, None, [picture, example], show_progress="hidden", api_visibility="private")
+    picture.input(lambda: "", None, example, show_progress="hidden", api_visibility="private")
+    return example
+
+
+def _address(picture: gr.Image) -> None:
+    """A field for an address; only with --allow-urls."""
+    with gr.Row(equal_height=True):
+        address = gr.Textbox(
+            label="Address of a picture", placeholder="https://", elem_id="address", scale=4
+        )
+        fetch = gr.Button("Fetch", size="sm", scale=1, min_width=80)
+
+    def bring(url: str):
+        try:
+            found = open_image(fetch_picture(url), max_pixels=MAX_PIXELS, as_seen=True)
+        except NnclipError as error:
+            raise gr.Error(str(error), print_exception=False) from error
+        found = found.convert("RGB")
+        found.thumbnail((SHOWN, SHOWN))
+        return found
+
+    gr.on(
+        [fetch.click, address.submit],
+        bring,
+        address,
+        picture,
+        concurrency_limit=2,
+        concurrency_id="fetch",
+        api_visibility="private",
+    )
