@@ -44,7 +44,8 @@ TABLE = {
     "text_projection": same("text_projection"),
     "logit_scale": same("logit_scale"),
 }
-# sizes that shapes tell as well, and the causal mask
+SIZES = {"input_resolution", "context_length", "vocab_size"}  # in the archives of OpenAI only
+# the sizes, which shapes tell as well, and the causal mask
 DROPPED = r"(visual\.)?input_resolution|context_length|vocab_size|(.*\.)?attn_mask"
 
 

@@ -109,7 +109,7 @@ def dialect_of(source: Source, name: str = "auto") -> Dialect:
     if any(key.startswith(("vision_model.", "text_model.")) for key in source.tensors):
         return huggingface.DIALECT
     if any(key.startswith("visual.") for key in source.tensors):
-        if source.kind == "TorchScript archive":
+        if source.kind == "TorchScript archive" or openai.SIZES & source.tensors.keys():
             return openai.DIALECT
         of_open_clip = source.kind == "safetensors file" or source.path.name.startswith("open_clip")
         if of_open_clip or source.wrapped or open_clip.FILE in source.settings:

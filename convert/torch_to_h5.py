@@ -33,6 +33,8 @@ from nnclip.weights.h5 import write_h5
 from nnclip.weights.model import check_names_and_shapes
 
 TOLERANCE = {False: 2e-5, True: 5e-3}  # of features relative to their norm; stored as float16?
+# tensors of OpenAI's ModifiedResNet, and of open_clip's and timm's
+RESNETS = {"visual.layer1.0.conv1.weight", "visual.trunk.layer1.0.conv1.weight"}
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Conversion:
             **metadata_of(self.config),
             "dialect": self.dialect.name,
             "source": self.source.path.name,
-            "source_sha256": sha256_of(self.source.files),
+            "sha256": sha256_of(self.source.files),
             "source_dtypes": json.dumps(stored),  # where not float32; h5_to_torch --half reads it
             "dropped": json.dumps(self.dropped),
         }
@@ -84,6 +86,7 @@ def plan(source: Source, dialect: Dialect, given: Mapping[str, Any] | None = Non
         tensors["logit_scale"] = Tensor((), flat.dtype, lambda: flat.read().reshape(()))
     published = to_published(tensors, dialect.table)
     metadata = {**dialect.describe(source), **(given or {})}
+    _check_tower(source, dialect, published)
     _check_told(dialect, source, metadata)
     config = config_from_shapes({k: t.shape for k, t in published.items()}, metadata)
     shapes = expected_shapes(config)
@@ -93,6 +96,21 @@ def plan(source: Source, dialect: Dialect, given: Mapping[str, Any] | None = Non
     )
     dropped = tuple(name for name in source.tensors if name not in tensors)
     return Conversion(source, dialect, config, {k: published[k] for k in shapes}, dropped)
+
+
+def _check_tower(source: Source, dialect: Dialect, published: Mapping[str, Tensor]) -> None:
+    """CheckpointError unless the tensors around the blocks, that tell the sizes, are there."""
+    if RESNETS & source.tensors.keys():
+        raise CheckpointError(
+            "found a CLIP whose image tower is a ResNet, expected a vision transformer; ResNets "
+            "cannot be converted yet"
+        )
+    for name, rule in dialect.table.items():
+        if name.format(0) not in published:
+            raise CheckpointError(
+                f"tensor {' or '.join(rule.parts).format(0)}: missing; this is not the whole of a "
+                f"CLIP of {dialect.name} with a vision transformer"
+            )
 
 
 def _shape_only(shape: tuple[int, ...]) -> Tensor:
