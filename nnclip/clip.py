@@ -42,13 +42,16 @@ def load(
     precision: str | None = None,
     context: str = "cpu",
     streams: int | None = None,
+    calibration: Sequence[Image.Image | np.ndarray] | None = None,
 ) -> CLIP:
     """Load a model and make it the current one; the arguments and errors are those of `CLIP`.
 
     Where it fails, the model that was current stays so.
     """
     global _current
-    _current = CLIP(source, precision=precision, context=context, streams=streams)
+    _current = CLIP(
+        source, precision=precision, context=context, streams=streams, calibration=calibration
+    )
     return _current
 
 

@@ -16,9 +16,9 @@ import nnabla.functions as F
 import numpy as np
 from PIL import Image
 
-from nnclip.assets import asset
-from nnclip.engine import NNABLA_LOCK
-from nnclip.errors import CheckpointError, DataError
+from nnclip.assets import asset, assets_dir
+from nnclip.engine import NNABLA_LOCK, Agreement
+from nnclip.errors import CheckpointError, ConfigError, DataError
 from nnclip.graph.config import ClipConfig
 from nnclip.graph.loss import logit_scale, normalise, similarity
 from nnclip.graph.text import EndOfText, text_tower
@@ -31,6 +31,7 @@ from nnclip.weights.download import fetch
 from nnclip.weights.model import load_model, save_model
 
 BUNDLED = "nnclip.h5"
+BUNDLED_PICTURES = 32  # at most so many calibrate int8 where no others are given
 Array = TypeVar("Array", np.ndarray, nn.Variable)
 
 
@@ -50,8 +51,12 @@ class CLIP:
         precision: str | None = None,
         context: str = "cpu",
         streams: int | None = None,
+        calibration: Sequence[Image.Image | np.ndarray] | None = None,
     ) -> None:
         """Load a model.
+
+        Its file is mapped, not read, until the parameters are asked for: replace it by renaming
+        another one onto it, as `save` does, rather than by writing into it.
 
         Args:
             source: an .h5 file, a published name such as "ViT-B/32" (fetched once, then from the
@@ -60,6 +65,10 @@ class CLIP:
                 exact-enough one of this processor (bf16 where it is native).
             context: "cpu", or the name of an NNabla extension such as "cudnn".
             streams: how many calls run side by side on the CPU; None for one call at full speed.
+            calibration: a few dozen typical pictures, or what `preprocess` made of them, by which
+                int8 chooses its scales before the first picture is answered (some 10 to 60
+                seconds); None for the pictures that come with nnclip. Texts are computed in float.
+                See `drift` for what it costs.
 
         Raises:
             CheckpointError: the file is damaged, foreign or does not fit together.
@@ -72,13 +81,26 @@ class CLIP:
         self._weights = weights
         self.tokenizer = _tokenizer_of(self.config, self.metadata, path)
         self._towers = Towers(
-            weights, precision or os.environ.get("NNCLIP_PRECISION"), context, streams
+            weights,
+            precision or os.environ.get("NNCLIP_PRECISION"),
+            context,
+            streams,
+            lambda: self._typical(calibration),
         )
+        if calibration is not None and self.precision != "int8":
+            raise ConfigError(
+                f"calibration: found it with precision {self.precision}, expected it with int8"
+            )
 
     @property
     def precision(self) -> str:
         """How arrays are computed: "fp32", "bf16" or "int8"."""
         return self._towers.precision
+
+    @property
+    def drift(self) -> Agreement | None:
+        """Cosines of int8 features with fp32's on the calibration pictures, once there are some."""
+        return self._towers.drift
 
     def parameters(self) -> dict[str, nn.Variable]:
         """Published name -> the NNabla Variable that the graph uses, for any solver.
@@ -204,6 +226,19 @@ class CLIP:
     def run(self, image: str | Path | BytesIO, texts: Sequence[str]) -> np.ndarray:
         """A picture file and M texts -> the probability of each text, (1, M) float32."""
         return self.probabilities(self.preprocess_image(image), self.preprocess_texts(texts))
+
+    def _typical(self, pictures: Sequence[Image.Image | np.ndarray] | None) -> np.ndarray:
+        """Calibration pictures as the image tower takes them, (N, 3, R, R)."""
+        if pictures is None:
+            paths = sorted((assets_dir() / "examples").glob("*.jpg"))[:BUNDLED_PICTURES]
+            pictures = [open_image(path) for path in paths]
+        arrays = [p if isinstance(p, np.ndarray) else self.preprocess(p) for p in pictures]
+        if not arrays:
+            raise DataError("calibration: found no picture, expected a few dozen typical ones")
+        size = self.config.image.resolution
+        for array in arrays:
+            _check_shape("a calibration picture", array.shape, (3, size, size))
+        return np.stack(arrays)
 
     def _build(self, build: Callable[[], nn.Variable]) -> nn.Variable:
         """Part of the caller's graph, in the caller's mode, with this model's parameters."""

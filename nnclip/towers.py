@@ -8,6 +8,7 @@ Axes: N batch, R resolution, L tokens, E embedding.
 import logging
 import threading
 from collections import defaultdict
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import nnabla as nn
@@ -16,13 +17,17 @@ from nnabla.ext_utils import get_extension_context
 
 from nnclip.engine import (
     NNABLA_LOCK,
+    Agreement,
     CompiledGraph,
+    EmittedGraph,
     InterpretedGraph,
+    agreement,
     compile_emitted,
     default_precision,
     emit_graph,
     interpret_graph,
     openvino_available,
+    quantize_emitted,
 )
 from nnclip.engine.precision import check_precision
 from nnclip.errors import ConfigError, DataError
@@ -36,16 +41,39 @@ logger = logging.getLogger(__name__)
 Runner = CompiledGraph | InterpretedGraph
 
 NOMINAL = 2  # the batch a graph is written for; the compiler makes it any size
+LEAST_COSINE = 0.99  # between int8 and fp32 features; below, int8 is warned of
 LENGTHS = (8, 16, 32)  # tokens; a shorter graph serves texts that are shorter than the context
 
 
 class Towers:
-    """The towers of one model; calls from several threads are safe."""
+    """The towers of one model; calls from several threads are safe.
+
+    Attributes:
+        precision: How pictures are computed; with int8, texts are in the best float precision.
+        drift: How close int8 features of the calibration pictures are to fp32's; None before the
+            image tower was made, and in other precisions.
+    """
 
     def __init__(
-        self, weights: ModelWeights, precision: str | None, context: str, streams: int | None
+        self,
+        weights: ModelWeights,
+        precision: str | None,
+        context: str,
+        streams: int | None,
+        calibration: Callable[[], np.ndarray] | None = None,
     ) -> None:
-        """Make nothing yet; ConfigError if the precision or the context cannot be had."""
+        """Make nothing yet.
+
+        Args:
+            weights: the model.
+            precision: of the answers; None for the fastest exact-enough one.
+            context: "cpu", or the name of an NNabla extension.
+            streams: how many calls run side by side; None for one at full speed.
+            calibration: gives the pictures (N, 3, R, R) that int8 needs.
+
+        Raises:
+            ConfigError: the precision or the context cannot be had.
+        """
         self._weights = weights
         self._context = _context(context)
         self._compiles = context == "cpu" and openvino_available()
@@ -62,6 +90,8 @@ class Towers:
             check_precision(precision or default_precision()) if self._compiles else "fp32"
         )
         self._streams = streams
+        self._calibration = calibration
+        self.drift: Agreement | None = None
         self._runners: dict[str | int, Runner] = {}
         self._making: defaultdict[str | int, threading.Lock] = defaultdict(threading.Lock)
 
@@ -120,7 +150,29 @@ class Towers:
                 self._weights.variables()
                 return interpret_graph(*graph)
             emitted = emit_graph(*graph, arrays=self._weights.unread())
-        return compile_emitted(emitted, precision=self.precision, streams=self._streams)
+        if self.precision != "int8":
+            return compile_emitted(emitted, precision=self.precision, streams=self._streams)
+        if key != "image":
+            return compile_emitted(emitted, precision=default_precision(), streams=self._streams)
+        return self._quantized(emitted)
+
+    def _quantized(self, emitted: EmittedGraph) -> CompiledGraph:
+        """The image tower in int8; says what that costs."""
+        if self._calibration is None:
+            raise ConfigError("precision int8: found no calibration pictures, expected some")
+        pictures = {"images": self._calibration()}
+        wanted = compile_emitted(emitted)(**pictures)["features"]
+        graph = quantize_emitted(emitted, pictures, streams=self._streams)
+        self.drift = agreement(graph(**pictures)["features"], wanted)
+        logger.log(
+            logging.INFO if self.drift.least_cosine > LEAST_COSINE else logging.WARNING,
+            "int8 pictures against fp32, on %d calibration pictures: cosine at least %.4f, mean "
+            "%.4f",
+            len(wanted),
+            self.drift.least_cosine,
+            self.drift.mean_cosine,
+        )
+        return graph
 
     def _graph(self, key: str | int) -> tuple[dict[str, nn.Variable], dict[str, nn.Variable]]:
         """Inputs and outputs of a tower as NNabla Variables."""

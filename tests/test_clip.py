@@ -253,3 +253,49 @@ def test_a_file_overwritten_in_use_is_an_error(small_h5: Path, tmp_path: Path) -
     path.write_bytes(small_h5.read_bytes())
     with pytest.raises(CheckpointError, match="load it again"):
         model.encode_text(model.tokenize(TEXTS))
+
+
+def test_int8_tells_what_it_costs(
+    small_h5: Path, images: np.ndarray, caplog: pytest.LogCaptureFixture
+) -> None:
+    pictures = [picture((40 + n, 40)) for n in range(6)]
+    int8 = clip.load(small_h5, precision="int8", calibration=pictures)
+    assert int8.precision == "int8" and int8.drift is None
+    with caplog.at_level("INFO"):
+        features = int8.encode_image(np.stack([int8.preprocess(p) for p in pictures]))
+    exact = clip.CLIP(small_h5, precision="fp32")
+    wanted = exact.encode_image(np.stack([exact.preprocess(p) for p in pictures]))
+    cosine = (features * wanted).sum(1) / np.linalg.norm(features, axis=1)
+    cosine /= np.linalg.norm(wanted, axis=1)
+    assert int8.drift is not None and 0.98 < int8.drift.least_cosine < 1
+    assert int8.drift.least_cosine == pytest.approx(cosine.min(), abs=1e-5)
+    assert int8.drift.mean_cosine == pytest.approx(cosine.mean(), abs=1e-5)
+    assert f"{int8.drift.least_cosine:.4f}" in caplog.text
+    text = clip.CLIP(small_h5).encode_text(exact.tokenize(TEXTS))
+    np.testing.assert_array_equal(int8.encode_text(exact.tokenize(TEXTS)), text)
+
+
+def test_int8_calibrates_on_arrays_or_on_the_bundled_pictures(
+    small_h5: Path, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NNCLIP_PRECISION", "int8")
+    monkeypatch.setattr("nnclip.model.BUNDLED_PICTURES", 4)
+    for calibration in (images, None):
+        int8 = clip.CLIP(small_h5, calibration=calibration)
+        assert int8.encode_image(images).shape == (2, 32)
+        assert int8.drift is not None
+
+
+@pytest.mark.parametrize(
+    "precision, calibration, kind, words",
+    [
+        ("fp32", [picture()], ConfigError, "fp32"),
+        ("int8", [], DataError, "no picture"),
+        ("int8", [np.zeros((3, 9, 9), "f")], DataError, r"\(3, 9, 9\)"),
+    ],
+)
+def test_unfit_calibration_is_refused(
+    small_h5: Path, images: np.ndarray, precision: str, calibration, kind, words: str
+) -> None:
+    with pytest.raises(kind, match=words):
+        clip.CLIP(small_h5, precision=precision, calibration=calibration).encode_image(images)

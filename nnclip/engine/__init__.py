@@ -1,7 +1,13 @@
 """Run a graph: by NNabla itself, or compiled for this processor. Knows no CLIP."""
 
 from nnclip.engine.adamw import AdamW
-from nnclip.engine.compiler import compile_emitted, compile_graph, emit_graph, unsupported_ops
+from nnclip.engine.compiler import (
+    EmittedGraph,
+    compile_emitted,
+    compile_graph,
+    emit_graph,
+    unsupported_ops,
+)
 from nnclip.engine.interpreter import InterpretedGraph, interpret_graph
 from nnclip.engine.precision import (
     PRECISIONS,
@@ -9,7 +15,7 @@ from nnclip.engine.precision import (
     default_precision,
     openvino_available,
 )
-from nnclip.engine.quantise import Agreement, agreement, quantize
+from nnclip.engine.quantise import Agreement, agreement, quantize, quantize_emitted
 from nnclip.engine.runtime import CompiledGraph
 from nnclip.engine.step import Step, TrainStep, compile_step
 from nnclip.engine.stock import StockStep
@@ -21,6 +27,7 @@ __all__ = [
     "AdamW",
     "Agreement",
     "CompiledGraph",
+    "EmittedGraph",
     "InterpretedGraph",
     "Step",
     "StockStep",
@@ -35,5 +42,6 @@ __all__ = [
     "interpret_graph",
     "openvino_available",
     "quantize",
+    "quantize_emitted",
     "unsupported_ops",
 ]

@@ -15,8 +15,9 @@ import nnabla as nn
 import numpy as np
 
 from nnclip.engine.arrays import checked
+from nnclip.engine.compiler import EmittedGraph, emit_graph
 from nnclip.engine.interpreter import InterpretedGraph
-from nnclip.engine.precision import default_precision, require_openvino
+from nnclip.engine.precision import default_precision
 from nnclip.engine.runtime import CompiledGraph
 from nnclip.errors import ConfigError, DataError
 
@@ -33,10 +34,12 @@ class Agreement:
 
     Attributes:
         least_cosine: The smallest cosine between two rows that belong together.
+        mean_cosine: The mean of those cosines.
         largest_error: The largest distance between two such rows, relative to the row's length.
     """
 
     least_cosine: float
+    mean_cosine: float
     largest_error: float
 
 
@@ -44,23 +47,20 @@ def agreement(got: np.ndarray, wanted: np.ndarray) -> Agreement:
     """Compare two arrays of rows (N, ...).
 
     >>> agreement(np.array([[1.0, 0.0]]), np.array([[1.0, 0.0]]))
-    Agreement(least_cosine=1.0, largest_error=0.0)
+    Agreement(least_cosine=1.0, mean_cosine=1.0, largest_error=0.0)
     """
     a, b = (x.reshape(len(x), -1).astype(np.float64) for x in (got, wanted))
     lengths = np.linalg.norm(a, axis=1), np.linalg.norm(b, axis=1)
     cosine = (a * b).sum(1) / np.maximum(lengths[0] * lengths[1], 1e-30)
     error = np.linalg.norm(a - b, axis=1) / np.maximum(lengths[1], 1e-30)
-    return Agreement(float(cosine.min()), float(error.max()))
+    return Agreement(float(cosine.min()), float(cosine.mean()), float(error.max()))
 
 
 def quantize(
     inputs: Mapping[str, nn.Variable],
     outputs: Mapping[str, nn.Variable],
     calibration: Mapping[str, np.ndarray],
-    *,
-    streams: int | None = None,
-    latency: bool = True,
-    chunk: int = 32,
+    **options: Any,
 ) -> CompiledGraph:
     """Compile an NNabla graph with its products in int8.
 
@@ -72,34 +72,35 @@ def quantize(
         inputs: The graph's inputs by name, built with one common batch size of at least 2.
         outputs: The graph's outputs by name.
         calibration: Arrays like those that will be given later, by name of the input.
-        streams: As in `compile_graph`.
-        latency: As in `compile_graph`.
-        chunk: As in `compile_graph`.
+        options: `streams`, `latency`, `chunk` and `threads`, as in `compile_graph`.
 
     Raises:
         ConfigError: If OpenVINO or NNCF is not installed.
         DataError: If the calibration arrays do not fit, or there is nothing in them.
         UnsupportedOpError: As in `compile_graph`.
     """
-    require_openvino()
+    return quantize_emitted(emit_graph(inputs, outputs), calibration, **options)
+
+
+def quantize_emitted(
+    graph: EmittedGraph, calibration: Mapping[str, np.ndarray], *, chunk: int = 32, **options: Any
+) -> CompiledGraph:
+    """Compile what `emit_graph` gave with its products in int8; the rest is as in `quantize`."""
     if importlib.util.find_spec("nncf") is None:
         raise ConfigError("int8 needs NNCF, which is not installed: pip install nncf, or use bf16")
-    from nnclip.engine.model import compile_model, emit_model
+    from nnclip.engine.model import compile_model
 
-    model, specs = emit_model(inputs, outputs)
-    arrays = checked(specs, calibration)
+    arrays = checked(graph.specs, calibration)
     size = len(arrays[0])
     if not size:
         raise DataError("the calibration arrays are empty; give a few dozen typical ones")
     batches = [
-        {s.name: a[at : at + CALIBRATION_BATCH] for s, a in zip(specs, arrays, strict=True)}
+        {s.name: a[at : at + CALIBRATION_BATCH] for s, a in zip(graph.specs, arrays, strict=True)}
         for at in range(0, size, CALIBRATION_BATCH)
     ]
     # int8 covers the products; everything between them runs in the processor's best format
-    compiled = compile_model(
-        _quantized(model, batches), default_precision(), streams=streams, latency=latency
-    )
-    return CompiledGraph(compiled, specs, list(outputs), "int8", chunk)
+    compiled = compile_model(_quantized(graph.model, batches), default_precision(), **options)
+    return CompiledGraph(compiled, graph.specs, graph.outputs, "int8", chunk)
 
 
 def _quantized(model: ov.Model, batches: list[dict[str, np.ndarray]]) -> Any:
