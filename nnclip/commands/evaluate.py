@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from nnclip.commands.options import add_model_arguments, load_model
-from nnclip.errors import ConfigError, DataError, NnclipError
+from nnclip.errors import ConfigError, DataError
 from nnclip.evaluate import tasks
 from nnclip.evaluate.captioned import read_captioned
 from nnclip.evaluate.metrics import softmax
@@ -95,10 +96,10 @@ def run(args: argparse.Namespace) -> int:
     ranks = join()
     try:
         records = args.measure(args, _subject(args, ranks))
-    except NnclipError:
-        raise  # every process meets it: they read the same files and share their errors
-    except BaseException:
-        ranks.abort()
+    except BaseException as error:
+        if not ranks.agreed and ranks.size > 1:  # the others may know nothing of it, and wait
+            print(f"nnclip evaluate, process {ranks.rank}: {error!r}", file=sys.stderr, flush=True)
+            ranks.abort()
         raise
     if ranks.rank == 0 and records:
         if args.json:

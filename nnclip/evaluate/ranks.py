@@ -24,6 +24,7 @@ class Ranks:
     Attributes:
         rank: this process, 0 to size - 1; rank 0 prints.
         size: number of processes.
+        agreed: whether the last error was told to all of them.
     """
 
     def __init__(self, world: Any = None) -> None:
@@ -31,6 +32,7 @@ class Ranks:
         self._world = world
         self.rank: int = world.rank if world else 0
         self.size: int = world.size if world else 1
+        self.agreed = False
 
     def share(self, blocks: Sequence[Block]) -> Sequence[Block]:
         """This process's run of the blocks."""
@@ -51,6 +53,7 @@ class Ranks:
         collected: list[Any] = []
         for part in [result] if self._world is None else self._gather(result):
             if isinstance(part, NnclipError):
+                self.agreed = True
                 raise part
             collected += part
         return collected

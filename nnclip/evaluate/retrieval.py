@@ -73,7 +73,7 @@ def retrieval_ranks(
         DataError: shapes that do not fit, or an index out of range.
     """
     _check(pictures, texts, picture_of_text)
-    own = np.einsum("me,me->m", texts, pictures[picture_of_text])
+    own = _own(pictures, texts, picture_of_text)
     best_text, best = _best_texts(own, picture_of_text, len(pictures))
     above_text = np.zeros(len(pictures), np.int64)
 
@@ -84,18 +84,24 @@ def retrieval_ranks(
             for columns in batches(len(pictures), block[1]):
                 r, c = slice(rows.start, rows.stop), slice(columns.start, columns.stop)
                 scores = texts[r] @ pictures[c].T
-                mine = np.flatnonzero(
-                    (picture_of_text[r] >= c.start) & (picture_of_text[r] < c.stop)
-                )
-                scores[mine, picture_of_text[r][mine] - c.start] = -np.inf
-                above += _above(scores, own[r], picture_of_text[r], c.start)
-                above_text[c] += _above(scores.T, best[c], best_text[c], r.start)
+                places_here = picture_of_text[r] - c.start
+                mine = np.flatnonzero((places_here >= 0) & (places_here < len(columns)))
+                scores[mine, places_here[mine]] = -np.inf
+                above += _above(scores, own[r], places_here, axis=1)
+                above_text[c] += _above(scores, best[c], best_text[c] - r.start, axis=0)
             places.append(1 + above)
         return places
 
     of_picture = np.concatenate(ranks.collect(work))
     of_text = np.where(best_text >= 0, 1 + ranks.sum(above_text), 0)
     return RetrievalRanks(of_picture, of_text)
+
+
+def _own(pictures: np.ndarray, texts: np.ndarray, picture_of_text: np.ndarray) -> np.ndarray:
+    """Each text's similarity to its own picture, (M,) float32."""
+    parts = [slice(rows.start, rows.stop) for rows in batches(len(texts), PICTURES)]
+    chosen = ((texts[part], pictures[picture_of_text[part]]) for part in parts)
+    return np.concatenate([np.einsum("me,me->m", *pair) for pair in chosen])
 
 
 def _best_texts(
@@ -110,21 +116,39 @@ def _best_texts(
     return index, best
 
 
-def _above(scores: np.ndarray, own: np.ndarray, own_index: np.ndarray, start: int) -> np.ndarray:
-    """How many columns stand before each row's own: higher, or equal and of a lower index.
+def _above(scores: np.ndarray, own: np.ndarray, own_place: np.ndarray, axis: int) -> np.ndarray:
+    """How many candidates stand before each query's own: higher, or equal and of a lower index.
 
     Args:
-        scores: (A, B); own columns are -inf.
-        own: (A,) similarity of the own column, which may be in another block.
-        own_index: (A,) index of the own column.
-        start: index of the first column.
+        scores: (A, B) float32; own candidates are -inf.
+        own: (A,) or (B,) similarity of the own candidate, which may be in another block.
+        own_place: its place in this block; below 0 or past the end if it is in another.
+        axis: of the candidates: 1 if the rows are queries, 0 if the columns are.
+
+    Returns:
+        (A,) or (B,) int64.
     """
-    surely = np.count_nonzero(scores > (own + TIE)[:, None], axis=1)
-    perhaps = np.count_nonzero(scores > (own - TIE)[:, None], axis=1)
-    for row in np.flatnonzero(perhaps > surely):
-        tied = np.flatnonzero(np.abs(scores[row] - own[row]) <= TIE) + start
-        surely[row] += np.count_nonzero(tied < own_index[row])
-    return surely
+    count = scores.shape[axis]
+    # a candidate before the own one needs to be as high, one after it higher
+    limit = np.where(own_place >= count, own - TIE, own + TIE).astype(np.float32)
+    above = _count(scores > np.expand_dims(limit, axis), axis)
+    for query in np.flatnonzero((own_place > 0) & (own_place < count)):
+        before = scores[query] if axis == 1 else scores[:, query]
+        before = before[: own_place[query]]
+        tied = (before > own[query] - np.float32(TIE)) & (before <= limit[query])
+        above[query] += np.count_nonzero(tied)
+    return above
+
+
+def _count(marks: np.ndarray, axis: int) -> np.ndarray:
+    """The number of True along `axis` of a table of bool, at the speed of memory: NumPy's own sum
+    turns every one into an int64 first."""
+    if axis == 1:
+        return np.array([np.count_nonzero(row) for row in marks], np.int64)
+    total = np.zeros(marks.shape[1], np.int64)
+    for start in range(0, len(marks), 255):  # that many ones fit into a byte
+        total += marks[start : start + 255].view(np.uint8).sum(0, dtype=np.uint8)
+    return total
 
 
 def _check(pictures: np.ndarray, texts: np.ndarray, picture_of_text: np.ndarray) -> None:
