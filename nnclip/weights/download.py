@@ -79,7 +79,7 @@ def _fetch_into(cache: Path, source: Source, path: Path, patience: Patience | No
     original = cache / source.origin / source.file_name
     if not original.exists():
         _bring(source, original, patience)
-    _convert(original, path, trusted=source.sha256 is not None)
+    _convert(source, original, path)
     original.unlink()
 
 
@@ -144,19 +144,21 @@ def _sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _convert(original: Path, path: Path, *, trusted: bool) -> None:
+def _convert(source: Source, original: Path, path: Path) -> None:
     """Let convert/, the only home of torch, make the .h5, in a process of its own.
 
     A file whose hash was not checked is removed if it does not convert: it may be the reason.
     """
+    # a state dictionary does not show whose it is, but here the publisher is known
+    dialect = "openai" if source.origin == "openai" else "auto"
     done = subprocess.run(
-        [sys.executable, str(CONVERTER), str(original), str(path)],
+        [sys.executable, str(CONVERTER), str(original), str(path), "--dialect", dialect],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
     if done.returncode != 0:
-        if not trusted:
+        if source.sha256 is None:
             original.unlink()
         last = (done.stdout.strip().splitlines() or ["no message"])[-1]
         raise DownloadError(f"{original}: could not be converted to {path.name}: {last}")
