@@ -7,12 +7,14 @@ here is a non-blocking one with a deadline.
 import logging
 import os
 import time
+import zlib
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 import nnabla as nn
 import numpy as np
 
+from nnclip.engine.memory import float_memory
 from nnclip.errors import ConfigError, NnclipError
 
 logger = logging.getLogger(__name__)
@@ -124,7 +126,7 @@ class MpiCommunicator:
 
     def sum_gradients(self, variables: Sequence[nn.Variable]) -> None:
         """See `Communicator`."""
-        gradients = [gradient_of(variable) for variable in variables]
+        gradients = [float_memory(variable.grad) for variable in variables]
         small = [g for g in gradients if g.size < SMALL]
         if small:
             together = np.concatenate([g.reshape(-1) for g in small])
@@ -159,13 +161,6 @@ class MpiCommunicator:
                     f"while {doing}; look at its log and its host (--timeout)"
                 )
             time.sleep(0)  # lets data workers have the core
-
-
-def gradient_of(variable: nn.Variable) -> np.ndarray:
-    """NNabla's own memory of a gradient, float32, not a copy."""
-    if variable.grad.data.dtype != np.float32:
-        variable.grad.cast(np.float32)
-    return variable.grad.data
 
 
 LAUNCHERS = {
@@ -207,21 +202,11 @@ def connect(timeout: float) -> Communicator:
     return MpiCommunicator(timeout)
 
 
-def bit_sum(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    """Two numbers per array that differ if any bit of it does (but for malice)."""
-    sums = []
-    for array in arrays:
-        words = np.ascontiguousarray(array).reshape(-1).view(np.uint32)
-        weights = np.arange(1, words.size + 1, dtype=np.uint64)
-        sums.append((words.sum(dtype=np.uint64), (words * weights).sum(dtype=np.uint64)))
-    return np.array(sums, np.uint64)
-
-
 def check_equal(communicator: Communicator, arrays: dict[str, np.ndarray]) -> None:
-    """NnclipError that names the parameters which are not the same on all ranks."""
+    """NnclipError that names the arrays which are not the same, to the bit, on all ranks."""
     if communicator.size == 1:
         return
-    sums = bit_sum(list(arrays.values()))
+    sums = np.array([zlib.crc32(np.ascontiguousarray(a).data) for a in arrays.values()], np.int64)
     every = communicator.gather_rows(sums[None])
     differing = [name for i, name in enumerate(arrays) if (every[:, i] != every[0, i]).any()]
     if differing:

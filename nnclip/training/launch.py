@@ -4,10 +4,13 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from nnclip.errors import NnclipError
+from nnclip.errors import ConfigError, NnclipError
 from nnclip.training.communicator import Alone, Communicator, connect
+from nnclip.training.config import TrainConfig
 from nnclip.training.flags import parse_flags
+from nnclip.training.machine import choose_context, enter_context
 from nnclip.training.sizes import SIZES
+from nnclip.training.trainer import Trainer
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -16,31 +19,49 @@ def main(argv: Sequence[str] | None = None) -> int:
     An exception that left one rank of a job alone would hang the others: every way out of here
     but a success ends the whole job.
     """
+    config = _parsed(argv)
+    if config is None:
+        return 2
+    if config.model == "list":
+        print("\n".join(SIZES))
+        return 0
     communicator: Communicator = Alone()
+    status = 1
     try:
-        config = parse_flags(argv)
-        if config.model == "list":
-            print("\n".join(SIZES))
-            return 0
+        context = choose_context(config.context)
         communicator = connect(config.timeout)
         log_from(communicator)
-        from nnclip.training.trainer import Trainer
-
-        path = Trainer(config, communicator).run()
-        if communicator.rank == 0:
-            print(path)
-        return 0
+        status = _train(config, communicator, context)
     except NnclipError as error:
         print(f"train.py: {error}", file=sys.stderr, flush=True)
-        communicator.abort(2)
-        return 2
+        status = 2
     except KeyboardInterrupt:
-        communicator.abort(130)
-        return 130
+        status = 130
     except Exception:
         logging.getLogger(__name__).exception("rank %d failed", communicator.rank)
-        communicator.abort(1)
-        raise
+    finally:
+        if status:
+            communicator.abort(status)
+    return status
+
+
+def _parsed(argv: Sequence[str] | None) -> TrainConfig | None:
+    """The settings; None after saying what is wrong with them."""
+    try:
+        return parse_flags(argv)
+    except NnclipError as error:
+        print(f"train.py: {error}", file=sys.stderr, flush=True)
+        return None
+
+
+def _train(config: TrainConfig, communicator: Communicator, context: str) -> int:
+    if not config.train:
+        raise ConfigError("--train-txt-path: found nothing, expected pairs to train on")
+    enter_context(config, context, communicator)
+    path = Trainer(config, communicator, context).run()
+    if communicator.rank == 0:
+        print(path or f"stopped; go on with --resume latest -m {config.monitor_path}")
+    return 0
 
 
 def log_from(communicator: Communicator) -> None:

@@ -12,11 +12,12 @@ from PIL import Image
 
 from nnclip.errors import ConfigError, DataError
 from nnclip.graph.parameters import make_parameters, scope_of
+from nnclip.graph.siglip import LOGIT_BIAS, LOGIT_SCALE
 from nnclip.text import Tokenizer, load_tokenizer, openai_tokenizer, tokenizer_from_json
 from nnclip.training.config import TrainConfig
 from nnclip.training.sizes import named_size
 from nnclip.weights.download import fetch
-from nnclip.weights.model import ModelWeights, load_model
+from nnclip.weights.model import ModelWeights, load_model, save_model
 
 logger = logging.getLogger(__name__)
 
@@ -25,10 +26,27 @@ FINE_TUNING_RATE = 1e-4  # above it, fine-tuning forgets what the model knew
 
 @dataclass(frozen=True)
 class Trainee:
-    """A model in training and the tokenizer that belongs to it."""
+    """A model in training.
+
+    Attributes:
+        weights: what is saved.
+        tokenizer: belongs to it.
+        bias: of SigLIP's loss, which no model has as a tensor; None with CLIP's.
+    """
 
     weights: ModelWeights
     tokenizer: Tokenizer
+    bias: nn.Variable | None = None
+
+    def variables(self) -> dict[str, nn.Variable]:
+        """Name -> Variable of everything that may be trained."""
+        bias = {} if self.bias is None else {"logit_bias": self.bias}
+        return {**self.weights.variables(), **bias}
+
+    def save(self, path: Path) -> None:
+        """Write the model as `clip.load` reads it, its tokenizer and SigLIP's bias as metadata."""
+        bias = {} if self.bias is None else {"logit_bias": float(self.bias.d)}
+        save_model(path, self.weights, extra=bias)
 
 
 def make_trainee(config: TrainConfig) -> Trainee:
@@ -39,8 +57,19 @@ def make_trainee(config: TrainConfig) -> Trainee:
         CheckpointError, DownloadError: the model to go on from cannot be had.
     """
     trainee = _loaded(config) if config.finetuning else _fresh(config)
-    freeze(trainee.weights, config.freeze)
+    if config.loss == "sigmoid":
+        trainee = _with_bias(trainee, begin=not config.finetuning)
+    freeze(trainee.variables(), config.freeze)
     return trainee
+
+
+def _with_bias(trainee: Trainee, begin: bool) -> Trainee:
+    """With SigLIP's bias: the file's own, or its beginning and that of the scale."""
+    value = trainee.weights.metadata.get("logit_bias", LOGIT_BIAS)
+    if begin:
+        trainee.weights.variables()["logit_scale"].d = LOGIT_SCALE
+    bias = nn.Variable.from_numpy_array(np.array(value, np.float32), need_grad=True)
+    return dataclasses.replace(trainee, bias=bias)
 
 
 def _fresh(config: TrainConfig) -> Trainee:
@@ -115,19 +144,18 @@ def resized(weights: ModelWeights, resolution: int) -> ModelWeights:
     return ModelWeights(config, scope_of(variables), weights.metadata)
 
 
-def freeze(weights: ModelWeights, patterns: str) -> None:
+def freeze(variables: dict[str, nn.Variable], patterns: str) -> None:
     """Let parameters stay as they are: `need_grad` off.
 
     Args:
-        weights: the model.
+        variables: the model's, by name.
         patterns: comma-separated: `image`, `text`, or names with `*`.
 
     Raises:
         ConfigError: a pattern fits no parameter, or nothing is left to train.
     """
-    variables = weights.variables()
     image = {name for name in variables if name.startswith("visual/")}
-    towers = {"image": image, "text": set(variables) - image - {"logit_scale"}}
+    towers = {"image": image, "text": set(variables) - image - {"logit_scale", "logit_bias"}}
     for pattern in filter(None, (part.strip() for part in patterns.split(","))):
         names = towers.get(pattern) or set(fnmatch.filter(variables, pattern))
         if not names:

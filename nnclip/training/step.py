@@ -6,26 +6,32 @@ Each rank computes only its own rows of the loss: its pictures against all texts
 all pictures. The features of the others enter as inputs; what flows back to them is summed over
 the ranks and completes the gradient of each rank's own features, so the sum over ranks of the
 parameters' gradients is exactly the gradient of the whole batch's loss.
+
+A batch whose activations do not fit is cut: features of all pieces first, then the loss of the
+whole batch, then each piece again with the gradients of its features. That, too, is exact.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import nnabla as nn
 import numpy as np
 
-from nnclip.engine.step import Step, compile_step
-from nnclip.engine.stock import StockStep
+from nnclip.engine import Step, StockStep, compile_step
+from nnclip.engine.memory import float_memory
 from nnclip.graph.config import ClipConfig
 from nnclip.graph.loss import contrastive_loss, logit_scale, normalise
 from nnclip.graph.parameters import Scope, building, flatten
+from nnclip.graph.siglip import sigmoid_loss
 from nnclip.graph.text import end_of_text, text_tower
 from nnclip.graph.vit import image_tower
-from nnclip.training.communicator import Communicator, gradient_of
+from nnclip.training.communicator import Communicator
 
 Shapes = Mapping[str, tuple[int, ...]]
 Graph = tuple[dict[str, nn.Variable], dict[str, nn.Variable]]  # inputs, outputs
+MakeStep = Callable[..., Step]
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,19 @@ class StepResult:
     text: np.ndarray
 
 
-MakeStep = Callable[..., Step]
+@dataclass(frozen=True)
+class StepOptions:
+    """How a step is done.
+
+    Attributes:
+        aggregate: contrast over the pairs of all ranks; otherwise within each rank.
+        micro_batch: pairs whose activations are held at once; 0 for the whole batch.
+        recompute: hold only what enters each block and compute the rest again on the way back.
+    """
+
+    aggregate: bool = False
+    micro_batch: int = 0
+    recompute: bool = False
 
 
 def step_maker(compiled: bool, precision: str = "fp32", threads: int | None = None) -> MakeStep:
@@ -111,7 +129,11 @@ class _Program:
 
 
 class ContrastiveStep:
-    """Runs steps for one model."""
+    """Runs steps for one model.
+
+    Attributes:
+        trained: the parameters that get gradients, by name.
+    """
 
     def __init__(
         self,
@@ -119,9 +141,8 @@ class ContrastiveStep:
         scope: Scope,
         communicator: Communicator,
         make: MakeStep,
-        *,
-        aggregate: bool = False,
-        micro_batch: int = 0,
+        options: StepOptions | None = None,
+        bias: nn.Variable | None = None,
     ) -> None:
         """Prepare; graphs are built when their first batch comes.
 
@@ -130,39 +151,54 @@ class ContrastiveStep:
             scope: its parameters; those with `need_grad` get gradients.
             communicator: the ranks.
             make: how graphs become steps, see `step_maker`.
-            aggregate: contrast over the pairs of all ranks; otherwise within each rank.
-            micro_batch: pairs whose activations are held at once; 0 for the whole batch.
+            options: how steps are done.
+            bias: of SigLIP's loss; None for CLIP's.
         """
         self._config, self._scope, self._communicator = config, scope, communicator
-        self._aggregate, self._micro_batch = aggregate and communicator.size > 1, micro_batch
-        self._variables = flatten(scope)
-        self.trained = {name: v for name, v in self._variables.items() if v.need_grad}
-        towers = {k: v for k, v in self._variables.items() if k != "logit_scale"}
-        scale = {"logit_scale": self._variables["logit_scale"]}
+        self._options, self._bias = options or StepOptions(), bias
+        self._shares = self._options.aggregate and communicator.size > 1
+        towers = {name: v for name, v in flatten(scope).items() if name != "logit_scale"}
+        self._scalars = {"logit_scale": flatten(scope)["logit_scale"]}
+        if bias is not None:
+            self._scalars["logit_bias"] = bias
+        both = towers | self._scalars
+        self.trained = {name: v for name, v in both.items() if v.need_grad}
         sides = ("image", "text")
-        others = ("all_image", "all_text") if self._aggregate else ()
-        self._whole = _Program(self._build_whole, self._variables, make)
+        # SigLIP's rows are pictures alone: they need the others' texts, not their pictures
+        self._asked = () if not self._shares else sides if bias is None else ("text",)
+        others = [f"all_{side}" for side in self._asked]
+        self._whole = _Program(self._build_whole, both, make, of=("scaled",))
         self._features = _Program(self._build_features, towers, make, of=())
-        self._loss = _Program(self._build_loss, scale, make, wrt=(*sides, *others))
+        self._loss = _Program(self._build_loss, self._scalars, make, wrt=(*sides, *others))
         self._backward = _Program(self._build_features, towers, make, of=sides)
 
-    def __call__(self, batch: Batch) -> StepResult:
-        """One forward and backward pass; afterwards the parameters' `.grad` is the loss's."""
-        if self._communicator.size == 1 and len(batch) <= (self._micro_batch or len(batch)):
-            found = self._whole(batch.inputs())
-            return StepResult(float(found["loss"]), found["image"], found["text"])
-        return self._in_stages(batch.pieces(self._micro_batch))
+    def __call__(self, batch: Batch, scale: float = 1.0) -> StepResult:
+        """One forward and backward pass.
+
+        Args:
+            batch: this rank's pairs; as many on every rank.
+            scale: the gradients are those of the loss times this, so that half precision can hold
+                them.
+
+        Returns: what it found. Every trained parameter's `.grad` is that of the whole batch.
+        """
+        rows = self._options.micro_batch or len(batch)
+        if self._communicator.size > 1 or len(batch) > rows:
+            return self._in_stages(batch.pieces(rows), scale)
+        factor = np.array([scale], np.float32)
+        found = self._whole(batch.inputs() | {"scale": factor})
+        return StepResult(float(found["loss"]), found["image"], found["text"])
 
     def features(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
         """Features of pictures and texts, (N, E) each."""
         found = self._features(batch.inputs())
         return found["image"], found["text"]
 
-    def _in_stages(self, pieces: Sequence[Batch]) -> StepResult:
+    def _in_stages(self, pieces: Sequence[Batch], scale: float) -> StepResult:
         """All features first, then the loss, then the gradients of each piece."""
         found = [self.features(piece) for piece in pieces]
         image, text = (np.concatenate(side) for side in zip(*found, strict=True))
-        loss, d_image, d_text = self._loss_of(image, text)
+        loss, d_image, d_text = self._loss_of(image, text, scale)
         at = 0
         for number, piece in enumerate(pieces):
             rows = slice(at, at := at + len(piece))
@@ -171,28 +207,27 @@ class ContrastiveStep:
         self._communicator.sum_gradients(list(self.trained.values()))
         return StepResult(loss, image, text)
 
-    def _loss_of(self, image: np.ndarray, text: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+    def _loss_of(
+        self, image: np.ndarray, text: np.ndarray, scale: float
+    ) -> tuple[float, np.ndarray, np.ndarray]:
         """The whole batch's loss, and its gradients by this rank's features."""
-        communicator, others = self._communicator, {}
-        if self._aggregate:
-            others = {
-                "all_image": communicator.gather_rows(image),
-                "all_text": communicator.gather_rows(text),
-            }
-        found = self._loss({"image": image, "text": text, **others})
-        d_image, d_text = found["grad_image"], found["grad_text"]
-        if self._aggregate:
-            own = slice(communicator.rank * len(image), (communicator.rank + 1) * len(image))
-            for name, gradient in (("all_image", d_image), ("all_text", d_text)):
-                everyone = found[f"grad_{name}"]
-                communicator.sum_array(everyone)
-                gradient += everyone[own]
-        share = np.float32(1 / communicator.size)  # the loss is the mean over the ranks
-        if self._variables["logit_scale"].need_grad:
-            gradient_of(self._variables["logit_scale"])[...] *= share
+        communicator, arrays = self._communicator, {"image": image, "text": text}
+        others = {f"all_{side}": communicator.gather_rows(arrays[side]) for side in self._asked}
+        found = self._loss(arrays | others)
+        gradients = {side: found[f"grad_{side}"] for side in ("image", "text")}
+        own = slice(communicator.rank * len(image), (communicator.rank + 1) * len(image))
+        for side in self._asked:
+            everyone = found[f"grad_all_{side}"]
+            communicator.sum_array(everyone)
+            gradients[side] += everyone[own]
+        share = np.float32(scale / communicator.size)  # the loss is the mean over the ranks
+        for scalar in self._scalars.values():
+            if scalar.need_grad:
+                float_memory(scalar.grad)[...] *= share
         loss = np.array(found["loss"], np.float64).reshape(1)
         communicator.sum_array(loss)
-        return float(loss[0]) / communicator.size, d_image * share, d_text * share
+        mean = float(loss[0]) / communicator.size
+        return mean, gradients["image"] * share, gradients["text"] * share
 
     def _build_features(self, shapes: Shapes) -> Graph:
         inputs = {name: nn.Variable(shape) for name, shape in shapes.items()}
@@ -203,27 +238,31 @@ class ContrastiveStep:
         inputs = {name: nn.Variable(shape) for name, shape in shapes.items()}
         with building(self._scope):
             outputs = self._towers(inputs)
-            image, text = normalise(outputs["image"]), normalise(outputs["text"])
-            outputs["loss"] = contrastive_loss(image, text, logit_scale())
+            outputs["loss"] = self._loss_graph(outputs, first=0)
+            outputs["scaled"] = outputs["loss"].reshape((1,)) * inputs["scale"]
         return inputs, outputs
 
     def _build_loss(self, shapes: Shapes) -> Graph:
         inputs = {name: nn.Variable(shape, need_grad=True) for name, shape in shapes.items()}
-        first = self._communicator.rank * shapes["image"][0] if self._aggregate else 0
+        first = self._communicator.rank * shapes["image"][0] if self._shares else 0
         with building(self._scope):
-            unit = {name: normalise(variable) for name, variable in inputs.items()}
-            loss = contrastive_loss(
-                unit["image"],
-                unit["text"],
-                logit_scale(),
-                unit.get("all_image"),
-                unit.get("all_text"),
-                first,
-            )
-        return inputs, {"loss": loss}
+            return inputs, {"loss": self._loss_graph(inputs, first)}
+
+    def _loss_graph(self, features: dict[str, nn.Variable], first: int) -> nn.Variable:
+        """The loss of features by name: `image`, `text`, and `all_` of both where ranks share."""
+        unit = {name: normalise(variable) for name, variable in features.items()}
+        own, scale = (unit["image"], unit["text"]), logit_scale()
+        all_image, all_text = unit.get("all_image"), unit.get("all_text")
+        if self._bias is not None:
+            return sigmoid_loss(*own, scale, self._bias, all_text, first)
+        return contrastive_loss(*own, scale, all_image, all_text, first)
 
     def _towers(self, inputs: dict[str, nn.Variable]) -> dict[str, nn.Variable]:
         config = self._config
-        image = image_tower(inputs["images"], config.image, config.embed)
-        text = text_tower(inputs["ids"], inputs["end"], config.text, config.embed)
+        blocks: list[nn.Variable] = []
+        with nn.recompute() if self._options.recompute else nullcontext():
+            image = image_tower(inputs["images"], config.image, config.embed, blocks)
+            text = text_tower(inputs["ids"], inputs["end"], config.text, config.embed, blocks)
+        for held in (image, text, *blocks):
+            held.recompute = False
         return {"image": image, "text": text}

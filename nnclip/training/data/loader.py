@@ -41,11 +41,13 @@ class RawBatch:
         images: (N, 3, R, R) float32, normalised; overwritten once the next batch is asked for.
         captions: one a picture.
         broken: name -> what is wrong with it, of the pictures that were replaced.
+        replaced: their rows.
     """
 
     images: np.ndarray
     captions: list[str]
     broken: dict[str, str]
+    replaced: list[int]
 
 
 class Loader:
@@ -139,12 +141,15 @@ class Loader:
     ) -> RawBatch:
         """Wait for a batch, and replace what cannot be read."""
         broken: dict[str, str] = {}
+        replaced: set[int] = set()
         wanted = list(draws)
         for attempt in range(ATTEMPTS):
             failures = [f for part in pending for f in self._result(part)]
             if not failures:
                 captions = [_caption(self._table[draw.index], draw) for draw in draws]
-                return RawBatch(self._slots[slot, : len(draws)], captions, broken)
+                images = self._slots[slot, : len(draws)]
+                return RawBatch(images, captions, broken, sorted(replaced))
+            replaced.update(row for row, _ in failures)
             for row, reason in failures:
                 broken[self._table[draws[row].index].name] = reason
                 draws[row] = self.stream.substitute(wanted[row], attempt)

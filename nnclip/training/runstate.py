@@ -1,0 +1,115 @@
+"""What a run knows beside its parameters, and how it gets into a checkpoint and back."""
+
+import logging
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import nnabla as nn
+import numpy as np
+
+from nnclip.errors import CheckpointError
+from nnclip.training.checkpoint import (
+    Checkpoint,
+    latest_checkpoint,
+    read_checkpoint,
+)
+from nnclip.training.solvers import Optimiser
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class RunState:
+    """Where a run stands.
+
+    Attributes:
+        step: steps done.
+        position: draws taken from the stream of pairs.
+        batch: pairs of a global batch.
+        pairs: rows of the table.
+        best: lowest validation loss so far.
+        loss_scale: of half precision, and steps since it last changed.
+        broken: names of the pictures that were skipped.
+    """
+
+    step: int = 0
+    position: int = 0
+    batch: int = 0
+    pairs: int = 0
+    best: float = float("inf")
+    loss_scale: tuple[float, int] = (1.0, 0)
+    broken: list[str] = field(default_factory=list)
+
+    def advanced(self, batch: int, pairs: int) -> "RunState":
+        """This state for a run with another batch or table: what is done stays done."""
+        if pairs != self.pairs:
+            logger.warning(
+                "--resume: the checkpoint was made with %d pairs, the table holds %d: from here on "
+                "their order is another one",
+                self.pairs,
+                pairs,
+            )
+        step = self.step
+        if batch != self.batch:
+            step = round(self.step * self.batch / batch)
+            logger.warning(
+                "--resume: the checkpoint was made with batches of %d pairs, now %d: its step %d "
+                "counts as %d",
+                self.batch,
+                batch,
+                self.step,
+                step,
+            )
+        return RunState(
+            **{**asdict(self), "step": step, "batch": batch, "pairs": pairs}  # type: ignore[arg-type]
+        )
+
+
+def arrays_of(variables: dict[str, nn.Variable], optimiser: Optimiser) -> dict[str, np.ndarray]:
+    """The arrays of a checkpoint."""
+    arrays = {f"parameters/{name}": v.d for name, v in variables.items()}
+    return arrays | {f"optimiser/{name}": a for name, a in optimiser.state().items()}
+
+
+def restore(
+    checkpoint: Checkpoint, variables: dict[str, nn.Variable], optimiser: Optimiser
+) -> RunState:
+    """Put a checkpoint's arrays in place; CheckpointError if they are of another model."""
+    found = checkpoint.group("parameters")
+    shapes = {name: v.shape for name, v in variables.items()}
+    if {name: array.shape for name, array in found.items()} != shapes:
+        raise CheckpointError(
+            "--resume: the checkpoint holds another model than these settings describe; use the "
+            "settings.yaml beside it (--config)"
+        )
+    optimiser.load_state(checkpoint.group("optimiser"))
+    for name, variable in variables.items():
+        variable.d = found[name]
+    return RunState(**checkpoint.state["run"])
+
+
+def find_checkpoint(wanted: str, folder: Path) -> Checkpoint | None:
+    """The checkpoint that `--resume` names; None if there is none to go on from."""
+    if not wanted:
+        return None
+    if wanted != "latest":
+        return read_checkpoint(Path(wanted))
+    found = latest_checkpoint(folder)
+    if found is None:
+        logger.warning("--resume latest: found no checkpoint in %s, beginning", folder)
+        return None
+    logger.info("going on from %s", found[0])
+    return found[1]
+
+
+def random_state() -> dict[str, Any]:
+    """NumPy's global random state as JSON. nnclip's own draws need none: see `data.pairs.Draw`."""
+    state = np.random.get_state(legacy=False)
+    return {**state, "state": {k: np.asarray(v).tolist() for k, v in state["state"].items()}}
+
+
+def restore_random_state(state: dict[str, Any]) -> None:
+    """The inverse of `random_state`."""
+    key = np.array(state["state"]["key"], np.uint32)
+    np.random.set_state({**state, "state": {**state["state"], "key": key}})

@@ -1,0 +1,98 @@
+"""The loss and the accuracies over a whole validation set, shared among the ranks.
+
+Axes: M pairs, E embedding.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nnclip.errors import DataError
+from nnclip.training.communicator import Communicator
+from nnclip.training.feed import Feed
+from nnclip.training.step import ContrastiveStep
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """Unit vectors of pairs, row by row: (M, E) float32 each."""
+
+    image: np.ndarray
+    text: np.ndarray
+
+
+def embed_table(step: ContrastiveStep, feed: Feed, communicator: Communicator) -> Embeddings:
+    """Embeddings of every pair whose picture can be read, the same on every rank.
+
+    Raises:
+        DataError: there is none.
+    """
+    count, size = len(feed.table), communicator.size
+    share = -(-count // size)  # as many on every rank: the last repeat the last pair
+    rows = [min(communicator.rank * share + i, count - 1) for i in range(share)]
+    images, texts, whole = [], [], []
+    with feed.in_order(communicator, rows) as batches:
+        for fed in batches:
+            image, text = step.features(fed.batch)
+            images.append(image)
+            texts.append(text)
+            whole.append(np.isin(np.arange(len(fed.batch)), fed.replaced, invert=True))
+    image, text, readable = (
+        communicator.gather_rows(np.concatenate(part)[:share])[:count]
+        for part in (images, texts, whole)
+    )
+    if not readable.any():
+        raise DataError("found no readable picture in the validation set")
+    return Embeddings(unit(image[readable]), unit(text[readable]))
+
+
+def unit(features: np.ndarray) -> np.ndarray:
+    """Features -> embeddings of unit length."""
+    found: np.ndarray = features / np.linalg.norm(features, axis=1, keepdims=True)
+    return found
+
+
+def accuracies(found: Embeddings) -> dict[str, float]:
+    """How often a picture finds its own text first among these, and a text its picture."""
+    similarity = found.image @ found.text.T
+    rows = np.arange(len(similarity))
+    return {
+        "image_accuracy": float((similarity.argmax(1) == rows).mean()),
+        "text_accuracy": float((similarity.argmax(0) == rows).mean()),
+    }
+
+
+def contrastive_value(found: Embeddings, scale: float, bias: float | None = None) -> float:
+    """The loss of these pairs as one batch; SigLIP's where there is a bias.
+
+    Args:
+        found: the pairs.
+        scale: the factor itself, not its logarithm.
+        bias: of SigLIP's loss.
+    """
+    logits = (found.image @ found.text.T).astype(np.float64) * scale
+    if bias is not None:
+        signs = 2 * np.eye(len(logits)) - 1
+        return float(np.logaddexp(0, -signs * (logits + bias)).sum() / len(logits))
+    own = np.diagonal(logits)
+    losses = [np.logaddexp.reduce(logits, axis=axis) - own for axis in (0, 1)]
+    return float(np.mean(losses))
+
+
+def validate(
+    found: Embeddings, batch: int, scale: float, bias: float | None = None
+) -> dict[str, float]:
+    """The numbers of a validation: those of consecutive batches of `batch` pairs, averaged.
+
+    So they compare with training's, which depend on the size of the batch.
+    """
+    parts = [
+        Embeddings(found.image[at : at + batch], found.text[at : at + batch])
+        for at in range(0, len(found.image), batch)
+    ]
+    weights = [len(part.image) for part in parts]
+    values = [{"loss": contrastive_value(part, scale, bias), **accuracies(part)} for part in parts]
+    return {
+        f"validation_{name}": float(np.average([v[name] for v in values], weights=weights))
+        for name in values[0]
+    }
