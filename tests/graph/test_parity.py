@@ -81,9 +81,7 @@ def test_a_wrong_activation_would_be_seen(graph_answers, differences, too_far):
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("size", PUBLISHED)
-def test_full_size_models_agree(size, graph_answers, differences, too_far):
-    """Two pairs through OpenAI's code and NNabla's interpreter, forwards and backwards."""
-    found, expected, ids = both_sides("openai", PUBLISHED[size], 2, graph_answers)
-    nn.clear_memory_cache()
+def test_a_full_size_model_agrees(graph_answers, differences, too_far):
+    """ViT-B/32 forwards and backwards in NNabla's interpreter; the larger ones take it minutes."""
+    found, expected, ids = both_sides("openai", PUBLISHED["ViT-B/32"], 2, graph_answers)
     assert not too_far(differences(found, expected, ids))
