@@ -1,5 +1,6 @@
 """Compiled graphs that are not CLIP: any batch, any thread, and clear errors."""
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 import nnabla as nn
@@ -7,7 +8,14 @@ import nnabla.functions as F
 import numpy as np
 import pytest
 
-from nnclip.engine import available_precisions, compile_graph, interpret_graph, unsupported_ops
+from nnclip.engine import (
+    available_precisions,
+    compile_emitted,
+    compile_graph,
+    emit_graph,
+    interpret_graph,
+    unsupported_ops,
+)
 from nnclip.errors import ConfigError, DataError, UnsupportedOpError
 
 
@@ -61,6 +69,60 @@ def test_many_threads_get_their_own_answers(network, weights, latency):
         got = list(pool.map(lambda b: graph(x=b)["y"], batches))
     for a, b in zip(got, wanted, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("options, requests", [({}, 1), ({"streams": 2, "threads": 2}, 2)])
+def test_streams_are_how_many_calls_run_side_by_side(network, weights, options, requests):
+    graph = compiled(network, weights, chunk=2, **options)
+    properties = graph._model.get_property
+    assert properties("OPTIMAL_NUMBER_OF_INFER_REQUESTS") == requests == graph._requests.qsize()
+    assert properties("NUM_STREAMS") == requests
+    x = inputs(network, weights, 7)
+    np.testing.assert_allclose(
+        graph(x=x)["y"], compiled(network, weights)(x=x)["y"], rtol=1e-5, atol=1e-6
+    )
+    assert graph._requests.qsize() == requests, "a request was not handed back"
+
+
+@pytest.mark.parametrize("latency", [True, False])
+def test_several_graphs_share_the_processor(network, weights, latency):
+    """Each may use every core, none more threads than there are cores."""
+    graphs = [compiled(network, weights, latency=latency) for _ in range(3)]
+    cores = len(os.sched_getaffinity(0))
+    assert all(g._model.get_property("INFERENCE_NUM_THREADS") <= cores for g in graphs)
+    x = inputs(network, weights, 8)
+    with ThreadPoolExecutor(3) as pool:
+        for got in pool.map(lambda graph: [graph(x=x)["y"] for _ in range(20)], graphs):
+            for y in got:
+                np.testing.assert_allclose(y, got[0], rtol=1e-5, atol=1e-6)
+    threads = len(os.listdir("/proc/self/task"))
+    graphs += [compiled(network, weights, latency=latency) for _ in range(3)]
+    for graph in graphs:
+        graph(x=x)
+    assert len(os.listdir("/proc/self/task")) <= threads + 3 * cores
+
+
+def test_a_failing_call_hands_its_request_back(network, weights):
+    graph = compiled(network, weights)
+    for _ in range(3):
+        with pytest.raises(DataError):
+            graph(x=np.ones((1, 1), np.float32))
+    x = inputs(network, weights, 2)
+    assert graph(x=x)["y"].shape[0] == 2
+
+
+def test_arrays_are_taken_instead_of_what_parameters_hold(weights):
+    w = weights()
+    x, table = nn.Variable((2, 6)), w(2, 6, 4)
+    first, _ = F.split(table)
+    y = F.affine(x, first) + F.reshape(F.transpose(table, (2, 0, 1))[:, :1, :1], (1, 4))
+    values = np.random.default_rng(1).normal(size=(2, 6, 4)).astype(np.float32)
+    table.data.zero()
+    graph = compile_emitted(emit_graph({"x": x}, {"y": y}, arrays={table: values}))
+    array = np.ones((3, 6), np.float32)
+    np.testing.assert_allclose(
+        graph(x=array)["y"], array @ values[0] + values[0, 0], rtol=1e-5, atol=1e-6
+    )
 
 
 def test_an_intermediate_value_can_be_an_input(weights, run_nnabla):
