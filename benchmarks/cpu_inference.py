@@ -9,47 +9,36 @@ which needs a C++ compiler at run time, is left out. Peers that are not installe
 from __future__ import annotations
 
 import argparse
-import contextlib
-import os
-import tempfile
-import warnings
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import models
-import nnabla as nn
 import numpy as np
-import plain_nnabla
+from competition import Competition, torch_session
 from first_answer import first_answers
 from measuring import (
-    CORES,
     Contender,
     Report,
     add_arguments,
     agreement,
-    fastest,
-    installed,
     judged,
     print_rows,
     ratio,
     row,
     take_turns,
 )
-from peers import PEERS, TorchPeer, torch_peers, ways_in_torch
-from products import compile_openvino, product_contenders
+from peers import PEERS
 
-from nnclip.engine import NNABLA_LOCK, available_precisions, quantize
-from nnclip.graph.parameters import building
-from nnclip.graph.vit import image_tower
-from nnclip.towers import Towers
 from nnclip.weights.model import ModelWeights
 
 Cell = dict[tuple[str, str], Contender]
 BATCHES = {"ViT-B/32": (1, 8, 32)}  # of other models (1, 8): as many tokens, as long a wait
-TOKENS = {"ViT-B/32": (16, 77), "ViT-L/14": (16,), "small": (16,)}  # B/16 has B/32's text tower
-PLAIN_BATCH = {"ViT-B/32": 8, "small": 8}  # of other models 1: it takes seconds a picture
+TOKENS = {  # B/16 has B/32's text tower
+    "ViT-B/32": (16, 77),
+    "ViT-L/14": (16,),
+    "small": (16,),
+    "tiny": (8,),
+}
 FIRST_ANSWER = ("ViT-B/32", "small")
-CALIBRATION = 24  # pictures that int8 sees beforehand
 PATIENCE, QUICK_PATIENCE = 4.0, 0.5  # seconds a contender may use in one cell
 
 IMAGE, TEXT = "ViT-B/32 image", "ViT-B/32 text"
@@ -76,157 +65,6 @@ COMPARED = {
 }
 AGREEMENT = {"fp32": ("largest_error", 1e-5), "bf16": ("least_cosine", 0.9999)}
 AGREEMENT["int8"] = ("least_cosine", 0.999)
-
-
-@contextlib.contextmanager
-def torch_session() -> Iterator[None]:
-    """Inference mode, and autocast held open so that weights are cast once in the whole run."""
-    if not installed("torch"):
-        yield
-        return
-    import torch
-
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-        yield
-
-
-class Competition:
-    """All implementations of one model."""
-
-    def __init__(self, name: str, report: Report) -> None:
-        """Build them; what is not there is named in the report."""
-        self.name, self.report = name, report
-        self.weights = models.random_weights(name)
-        self.config = self.weights.config
-        self.precisions = [p for p in ("fp32", "bf16") if p in available_precisions()]
-        if "bf16" not in self.precisions:
-            report.skip("bf16: this processor has neither AMX nor AVX512-BF16")
-        self.towers = {p: Towers(self.weights, p, "cpu", None) for p in self.precisions}
-        self.peers = torch_peers(self.weights, report.skip)
-        bf16 = "bf16" in self.precisions
-        self.lowered = {peer.name: peer.in_bf16() for peer in self.peers if bf16}
-        self.int8 = self._int8()
-        openai = next((peer for peer in self.peers if peer.name == "openai"), None)
-        self.onnx, self.openvino = self._exported(openai)
-
-    def image_cell(self, batch: int, with_peak: bool) -> list[Contender]:
-        """Everyone who takes part with this batch of pictures."""
-        x = models.pictures(self.config, batch)
-        found = [
-            Contender("nnclip", p, lambda t=tower: t.image(x), batch)
-            for p, tower in self.towers.items()
-        ]
-        if self.int8 is not None:
-            graph = self.int8
-            found.append(Contender("nnclip", "int8", lambda: graph(images=x)["features"], batch))
-        found += self._torch("encode_image", x)
-        if self.onnx is not None:
-            run = self.onnx.run
-            call = lambda: run(None, {"images": x})[0]  # noqa: E731
-            found.append(Contender("onnxruntime", "fp32", call, batch))
-        if self.openvino is not None:
-            found += [self._openvino(p, x) for p in self.precisions]
-        if batch == 8:
-            found.append(self._plain(x[: PLAIN_BATCH.get(self.name, 1)]))
-        if with_peak:
-            blocks, tokens = self.config.image.blocks, self.config.image.tokens
-            for p in self.precisions:
-                found += product_contenders(p, batch * tokens, blocks.width, blocks.hidden)
-        return found
-
-    def text_cell(self, batch: int, tokens: int) -> list[Contender]:
-        """Everyone who takes part with this batch of captions."""
-        ids = models.captions(self.config, batch, tokens)
-        found = [
-            Contender("nnclip", p, lambda t=tower: t.text(ids), batch)
-            for p, tower in self.towers.items()
-        ]
-        return found + self._torch("encode_text", ids.astype(np.int64))
-
-    def _torch(self, encode: str, array: np.ndarray) -> list[Contender]:
-        return [
-            fastest(ways_in_torch(peer, self.lowered.get(peer.name), encode, array, precision))
-            for peer in self.peers
-            for precision in self.precisions
-        ]
-
-    def _plain(self, x: np.ndarray) -> Contender:
-        images = nn.Variable(x.shape)
-        images.d = x
-        with nn.auto_forward(False):
-            out = plain_nnabla.image_features(images, self.weights.variables(), self.config)
-
-        def call() -> np.ndarray:
-            with NNABLA_LOCK:
-                out.forward(clear_buffer=True)
-            return np.array(out.d)
-
-        return Contender("plain nnabla", "fp32", call, len(x), f"batch {len(x)}")
-
-    def _int8(self):
-        if not installed("nncf"):
-            self.report.skip("nnclip int8: nncf not installed")
-            return None
-        size = self.config.image.resolution
-        images = nn.Variable((2, 3, size, size))
-        with building(self.weights.scope):
-            features = image_tower(images, self.config.image, self.config.embed)
-        seen = models.pictures(self.config, CALIBRATION, seed=1)
-        return quantize({"images": images}, {"features": features}, {"images": seen})
-
-    def _openvino(self, precision: str, x: np.ndarray) -> Contender:
-        """OpenVINO of the torch model, compiled for exactly this batch."""
-        model = self.openvino.clone()
-        model.reshape(list(x.shape))
-        request = compile_openvino(model, precision).create_infer_request()
-
-        def call() -> np.ndarray:
-            return request.infer({0: x}, share_inputs=True, share_outputs=True)[0]
-
-        return Contender("openvino", precision, call, len(x))
-
-    def _exported(self, peer: TorchPeer | None) -> tuple:
-        """OpenAI's image tower in ONNX Runtime and as an OpenVINO model."""
-        if peer is None:
-            self.report.skip("onnxruntime and openvino of the torch model: no torch model")
-            return None, None
-        import torch
-
-        x = torch.from_numpy(models.pictures(self.config, 2))
-        visual, session, converted = peer.model.visual, None, None
-        torch.backends.mha.set_fastpath_enabled(False)  # an operation that cannot be exported
-        with warnings.catch_warnings(), torch.no_grad(), open(os.devnull, "w") as nowhere:
-            warnings.simplefilter("ignore")
-            with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
-                if installed("onnxruntime", "onnx"):
-                    session = _onnx_session(visual, x)
-                if installed("openvino"):
-                    import openvino
-
-                    shape = [-1, *x.shape[1:]]
-                    converted = openvino.convert_model(visual, example_input=x, input=shape)
-        torch.backends.mha.set_fastpath_enabled(True)
-        if session is None:
-            self.report.skip("onnxruntime: onnxruntime or onnx not installed")
-        return session, converted
-
-
-def _onnx_session(visual, x):
-    import onnxruntime
-    import torch
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "visual.onnx"
-        torch.onnx.export(
-            *(visual, (x,), str(path)),
-            input_names=["images"],
-            dynamic_axes={"images": {0: "N"}},
-            opset_version=17,
-            dynamo=False,  # the newer exporter needs onnxscript
-        )
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = CORES
-        return onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
 
 
 def run_cell(contenders: Sequence[Contender], rounds: int, patience: float) -> Cell:

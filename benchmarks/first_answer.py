@@ -53,8 +53,13 @@ def first_answers(weights: Any, precisions: tuple[str, ...]) -> list[dict[str, A
 def _in_a_process(implementation: str, path: str, precision: str, size: int) -> dict[str, Any]:
     """The better of two fresh processes; the first one warms the disk."""
     command = [sys.executable, "-W", "ignore", __file__, implementation, path, precision]
-    outputs = [subprocess.run(command, check=True, capture_output=True, text=True) for _ in "12"]
-    found = min((json.loads(o.stdout) for o in outputs), key=lambda one: one["seconds"])
+    seen = []
+    for _ in range(2):
+        child = subprocess.run(command, capture_output=True, text=True)
+        if child.returncode:
+            raise RuntimeError(f"{' '.join(command)}:\n{child.stderr}")
+        seen.append(json.loads(child.stdout))
+    found = min(seen, key=lambda one: one["seconds"])
     memory = found.pop("peak_bytes") - found["imported_bytes"], found.pop("settled_bytes")
     return {
         "implementation": implementation,
