@@ -1,7 +1,12 @@
 """Captioned pictures on disk, small enough to be decoded by the hundred."""
 
 import colorsys
+import os
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import numpy as np
 import pytest
@@ -36,3 +41,45 @@ def pairs_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
     table = folder / "pairs.csv"
     table.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return table
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    return Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def ranks_environment(root: Path) -> dict[str, str]:
+    """The environment of a job: ranks find nnclip, share the cores, and may be root's."""
+    return {
+        **os.environ,
+        "PYTHONPATH": str(root),
+        "OMPI_ALLOW_RUN_AS_ROOT": "1",
+        "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+    }
+
+
+def command(ranks: int, script: Path, *arguments: object) -> list[str]:
+    """A command line that runs a script on ranks, by the mpirun of this environment."""
+    python = [sys.executable, str(script), *map(str, arguments)]
+    if ranks == 1:
+        return python
+    mpirun = str(Path(sys.executable).with_name("mpirun"))
+    return [mpirun, "--bind-to", "none", "--oversubscribe", "-n", str(ranks), *python]
+
+
+@pytest.fixture
+def run_ranks(root: Path, ranks_environment: dict[str, str]) -> Callable[..., CompletedProcess]:
+    """Runs a script (default: train.py) on ranks until it ends; returns what it said."""
+
+    def run(ranks: int, *arguments: object, script: Path | None = None, timeout: float = 300):
+        return subprocess.run(
+            command(ranks, script or root / "train.py", *arguments),
+            cwd=root,
+            env=ranks_environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+
+    return run
