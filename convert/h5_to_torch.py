@@ -139,10 +139,16 @@ def _write_text(text: str, path: str) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status: 0 done, 2 an error."""
     first, *_ = (__doc__ or "").splitlines()
-    p = argparse.ArgumentParser(prog="h5_to_torch.py", description=first)
+    p = argparse.ArgumentParser(
+        prog="h5_to_torch.py",
+        description=first,
+        epilog="example: python convert/h5_to_torch.py nnclip.h5 folder --dialect huggingface",
+    )
     p.add_argument("source", type=Path, help="the .h5 to read")
     p.add_argument("destination", type=Path, help="a .pt, .bin or .safetensors file, or a folder")
-    p.add_argument("--dialect", required=True, choices=tuple(DIALECTS))
+    p.add_argument(
+        "--dialect", required=True, choices=tuple(DIALECTS), help="whose code will read it"
+    )
     p.add_argument(
         "--half", action="store_true", help="store float16, where the source is known: as it did"
     )

@@ -155,6 +155,12 @@ def _read_zip(path: Path) -> tuple[Any, str]:
         if len(pickles) != 1:
             raise CheckpointError("found a zip file without a data.pkl, expected a torch file")
         root = pickles[0].removesuffix("data.pkl")
+        read = [i for i in archive.infolist() if i.filename.startswith((*pickles, root + "data/"))]
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in read):
+            raise CheckpointError(
+                "found compressed tensors, which torch does not write and which may be of any "
+                "size; unpack the file and pack it anew with `zip -0`"
+            )
         if root + "byteorder" in names and archive.read(root + "byteorder") != b"little":
             raise CheckpointError("found big-endian numbers, expected little-endian ones")
         program = archive.read(pickles[0])

@@ -201,11 +201,20 @@ def _heads(text: str) -> tuple[int, int]:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    first, *_ = (__doc__ or "").splitlines()
-    p = argparse.ArgumentParser(prog="torch_to_h5.py", description=first)
+    first, _, second, *_ = (__doc__ or "").splitlines()
+    p = argparse.ArgumentParser(
+        prog="torch_to_h5.py",
+        description=f"{first} {second}",
+        epilog="example: python convert/torch_to_h5.py ViT-B-32.pt ViT-B-32.h5 --verify",
+    )
     p.add_argument("source", type=Path, help=".pt, .bin, .safetensors, an index.json or a folder")
     p.add_argument("destination", type=Path, help="the .h5 to write")
-    p.add_argument("--dialect", default="auto", choices=("auto", *DIALECTS))
+    p.add_argument(
+        "--dialect",
+        default="auto",
+        choices=("auto", *DIALECTS),
+        help="whose code wrote it; auto looks at the names and at the files beside",
+    )
     p.add_argument("--config", type=Path, help="open_clip_config.json, if not beside the source")
     p.add_argument("--activation", choices=tuple(ACTIVATIONS), help="if the source does not say")
     p.add_argument("--heads", type=_heads, metavar="IMAGE[,TEXT]", help="numbers of heads")

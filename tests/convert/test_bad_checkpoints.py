@@ -163,6 +163,13 @@ def test_a_zip_of_something_else(tmp_path):
     refused(tmp_path / "a.pt", "zip file without a data.pkl")
 
 
+def test_an_archive_that_unpacks_to_more_than_it_is(archive, tmp_path):
+    with zipfile.ZipFile(archive.path) as good, zipfile.ZipFile(tmp_path / "a.pt", "w") as bomb:
+        for entry in good.infolist():
+            bomb.writestr(entry, good.read(entry), compress_type=zipfile.ZIP_DEFLATED)
+    refused(tmp_path / "a.pt", "compressed tensors")
+
+
 def test_a_missing_file_and_a_folder_without_weights(tmp_path):
     refused(tmp_path / "none.pt", "no such file")
     (tmp_path / "folder").mkdir()
