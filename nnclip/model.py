@@ -199,11 +199,10 @@ class CLIP:
         """
         if isinstance(images, nn.Variable) != isinstance(ids, nn.Variable):
             raise DataError("images and ids: found a Variable and an array, expected the same kind")
-        if isinstance(images, nn.Variable):
-            a, b = self.encode_image(images), self.encode_text(ids)
+        a, b = self.encode_image(images), self.encode_text(ids)
+        if isinstance(a, nn.Variable):
             per_image = self._build(lambda: similarity(normalise(a), normalise(b), logit_scale()))
             return per_image, F.transpose(per_image, (1, 0))
-        a, b = self._towers.both(_array(images, "images"), _array(ids, "ids"))
         per_image = self.logit_scale * unit(a) @ unit(b).T
         return per_image, per_image.T
 

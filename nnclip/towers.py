@@ -7,9 +7,7 @@ Axes: N batch, R resolution, L tokens, E embedding.
 
 import logging
 import threading
-from collections import defaultdict
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import nnabla as nn
 import numpy as np
@@ -93,19 +91,11 @@ class Towers:
         self._calibration = calibration
         self.drift: Agreement | None = None
         self._runners: dict[str | int, Runner] = {}
-        self._making: defaultdict[str | int, threading.Lock] = defaultdict(threading.Lock)
+        self._making = threading.Lock()  # one tower at a time: two would hold all weights twice
 
     def clear(self) -> None:
         """Forget what was compiled, so that the parameters' present values count."""
         self._runners = {}
-
-    def both(self, images_N3RR: np.ndarray, ids_NL: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Features of pictures and of texts; towers that must be made first are made together."""
-        if self._runners:
-            return self.image(images_N3RR), self.text(ids_NL)
-        with ThreadPoolExecutor(1) as pool:
-            text = pool.submit(self.text, ids_NL)
-            return self.image(images_N3RR), text.result()
 
     def image(self, images_N3RR: np.ndarray) -> np.ndarray:
         """Features (N, E) float32 of pictures; DataError if they do not fit."""
@@ -133,15 +123,19 @@ class Towers:
         runner = self._runners.get(key)
         if runner is not None:
             return runner(**arrays)["features"]
-        with self._making[key]:
+        with self._making:
             runners = self._runners
             if key not in runners:
                 runners[key] = self._made(key)
-                try:
-                    return runners[key](**arrays)["features"]
-                finally:  # the first call has packed the weights: those of the file may go
-                    self._weights.give_back()
+                return self._first_answer(runners[key], arrays)
         return runners[key](**arrays)["features"]
+
+    def _first_answer(self, runner: Runner, arrays: dict[str, np.ndarray]) -> np.ndarray:
+        """The call that packs the weights; then those of the file need not stay in memory."""
+        try:
+            return runner(**arrays)["features"]
+        finally:
+            self._weights.give_back()
 
     def _made(self, key: str | int) -> Runner:
         with NNABLA_LOCK:
