@@ -2,7 +2,6 @@
 
 import fcntl
 import hashlib
-import importlib.util
 import logging
 import os
 import subprocess
@@ -71,11 +70,6 @@ def _fetch_into(cache: Path, source: Source, path: Path, patience: Patience | No
     if not source.is_foreign:
         _bring(source, path, patience)
         return
-    if importlib.util.find_spec("torch") is None:
-        raise DownloadError(
-            f"{source.file_name} is a PyTorch file, and converting it needs PyTorch, which is not "
-            "installed: `make setup-dev` or `pip install torch`, then try again"
-        )
     original = cache / source.origin / source.file_name
     if not original.exists():
         _bring(source, original, patience)
@@ -145,7 +139,7 @@ def _sha256(path: Path) -> str:
 
 
 def _convert(source: Source, original: Path, path: Path) -> None:
-    """Let convert/, the only home of torch, make the .h5, in a process of its own.
+    """Let convert/ make the .h5, in a process of its own.
 
     A file whose hash was not checked is removed if it does not convert: it may be the reason.
     """

@@ -182,13 +182,6 @@ def test_openai_names_its_folders_by_the_hash():
         assert re.fullmatch("[0-9a-f]{64}", source.sha256)
 
 
-def test_without_torch_a_pytorch_file_is_not_even_fetched(mirror, cache, monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(DownloadError, match=r"ViT-B-32.pt is a PyTorch file.*make setup-dev"):
-        fetch("ViT-B/32", origin="openai", patience=HASTY)
-    assert not mirror.requests
-
-
 @pytest.fixture
 def published(served, monkeypatch):
     """Publishes bytes as OpenAI does: a PyTorch file of known hash."""
