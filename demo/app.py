@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     shelf = Shelf(args.model, args.precision)
     try:
         with ThreadPoolExecutor(1) as pool:  # the model is loaded while Gradio is imported
-            loading = pool.submit(shelf.warm)
+            loading = pool.submit(shelf.get)
             from demo.server import serve
 
             loading.result()

@@ -103,12 +103,14 @@ class Embedder:
         """(N, E) float32 of picture files; DataError if one is none or too large."""
 
         def compute(missing: list[int]) -> np.ndarray:
-            pictures = [checked_picture(paths[index]) for index in missing]
-            return unit(
-                self.model.encode_image(np.stack([self.model.preprocess(p) for p in pictures]))
-            )
+            return self.embed_files([paths[index] for index in missing])
 
         return self._pictures.rows([_identity(path) for path in paths], compute)
+
+    def embed_files(self, paths: Sequence[str | Path]) -> np.ndarray:
+        """As `pictures`, but nothing is remembered."""
+        images = np.stack([self.model.preprocess(checked_picture(path)) for path in paths])
+        return unit(self.model.encode_image(images))
 
     def answer(self, paths: Sequence[str | Path], texts: Sequence[str], template: str) -> Answer:
         """Compare pictures with texts; DataError as for `texts` and `pictures`."""

@@ -121,10 +121,13 @@ def _ask(target: SplitResult, rules: Rules, deadline: float) -> bytes | str:
         connection.sock = _secured(raw, host) if target.scheme == "https" else raw
         path = (target.path or "/") + (f"?{target.query}" if target.query else "")
         connection.request("GET", path, headers={"User-Agent": "nnclip", "Accept": "image/*"})
-        return _read(connection.getresponse(), host, rules)
+        found = _read(connection.getresponse(), host, rules)
     finally:
         watch.cancel()
         raw.close()
+    if time.monotonic() >= deadline:  # hanging up looks like the end of the answer
+        raise TimeoutError
+    return found
 
 
 def _secured(raw: socket.socket, host: str) -> socket.socket:

@@ -3,12 +3,14 @@
 import argparse
 import logging
 import os
+from pathlib import Path
 
 # before Gradio is imported, which else looks for newer versions of itself and counts its uses
 os.environ.update(GRADIO_ANALYTICS_ENABLED="False", HF_HUB_OFFLINE="1")
 
 from starlette.middleware import Middleware
 
+from demo.collection import Collection
 from demo.limits import MAX_BYTES
 from demo.page import build_page
 from demo.safety import SafeHeaders, never_fetch
@@ -29,7 +31,9 @@ def serve(shelf: Shelf, args: argparse.Namespace, block: bool = True) -> str:
     """
     logging.getLogger("httpx").setLevel(logging.WARNING)  # Gradio asks itself whether it is up
     never_fetch()
-    page = build_page(shelf, args.allow_urls)
+    collections = _collections(args.images)
+    shown = "127.0.0.1" if args.host in ("0.0.0.0", "::") else args.host
+    page = build_page(shelf, collections, f"http://{shown}:{args.port}/", args.allow_urls)
     _, url, _ = page.launch(
         server_name=args.host,
         server_port=args.port,
@@ -48,7 +52,16 @@ def serve(shelf: Shelf, args: argparse.Namespace, block: bool = True) -> str:
         allowed_paths=[str(assets_dir() / "examples")],
         app_kwargs={"middleware": [Middleware(SafeHeaders)], "docs_url": None, "redoc_url": None},
     )
+    for collection in collections:
+        collection.prepare(shelf.get())
     print(f"nnclip: open {url}", flush=True)
     if block:
         page.block_thread()
     return url
+
+
+def _collections(folder: str | None) -> list[Collection]:
+    """What can be searched: the visitor's folder first, then the bundled pictures."""
+    found = [Collection(Path(folder).resolve().name, Path(folder))] if folder else []
+    bundled = assets_dir() / "examples"
+    return [*found, Collection("bundled pictures", bundled)] if bundled.is_dir() else found

@@ -47,13 +47,6 @@ class Shelf:
         precisions = [p for p in available_precisions() if p != "int8"]  # int8 must be calibrated
         return [f"{name}{BETWEEN}{p}" for name in self.names for p in reversed(precisions)]
 
-    def warm(self) -> None:
-        """Load the first model and let it answer once, so that no visitor waits for that."""
-        embedder = self.get()
-        size = embedder.model.config.image.resolution
-        embedder.model.encode_image(np.zeros((1, 3, size, size), np.float32))
-        embedder.texts(["a picture"])
-
     def get(self, name: str | None = None) -> Embedder:
         """The model called `name`, one of `names` or `variants`; without a name the first.
 
@@ -68,8 +61,16 @@ class Shelf:
         with self._lock:
             if key not in self._loaded:
                 clip = CLIP(self._sources[model], precision=key[1])
-                self._loaded[key] = Embedder(model, clip)
+                self._loaded[key] = _warm(Embedder(model, clip))
             self._loaded.move_to_end(key)
             while len(self._loaded) > LOADED_AT_MOST:
                 self._loaded.popitem(last=False)
             return self._loaded[key]
+
+
+def _warm(embedder: Embedder) -> Embedder:
+    """Let a model answer once, so that no visitor waits for its compilation."""
+    size = embedder.model.config.image.resolution
+    embedder.model.encode_image(np.zeros((1, 3, size, size), np.float32))
+    embedder.texts(["a picture"])
+    return embedder

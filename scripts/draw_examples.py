@@ -39,7 +39,7 @@ QUESTION = (
 
 
 def drawn() -> Iterator[tuple[str, bytes]]:
-    """Caption and JPEG of each picture; kinds take turns, so that the first dozen shows them all."""
+    """Caption and JPEG of each picture; kinds take turns: the first dozen shows them all."""
     numbered = [[(split, index) for index in indices] for split, indices in CHOSEN.items()]
     for split, index in filter(None, chain.from_iterable(zip_longest(*numbered))):
         scene = compose(split, SEED, index)

@@ -1,0 +1,61 @@
+"""The tab that shows two models, or two precisions of one, side by side."""
+
+import gradio as gr
+import numpy as np
+
+from demo import rendering
+from demo.embedder import Answer
+from demo.limits import checked_template, checked_texts
+from demo.shelf import Shelf
+from demo.zero_shot import ZeroShotTab
+from nnclip.errors import NnclipError
+
+EMPTY = "Choose a picture in the first tab: both answers appear here."
+
+
+def compare_tab(tab: gr.Tab, shelf: Shelf, asked: ZeroShotTab) -> None:
+    """Fill the tab and connect it to the first one's picture and categories."""
+    variants = shelf.variants()
+    gr.Markdown(
+        "The picture, categories and template of the first tab, answered by two models or by one "
+        "in two number formats: fp32 is exact, bf16 is quicker where the processor has it."
+    )
+    with gr.Row():
+        left = gr.Dropdown(variants, value=variants[0], label="Left", elem_id="left")
+        right = gr.Dropdown(variants, value=variants[1 % len(variants)], label="Right")
+    summary = gr.HTML(rendering.notice(EMPTY), elem_id="summary")
+    with gr.Row(equal_height=False):
+        answers = [gr.HTML(elem_classes="result"), gr.HTML(elem_classes="result")]
+
+    def compare(picture: str | None, lines: str, template: str, *names: str) -> tuple:
+        if not picture:
+            return rendering.notice(EMPTY), "", ""
+        try:
+            texts = checked_texts(lines)
+            template = checked_template(template)
+            both = [shelf.get(name).answer([picture], texts, template) for name in names]
+        except NnclipError as error:
+            return rendering.notice(str(error), "problem"), "", ""
+        panels = [rendering.bars(a, texts, n) for a, n in zip(both, names, strict=True)]
+        return rendering.notice(difference(*both)), *panels
+
+    gr.on(
+        [tab.select, left.change, right.change],
+        compare,
+        [asked.picture, asked.categories, asked.template, left, right],
+        [summary, *answers],
+        trigger_mode="always_last",
+        show_progress_on=summary,  # a model may have to be loaded first
+        api_visibility="private",
+    )
+
+
+def difference(left: Answer, right: Answer) -> str:
+    """One sentence on how far two answers about the same texts lie apart."""
+    apart = np.abs(left.probabilities - right.probabilities)[0]
+    same = left.probabilities[0].argmax() == right.probabilities[0].argmax()
+    return (
+        f"{'The same' if same else 'Another'} category comes first; no probability differs by more "
+        f"than {100 * apart.max():.2f} points, no cosine by more than "
+        f"{np.abs(left.cosines - right.cosines).max():.4f}."
+    )
