@@ -1,0 +1,89 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from demo.embedder import Embedder, Memory
+from demo.shelf import Shelf
+from nnclip.clip import CLIP
+from nnclip.errors import ConfigError, DataError
+
+
+@pytest.fixture(scope="module")
+def embedder(small_h5):
+    return Embedder("small", CLIP(small_h5, precision="fp32"))
+
+
+@pytest.fixture
+def picture(tmp_path):
+    path = tmp_path / "a.png"
+    Image.new("RGB", (40, 30), "teal").save(path)
+    return path
+
+
+def test_memory_computes_what_it_lacks_in_the_order_asked():
+    memory, computed = Memory(3), []
+
+    def rows(keys):
+        def compute(missing):
+            computed.append([keys[i] for i in missing])
+            return np.array([[ord(keys[i])] for i in missing])
+
+        return "".join(chr(row[0]) for row in memory.rows(keys, compute))
+
+    assert [rows("abc"), rows("cab"), rows("dad")] == ["abc", "cab", "dad"]
+    assert computed == [["a", "b", "c"], ["d"]]
+    assert [rows("vwxyz"), rows("xyz"), rows("d")] == ["vwxyz", "xyz", "d"]
+    assert computed[2:] == [list("vwxyz"), ["d"]]  # the last three were kept
+
+
+def test_an_answer_is_that_of_the_model(embedder, picture):
+    answer = embedder.answer([picture], ["dog", "cat"], "a {}")
+    model = embedder.model
+    ids = model.tokenize(["a dog", "a cat"])
+    expected = model.probabilities(model.preprocess_image(picture), ids)
+    np.testing.assert_allclose(answer.probabilities, expected, atol=1e-6)
+    assert answer.texts == ["a dog", "a cat"]
+
+
+def test_nothing_is_computed_twice(embedder, picture, monkeypatch):
+    first = embedder.answer([picture], ["dog", "cat"], "the {}")
+
+    def fail(_):
+        raise AssertionError("computed again")
+
+    monkeypatch.setattr(embedder.model, "encode_text", fail)
+    monkeypatch.setattr(embedder.model, "encode_image", fail)
+    again = embedder.answer([picture], ["cat", "dog"], "the {}")
+    np.testing.assert_array_equal(again.cosines, first.cosines[:, ::-1])
+
+
+def test_a_picture_that_changed_is_computed_again(embedder, picture):
+    before = embedder.pictures([picture])
+    Image.effect_noise((50, 50), 90).save(picture)
+    assert np.abs(embedder.pictures([picture]) - before).max() > 1e-4
+
+
+def test_too_long_a_category_is_told(embedder, picture):
+    with pytest.raises(DataError):
+        embedder.answer([picture], ["word " * 2000], "{}")
+
+
+def test_the_shelf_loads_what_it_offers_and_nothing_else(small_h5, other_h5, monkeypatch, tmp_path):
+    cached = tmp_path / "nnabla" / "ViT-B-32.h5"
+    cached.parent.mkdir()
+    cached.write_bytes(small_h5.read_bytes())
+    monkeypatch.setenv("NNCLIP_CACHE", str(tmp_path))
+    shelf = Shelf([str(small_h5), str(other_h5)], "fp32")
+    assert shelf.names == ["small", "other", "nnabla/ViT-B-32"]
+    assert shelf.get() is shelf.get("small")
+    assert shelf.get("other").model.config.image.resolution == 48
+    assert shelf.get("nnabla/ViT-B-32 · fp32").model.precision == "fp32"
+    assert shelf.get("").name == "small"
+    for name in ("/etc/passwd", str(small_h5), "bundled"):
+        with pytest.raises(ConfigError, match="found no model"):
+            shelf.get(name)
+
+
+def test_the_shelf_names_no_precision_that_cannot_be_had(small_h5):
+    for name in Shelf([str(small_h5)]).variants():
+        assert Shelf([str(small_h5)]).get(name).texts(["a dog"]).shape == (1, 32)
