@@ -1,6 +1,6 @@
 """One step of train.py on however many ranks; rank 0 writes what it found to OUT.npz.
 
-    step_on_ranks.py OUT.npz FLAGS...
+step_on_ranks.py OUT.npz FLAGS...
 """
 
 import sys
@@ -21,4 +21,6 @@ if __name__ == "__main__":
     found = {f"gradient {name}": v.g for name, v in trainer.step.trained.items()}
     found |= {f"parameter {name}": v.d for name, v in trainer._variables.items()}
     if communicator.rank == 0:
-        np.savez(sys.argv[1], loss=result.loss, **{k.replace("/", "|"): a for k, a in found.items()})
+        np.savez(
+            sys.argv[1], loss=result.loss, **{k.replace("/", "|"): a for k, a in found.items()}
+        )
