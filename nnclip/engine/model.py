@@ -81,4 +81,9 @@ def compile_model(
         config["NUM_STREAMS"] = streams
     if cache_dir is not None:
         config["CACHE_DIR"] = str(cache_dir)
+        # the cache goes by names too, and those OpenVINO gives count all nodes of the process
+        for number, node in enumerate(model.get_ordered_ops()):
+            node.set_friendly_name(f"node{number}")
+        for number, result in enumerate(model.outputs):
+            result.get_tensor().set_names({f"output{number}"})
     return core().compile_model(model, "CPU", config)

@@ -102,6 +102,16 @@ def test_several_graphs_share_the_processor(network, weights, latency):
     assert len(os.listdir("/proc/self/task")) <= threads + 3 * cores
 
 
+def test_a_compiled_graph_is_found_in_its_cache(network, weights, tmp_path):
+    x = inputs(network, weights, 3)
+    first = compiled(network, weights, cache_dir=tmp_path)(x=x)["y"]
+    kept = sorted(path.name for path in tmp_path.iterdir())
+    again = compiled(network, weights, cache_dir=tmp_path)
+    assert again._model.get_property("LOADED_FROM_CACHE")
+    assert kept and sorted(path.name for path in tmp_path.iterdir()) == kept
+    np.testing.assert_array_equal(again(x=x)["y"], first)
+
+
 def test_a_failing_call_hands_its_request_back(network, weights):
     graph = compiled(network, weights)
     for _ in range(3):
