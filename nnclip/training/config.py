@@ -61,7 +61,7 @@ class TrainConfig:
     recompute: bool = option(False, "recompute activations in the backward pass: less memory")
 
     # Optimiser
-    epochs: float = option(30, "passes over the pairs", "-ep", "--epochs")
+    epochs: float = option(30.0, "passes over the pairs", "-ep", "--epochs")
     max_iter: int = option(0, "steps, whatever --epochs says", "-i", "--max-iter")
     solver: str = option("AdamW", "how parameters move", choices=("AdamW", "Adam", "Lamb", "Lars"))
     lr: float = option(5e-4, "learning rate after the warm-up (fine-tuning wants 1e-5 or less)")
@@ -73,7 +73,7 @@ class TrainConfig:
     clip_norm: float = option(0.0, "largest norm of the gradient (0: no limit)")
     schedule: str = option("cosine", "after the warm-up", choices=("cosine", "constant"))
     warmup_iter: float = option(
-        10000, "steps of warm-up, or below 1 their share of the run", "-wi", "--warmup-iter"
+        10000.0, "steps of warm-up, or below 1 their share of the run", "-wi", "--warmup-iter"
     )
     seed: int = option(412, "of the initialisation, the order and the crops")
 

@@ -59,6 +59,12 @@ def ranks_environment(root: Path) -> dict[str, str]:
     }
 
 
+@pytest.fixture(scope="session")
+def rank_command() -> Callable[..., list[str]]:
+    """Gives the command line that runs a script on ranks."""
+    return command
+
+
 def command(ranks: int, script: Path, *arguments: object) -> list[str]:
     """A command line that runs a script on ranks, by the mpirun of this environment."""
     python = [sys.executable, str(script), *map(str, arguments)]
