@@ -4,12 +4,14 @@ Shapes tell everything but the number of heads, the activation and the epsilon: 
 file's metadata, or are OpenAI's (heads of 64, QuickGELU, 1e-5).
 """
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from nnclip.errors import CheckpointError
+from nnclip.graph.layers import ACTIVATIONS
 from nnclip.image import CLIP_MEAN, CLIP_STD
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -69,9 +71,9 @@ class _Reader:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def shape(self, name: str, ndim: int) -> tuple[int, ...]:
-        """The shape of tensor `name`; CheckpointError unless it is there with `ndim` axes."""
+        """The shape of tensor `name`; CheckpointError unless `ndim` axes, none of them empty."""
         found = self.shapes.get(name)
-        if found is None or len(found) != ndim:
+        if found is None or len(found) != ndim or 0 in found:
             what = "no such tensor" if found is None else f"shape {tuple(found)}"
             raise CheckpointError(
                 f"tensor {name}: found {what}, expected one with {ndim} axes; this is not a CLIP "
@@ -79,24 +81,55 @@ class _Reader:
             )
         return tuple(found)
 
+    def number(self, key: str, default: float, least: float) -> float:
+        """A number of the metadata; CheckpointError unless it is one, and at least `least`."""
+        found = self.metadata.get(key, default)
+        if not isinstance(found, int | float) or not least <= found < math.inf:
+            raise CheckpointError(
+                f"metadata {key}: found {found!r}, expected a number of at least {least:g}"
+            )
+        return float(found)
+
+    def channels(
+        self, key: str, default: tuple[float, float, float], least: float
+    ) -> tuple[float, float, float]:
+        """A number for each of red, green and blue; CheckpointError as for `number`."""
+        found = self.metadata.get(key, default)
+        ok = isinstance(found, list | tuple) and len(found) == 3
+        if not ok or not all(isinstance(x, int | float) and least <= x < math.inf for x in found):
+            raise CheckpointError(
+                f"metadata {key}: found {found!r}, expected three numbers of at least {least:g}"
+            )
+        red, green, blue = map(float, found)
+        return red, green, blue
+
+    def activation(self) -> str:
+        """The activation of both towers; CheckpointError if there is none of that name."""
+        found = self.metadata.get("activation", "quick_gelu")
+        if found not in ACTIVATIONS:
+            raise CheckpointError(
+                f"metadata activation: found {found!r}, expected one of {', '.join(ACTIVATIONS)}"
+            )
+        return found
+
     def blocks(self, prefix: str, tower: str) -> BlockConfig:
         """The configuration of the blocks under `prefix`."""
         pattern = re.compile(re.escape(prefix) + r"transformer/resblocks/(\d+)/")
         numbers = {int(match[1]) for match in map(pattern.match, self.shapes) if match}
         name = f"{prefix}transformer/resblocks/0/mlp/c_fc/W"
         hidden, width = self.shape(name, 2)
-        heads = int(self.metadata.get(f"{tower}_heads", max(width // 64, 1)))
-        if heads < 1 or width % heads:
+        heads = int(self.number(f"{tower}_heads", max(width // 64, 1), 1))
+        if width % heads:
             raise CheckpointError(
                 f"metadata {tower}_heads: found {heads}, expected a divisor of the width {width}"
             )
         return BlockConfig(
             width=width,
-            layers=max(numbers) + 1,
+            layers=len(numbers),  # a gap in the numbers shows as tensors missing and left over
             heads=heads,
             hidden=hidden,
-            activation=str(self.metadata.get("activation", "quick_gelu")),
-            eps=float(self.metadata.get("layer_norm_eps", 1e-5)),
+            activation=self.activation(),
+            eps=self.number("layer_norm_eps", 1e-5, 0),
         )
 
     def image(self) -> VitConfig:
@@ -110,11 +143,11 @@ class _Reader:
                 "than a square"
             )
         return VitConfig(
-            resolution=int(self.metadata.get("resolution", grid * patch)),
+            resolution=int(self.number("resolution", grid * patch, patch)),
             patch=patch,
             blocks=self.blocks("visual/", "image"),
-            mean=tuple(map(float, self.metadata.get("mean", CLIP_MEAN))),  # type: ignore[arg-type]
-            std=tuple(map(float, self.metadata.get("std", CLIP_STD))),  # type: ignore[arg-type]
+            mean=self.channels("mean", CLIP_MEAN, 0),
+            std=self.channels("std", CLIP_STD, 1e-6),
         )
 
     def text(self) -> TextConfig:

@@ -60,7 +60,7 @@ def open_h5(path: str | Path) -> Iterator[tuple[dict[str, h5py.Dataset], dict[st
                 raise CheckpointError(f"{path}: found no parameter in it, expected an NNabla .h5")
             found.sort(key=lambda d: int(d.attrs.get("index", len(found))))
             yield {d.name.strip("/"): d for d in found}, _metadata(file)
-    except (OSError, RuntimeError, KeyError) as error:
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
         raise CheckpointError(
             f"{path}: found a damaged or foreign file ({error}), expected an NNabla .h5; "
             "fetch it again, or convert torch files with convert/torch_to_h5.py"
@@ -138,7 +138,7 @@ def write_h5(
 
     try:
         write_whole(Path(path), fill)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # h5py's close() raises the latter on a full disk
         raise CheckpointError(f"{path}: cannot be written ({error})") from error
 
 
