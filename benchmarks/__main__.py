@@ -1,10 +1,11 @@
 """`python benchmarks`: runs every benchmark and joins what they found to one JSON line, the last.
 
-All flags are handed on; `--quick` is what `make bench-quick` and the continuous integration run.
+`--quick` is what `make bench-quick` and the continuous integration run.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -14,17 +15,20 @@ from pathlib import Path
 SCRIPTS = ("tokenizer.py", "cpu_inference.py", "cpu_training.py")
 
 
-def main(argv: list[str]) -> int:
+def main() -> int:
     """Run the scripts one after the other; 1 if one of them fails."""
+    parser = argparse.ArgumentParser(prog="python benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a small model, few rounds")
+    flags = ["--quick"] if parser.parse_args().quick else []
     environment = dict(os.environ)
-    if "--quick" in argv:
+    if flags:
         # On a shared machine OpenMP's threads, which wait by spinning, make torch ten times slower.
         environment.setdefault("OMP_WAIT_POLICY", "passive")
     whole: dict = {"benchmark": "all", "rows": [], "ratios": {}, "skipped": [], "failed": []}
     for script in SCRIPTS:
-        command = [sys.executable, str(Path(__file__).parent / script), *argv]
+        command = [sys.executable, str(Path(__file__).parent / script), *flags]
         lines: list[str] = []
-        print(f"\n== {script} {' '.join(argv)}", flush=True)
+        print(f"\n== {script} {' '.join(flags)}", flush=True)
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as child:
             assert child.stdout is not None
             for line in child.stdout:
@@ -44,4 +48,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+    raise SystemExit(main())

@@ -129,7 +129,7 @@ def peak_ratios(cell: Cell, model: str, batch: int) -> tuple[dict[str, dict], di
             f"{name}, counting only what is computed": models.image_work_needed(config),
         }
         for label, work in works.items():
-            value = {key: value * work for key, value in against.items()}
+            value = {key: round(value * work, 4) for key, value in against.items()}
             ratios[label] = judged(value, TARGETS.get(label))
     return ratios, peaks
 

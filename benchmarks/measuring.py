@@ -223,6 +223,9 @@ class Report:
                 raise SystemExit(f"{out} holds no results of {benchmark}; name another file")
             self.content = before
 
+        if os.getloadavg()[0] > CORES / 2:
+            print(f"the machine is busy (load {os.getloadavg()[0]:.1f}): figures mean little")
+
     def has(self, model: str) -> bool:
         """Whether a model was measured before."""
         return model in self.content["models"]
@@ -282,7 +285,7 @@ def print_ratios(ratios: Mapping[str, Mapping[str, Any]]) -> None:
         bound = {"least": ">=", "most": "<="}.get(one.get("bound", ""), "")
         target = "" if one["target"] is None else f"{bound}{one['target']:g}"
         verdict = {True: "reached", False: "MISSED", None: ""}[one["reached"]]
-        print(f"{name:78} {one['value']:9.4g} {target:>9} {verdict}".rstrip())
+        print(f"{name:78} {one['value']:9.6g} {target:>9} {verdict}".rstrip())
 
 
 def _short(value: float) -> float:
