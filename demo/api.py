@@ -8,7 +8,7 @@ import gradio as gr
 
 from demo.collection import Collection
 from demo.limits import checked_template, checked_texts
-from demo.picture import picture_input
+from demo.picture import path_of
 from demo.search import find, vector
 from demo.shelf import Shelf
 from nnclip.errors import ConfigError, NnclipError
@@ -55,12 +55,13 @@ def api_tab(shelf: Shelf, collections: Sequence[Collection], url: str) -> None:
     )
     by_name = {c.name: c for c in collections}
 
-    def classify(picture: str | None, categories: str, template: str, model: str) -> dict:
+    def classify(picture: dict | None, categories: str, template: str, model: str) -> dict:
         """Tell how well each category fits a picture."""
-        if picture is None:
+        path = path_of(picture)
+        if path is None:
             raise ConfigError("found no picture, expected one")
         texts = checked_texts(categories)
-        answer = shelf.get(model).answer([picture], texts, checked_template(template))
+        answer = shelf.get(model).answer([path], texts, checked_template(template))
         chances = dict(zip(texts, map(float, answer.probabilities[0]), strict=True))
         best = max(chances, key=chances.__getitem__)
         return {"best": best, "probabilities": chances, "seconds": answer.seconds}
@@ -77,7 +78,7 @@ def api_tab(shelf: Shelf, collections: Sequence[Collection], url: str) -> None:
         return {"models": shelf.names, "pictures": list(by_name)}
 
     with gr.Row(visible=False):  # these parts only say what the functions take
-        picture = picture_input(label="picture")
+        picture = gr.Image(type="filepath", label="picture")
         categories = gr.Textbox(label="categories")
         template = gr.Textbox("{}", label="template")
         model = gr.Textbox("", label="model")
@@ -91,7 +92,7 @@ def api_tab(shelf: Shelf, collections: Sequence[Collection], url: str) -> None:
         (search, [text, amount, pictures, model]),
         (models, []),
     ):
-        ask.click(_told(function), inputs, answer, api_name=function.__name__)
+        ask.click(_told(function), inputs, answer, api_name=function.__name__, preprocess=False)
 
 
 def _told(function: Callable[..., Any]) -> Callable[..., Any]:

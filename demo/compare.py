@@ -6,6 +6,7 @@ import numpy as np
 from demo import rendering
 from demo.embedder import Answer
 from demo.limits import checked_template, checked_texts
+from demo.picture import path_of
 from demo.shelf import Shelf
 from demo.zero_shot import ZeroShotTab
 from nnclip.errors import NnclipError
@@ -27,13 +28,14 @@ def compare_tab(tab: gr.Tab, shelf: Shelf, asked: ZeroShotTab) -> None:
     with gr.Row(equal_height=False):
         answers = [gr.HTML(elem_classes="result"), gr.HTML(elem_classes="result")]
 
-    def compare(picture: str | None, lines: str, template: str, *names: str) -> tuple:
-        if not picture:
+    def compare(picture: dict | None, lines: str, template: str, *names: str) -> tuple:
+        path = path_of(picture)
+        if path is None:
             return rendering.notice(EMPTY), "", ""
         try:
             texts = checked_texts(lines)
             template = checked_template(template)
-            both = [shelf.get(name).answer([picture], texts, template) for name in names]
+            both = [shelf.get(name).answer([path], texts, template) for name in names]
         except NnclipError as error:
             return rendering.notice(str(error), "problem"), "", ""
         panels = [rendering.bars(a, texts, n) for a, n in zip(both, names, strict=True)]
@@ -45,6 +47,7 @@ def compare_tab(tab: gr.Tab, shelf: Shelf, asked: ZeroShotTab) -> None:
         [asked.picture, asked.categories, asked.template, left, right],
         [summary, *answers],
         trigger_mode="always_last",
+        preprocess=False,
         show_progress_on=summary,  # a model may have to be loaded first
         api_visibility="private",
     )

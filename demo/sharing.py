@@ -20,6 +20,7 @@ LONGEST = 4000  # characters of an address, which browsers and proxies let throu
 # what is left as it is at first stays out of the address
 _KEEP = """
 (...values) => {
+    if (!window.nnclipBegun) return;
     const names = %(names)s, usual = %(usual)s;
     const query = new URLSearchParams(location.search);
     names.forEach((name, index) => {
@@ -30,6 +31,8 @@ _KEEP = """
     if (link.length <= %(longest)d) history.replaceState(history.state, '', link);
 }
 """
+# while the page is being built its parts report themselves, and would clear the address
+_BEGUN = "() => { window.nnclipBegun = true; }"
 _COPY = """
 () => navigator.clipboard.writeText(location.href).then(() => {
     const button = document.querySelector('#share');
@@ -81,23 +84,20 @@ def connect_link(
 
     def begin(request: gr.Request) -> list[Any]:
         given = Settings.of(dict(request.query_params))
-        valid = {
-            "example": given.example in files,
-            "model": given.model in models,
-        }
-        values = [
-            getattr(given, name)
-            if valid.get(name, True) and getattr(given, name) != getattr(usual, name)
-            else gr.skip()
-            for name in parts
-        ]
+        known = {"example": files, "model": models}
+        values = []
+        for name in parts:
+            value = getattr(given, name)
+            fits = value != getattr(usual, name) and value in known.get(name, [value])
+            values.append(value if fits else gr.skip())
         picture = files.get(given.example)
         tab = gr.Tabs(selected=given.tab) if given.tab in tabs else gr.skip()
         return [tab, picture or gr.skip(), *values]
 
     quietly = {"show_progress": "hidden", "api_visibility": "private"}
     holder = next(iter(tabs.values())).parent
-    page.load(begin, None, [holder, asked.picture, *parts.values()], **quietly)
+    begun = page.load(begin, None, [holder, asked.picture, *parts.values()], **quietly)
+    begun.then(None, js=_BEGUN, **quietly)
     keep = _keep(list(parts), [getattr(usual, name) for name in parts])
     gr.on([part.change for part in parts.values()], None, list(parts.values()), js=keep, **quietly)
     for name, tab in tabs.items():

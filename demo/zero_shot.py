@@ -8,7 +8,7 @@ from demo import rendering
 from demo.fetching import fetch_picture
 from demo.grid import grid, grid_component
 from demo.limits import MAX_PICTURES, MAX_PIXELS, checked_template, checked_texts
-from demo.picture import paths, picture_input, pictures_input
+from demo.picture import paths_of
 from demo.presets import DEFAULT, FRONT, PRESETS, TEMPLATES, Example
 from demo.shelf import Shelf
 from nnclip.errors import DataError, NnclipError
@@ -35,7 +35,8 @@ def zero_shot_tab(
     """Draw the tab and connect it."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=300):
-            picture = picture_input(
+            picture = gr.Image(
+                type="filepath",
                 label="Picture",
                 sources=["upload", "clipboard", "webcam"],
                 height=320,
@@ -47,7 +48,8 @@ def zero_shot_tab(
                 _address(picture)
             example = _examples(examples[:FRONT], picture)
             with gr.Accordion("Several pictures at once", open=False):
-                more = pictures_input(
+                more = gr.Gallery(
+                    interactive=True,
                     label="Pictures",
                     sources=["upload", "clipboard"],
                     file_types=["image"],
@@ -60,8 +62,8 @@ def zero_shot_tab(
             result = gr.HTML(rendering.notice(EMPTY), elem_id="result", elem_classes="result")
     tab = ZeroShotTab(picture, more, categories, template, example)
 
-    def answer(one: str | None, several: list[str], lines: str, template: str, model: str) -> str:
-        return _answer(shelf, paths(one, several), lines, template, model)
+    def answer(one: dict | None, several: list | None, *words: str) -> str:
+        return _answer(shelf, paths_of(one, several), *words)
 
     changed = [part.change for part in (picture, more, categories, template, model)]
     gr.on(
@@ -69,6 +71,7 @@ def zero_shot_tab(
         answer,
         [picture, more, categories, template, model],
         result,
+        preprocess=False,
         trigger_mode="always_last",
         show_progress="hidden",
         api_visibility="private",
