@@ -1,0 +1,85 @@
+#!/bin/sh
+# Builds docker/Dockerfile, and with "cuda" docker/Dockerfile.cuda too, on a machine without a Docker
+# engine, then runs the page's image and asks it for the page. Needs root, buildah and debootstrap
+# (apt-get install buildah debootstrap) and some 8 GB; leaves nothing behind but the answer.
+#
+# Use: scripts/build_images.sh [cuda]
+set -eu
+cd "$(dirname "$0")/.."
+work=$(mktemp -d /var/tmp/nnclip-images.XXXXXX)
+port=8899
+server=
+export BUILDAH_ISOLATION=chroot STORAGE_DRIVER=vfs
+buildah() { command buildah --root "$work/storage" --runroot "$work/run" "$@"; }
+
+clean() {
+    [ -z "$server" ] || kill "$server" 2>/dev/null || true
+    buildah rm -a >/dev/null 2>&1 || true
+    rm -rf "$work"
+}
+trap clean EXIT
+trap 'exit 1' INT TERM
+
+# What the official python:3.10-slim is: Debian and a Python 3.10 in /usr/local.
+make_base() {
+    mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Release: bookworm' |
+        head -n 1)
+    libraries=ca-certificates,libssl3,libffi8,libsqlite3-0,zlib1g,libbz2-1.0,liblzma5,libexpat1
+    debootstrap --variant=minbase --include="$libraries" bookworm "$work/base" "$mirror" >"$work/log"
+    python=$(.venv/bin/python -c 'import sys; print(sys.base_prefix)')
+    cp -r "$python/bin" "$python/lib" "$work/base/usr/local/"
+    rm -rf "$work/base/usr/local/lib/python3.10/site-packages" \
+        "$work/base/usr/local/lib/python3.10/test" "$work/base/var/cache/apt/archives"
+    ln -sf python3.10 "$work/base/usr/local/bin/python"
+    chroot "$work/base" ldconfig
+    chroot "$work/base" python -m ensurepip >/dev/null 2>&1
+    base=$(buildah from scratch)
+    buildah add -q "$base" "$work/base" / >/dev/null
+    buildah config --env PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin "$base"
+    buildah commit -q "$base" docker.io/library/python:3.10-slim >/dev/null
+    buildah rm "$base" >/dev/null
+    rm -rf "$work/base"
+}
+
+# $1: the Dockerfile, $2: the tag. The machine's own certificates and pip settings hold inside too.
+build() {
+    bundle=/etc/ssl/certs/ca-certificates.crt
+    printf '[global]\ncert = %s\n' "$bundle" >"$work/pip.conf"
+    buildah bud -q --format docker --pull-never --network host --volume "$bundle:$bundle:ro" \
+        --volume "$work/pip.conf:/etc/pip.conf:ro" -f "$1" -t "$2" . >/dev/null
+}
+
+# Runs the image's own command with its own user, and prints what a visitor gets.
+try_page() {
+    container=$(buildah from --pull-never nnclip)
+    words='{{range .Docker.Config.Entrypoint}}{{.}} {{end}}{{range .Docker.Config.Cmd}}{{.}} {{end}}'
+    command=$(buildah inspect --type image --format "$words" nnclip)
+    # shellcheck disable=SC2086 # the command is a list of words
+    buildah run --network host "$container" -- $command --port "$port" >"$work/page" 2>&1 &
+    server=$!
+    for _ in $(seq 300); do
+        curl -fsS -o "$work/index.html" "http://127.0.0.1:$port/" 2>/dev/null && break
+        kill -0 "$server" 2>/dev/null || break
+        sleep 1
+    done
+    cat "$work/page"
+    grep -o '<title>[^<]*</title>' "$work/index.html"
+    echo "size: $(du -sh --apparent-size "$(buildah mount "$container")" | cut -f1)"
+    buildah umount "$container" >/dev/null
+}
+
+hadolint=.venv/bin/hadolint
+[ ! -x "$hadolint" ] || "$hadolint" docker/Dockerfile docker/Dockerfile.cuda
+echo "making the base"
+make_base
+echo "building docker/Dockerfile"
+build docker/Dockerfile nnclip
+try_page
+if [ "${1:-}" = cuda ]; then
+    echo "building docker/Dockerfile.cuda"
+    build docker/Dockerfile.cuda nnclip-train
+    container=$(buildah from --pull-never nnclip-train)
+    buildah run "$container" -- python train.py --help | head -n 3
+    buildah run "$container" -- mpirun --version | head -n 1
+    echo "size: $(du -sh --apparent-size "$(buildah mount "$container")" | cut -f1)"
+fi
