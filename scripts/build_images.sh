@@ -63,7 +63,7 @@ try_page() {
         sleep 1
     done
     cat "$work/page"
-    grep -o '<title>[^<]*</title>' "$work/index.html"
+    grep -o '"title": *"nnclip"' "$work/index.html"
     echo "size: $(du -sh --apparent-size "$(buildah mount "$container")" | cut -f1)"
     buildah umount "$container" >/dev/null
 }

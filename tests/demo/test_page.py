@@ -1,0 +1,196 @@
+"""The page in a real browser: every tab, by mouse and by keyboard, wide and narrow, light and dark.
+
+Needs Debian's chromium: make system.
+"""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect, sync_playwright
+
+PICTURE = Path(__file__).parents[2] / "assets" / "example.jpg"
+CHROMIUM = shutil.which("chromium")
+PATIENCE = 120_000  # milliseconds
+
+pytestmark = [
+    pytest.mark.heavy,
+    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: make system"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def visit(browser, served):
+    """Opens the page; at the end nothing may have gone wrong or have left this machine."""
+    contexts, wrong = [], []
+
+    def opened(address="", **options):
+        context = browser.new_context(**options)
+        context.set_default_timeout(PATIENCE)
+        context.grant_permissions(["clipboard-read", "clipboard-write"])
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("request", lambda r: None if at_home(r.url) else wrong.append(r.url))
+        page.goto(served.url + address)
+        page.locator("#examples button").first.wait_for(state="attached")
+        return page
+
+    def at_home(url):
+        return url.startswith((served.url, "data:", "blob:"))
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert not wrong
+
+
+def open_tab(page, name):
+    page.get_by_role("tab", name=name, exact=True).click()
+
+
+def bars(page):
+    return page.locator("#result .bars li")
+
+
+def test_a_picture_is_classified_and_answers_follow_the_typing(visit):
+    page = visit()
+    expect(page.locator("#result")).to_contain_text("Drop a picture")
+    page.locator("#picture input[type=file]").set_input_files(PICTURE)
+    expect(bars(page)).to_have_count(12, timeout=PATIENCE)
+    shares = [float(text.split()[0]) for text in page.locator("#result .value").all_inner_texts()]
+    assert shares == sorted(shares, reverse=True) and sum(shares) == pytest.approx(100, abs=1)
+    page.locator("#categories textarea").fill("a seal\na horse <b>\nein Hund")
+    expect(bars(page)).to_have_count(3, timeout=PATIENCE)
+    expect(page.locator("#result")).to_contain_text("a horse <b>")
+    page.locator("#categories textarea").fill("")
+    expect(page.get_by_role("alert")).to_contain_text("Found no category", timeout=PATIENCE)
+
+
+def test_a_file_that_is_no_picture_is_told_and_the_page_goes_on(visit, tmp_path):
+    page = visit()
+    broken = tmp_path / "broken.bmp"
+    broken.write_text("no picture")
+    page.locator("#picture input[type=file]").set_input_files(broken)
+    expect(page.get_by_role("alert")).to_contain_text("not a picture", timeout=PATIENCE)
+    page.locator("#examples button").first.click()
+    expect(bars(page)).to_have_count(12, timeout=PATIENCE)
+
+
+def test_several_pictures_give_a_heat_strip(visit, folder):
+    page = visit()
+    page.get_by_text("Several pictures at once").click()
+    page.locator("#more input[type=file]").set_input_files(sorted(folder.iterdir()))
+    rows = page.locator("#result .heat tbody tr")
+    expect(rows).to_have_count(4, timeout=PATIENCE)
+    expect(rows.first.locator("td")).to_have_count(12)
+
+
+def test_search_finds_and_finds_more_like_it(visit):
+    page = visit("?tab=search")
+    page.locator("#query").get_by_role("textbox").fill("something blue")
+    hits = page.locator("#hits button")
+    expect(hits).to_have_count(4, timeout=PATIENCE)
+    name = hits.nth(2).get_attribute("title")
+    hits.nth(2).click()
+    expect(hits.first).to_have_attribute("title", name, timeout=PATIENCE)
+    expect(hits.first).to_contain_text("1.000", timeout=PATIENCE)
+
+
+def test_compare_and_explain(visit):
+    page = visit("?example=a-seal-on-the-beach")
+    expect(bars(page)).to_have_count(12, timeout=PATIENCE)
+    open_tab(page, "Compare")
+    expect(page.locator("#summary")).to_contain_text("category comes first", timeout=PATIENCE)
+    expect(page.get_by_role("tabpanel").locator(".answer h3")).to_have_count(2)
+    open_tab(page, "How it works")
+    cells = page.locator("#matrix tbody td")
+    expect(cells).to_have_count(49, timeout=PATIENCE)
+    page.get_by_label("Which text for a picture").check()
+    expect(cells.first).to_contain_text("%", timeout=PATIENCE)
+    row = page.locator("#matrix tbody tr").first.locator("td").all_inner_texts()
+    assert sum(int(text.rstrip("%")) for text in row) == pytest.approx(100, abs=4)
+
+
+def test_a_link_carries_the_settings(visit):
+    page = visit()
+    page.locator("#categories textarea").fill("ein Hund\neine Katze & ein Fuß")
+    page.locator("#examples button").nth(3).click()
+    expect(bars(page)).to_have_count(2, timeout=PATIENCE)
+    open_tab(page, "Search")
+    page.wait_for_url(re.compile("example=.*tab=search|tab=search.*example="))
+    page.locator("#share").click()
+    expect(page.locator("#share")).to_have_text("Copied")
+    link = page.evaluate("navigator.clipboard.readText()")
+    other = visit("?" + link.partition("?")[2])
+    expect(other.get_by_role("tab", selected=True)).to_have_text("Search")
+    open_tab(other, "Zero-shot")
+    expect(other.locator("#categories textarea")).to_have_value("ein Hund\neine Katze & ein Fuß")
+    expect(bars(other)).to_have_count(2, timeout=PATIENCE)
+
+
+def test_a_link_with_nonsense_opens_the_usual_page(visit):
+    page = visit("?tab=%3Cscript%3E&model=/etc/passwd&example=../../x&query=&other=1")
+    expect(page.get_by_role("tab", selected=True)).to_have_text("Zero-shot")
+    expect(page.locator("#result")).to_contain_text("Drop a picture")
+
+
+def test_everything_can_be_reached_by_keyboard(visit):
+    page = visit()
+    reached = []
+    for _ in range(45):
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate(FOCUSED))
+        if reached[-1] == "examples":
+            page.keyboard.press("Enter")
+            break
+    assert {"model", "share", "tabs"} <= set(reached), reached
+    expect(bars(page)).to_have_count(12, timeout=PATIENCE)
+    page.get_by_role("tab", name="Zero-shot").focus()
+    for name in ("Search", "Compare", "How it works", "API"):
+        page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("tab", selected=True)).to_have_text(name)
+
+
+# the part of the page that has the focus; whoever looks must see where that is
+FOCUSED = """() => {
+    const part = document.activeElement.closest('#model, #share, #examples, #picture, [role=tab]');
+    return part ? part.id && part.getAttribute('role') !== 'tab' ? part.id : 'tabs' : '';
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 360])
+def test_every_tab_is_accessible_and_fits(visit, scheme, width):
+    page = visit(
+        "?example=a-seal-on-the-beach&query=a+dog",
+        viewport={"width": width, "height": 800},
+        color_scheme=scheme,
+    )
+    expect(bars(page)).to_have_count(12, timeout=PATIENCE)
+    found = {}
+    for name in ("Zero-shot", "Search", "Compare", "How it works", "API"):
+        tab = page.get_by_role("tab", name=name, exact=True)
+        if not tab.is_visible():  # a narrow page keeps some behind "..."
+            page.locator(".overflow-menu > button").click()
+            tab = page.locator(".overflow-dropdown button", has_text=name)
+        tab.click()
+        page.wait_for_timeout(500)  # colours fade
+        results = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]})
+        for violation in results.response["violations"]:
+            found[name, violation["id"]] = [node["html"][:200] for node in violation["nodes"]]
+        overflow = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+        assert overflow <= 0, name
+    assert not found
