@@ -51,7 +51,7 @@ def test_the_examples_run(folder: Path) -> None:
 def test_the_commands_know_their_flags(command: str) -> None:
     words = shlex.split(command)
     words = words[words.index("python") + 1 :]
-    script = words[:3] if words[0] == "-m" else words[:1]
+    script = words[: 4 if "evaluate" in words else 3] if words[0] == "-m" else words[:1]
     flags = [word for word in words[len(script) :] if word.startswith("-")]
     done = subprocess.run(
         [sys.executable, *script, "--help"], cwd=ROOT, capture_output=True, text=True
