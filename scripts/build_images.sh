@@ -7,13 +7,14 @@
 set -eu
 cd "$(dirname "$0")/.."
 work=$(mktemp -d /var/tmp/nnclip-images.XXXXXX)
-port=8899
+port=$(.venv/bin/python -c 'import socket as s; p = s.socket(); p.bind(("", 0)); print(p.getsockname()[1])')
 server=
-export BUILDAH_ISOLATION=chroot STORAGE_DRIVER=vfs
+export BUILDAH_ISOLATION=chroot STORAGE_DRIVER=vfs TMPDIR="$work"
 buildah() { command buildah --root "$work/storage" --runroot "$work/run" "$@"; }
 
 clean() {
-    [ -z "$server" ] || kill "$server" 2>/dev/null || true
+    [ -z "$server" ] || kill -- "-$server" 2>/dev/null || true # it and all that it started
+    sleep 2
     buildah rm -a >/dev/null 2>&1 || true
     rm -rf "$work"
 }
@@ -55,7 +56,8 @@ try_page() {
     words='{{range .Docker.Config.Entrypoint}}{{.}} {{end}}{{range .Docker.Config.Cmd}}{{.}} {{end}}'
     command=$(buildah inspect --type image --format "$words" nnclip)
     # shellcheck disable=SC2086 # the command is a list of words
-    buildah run --network host "$container" -- $command --port "$port" >"$work/page" 2>&1 &
+    setsid buildah --root "$work/storage" --runroot "$work/run" run --network host "$container" -- \
+        $command --port "$port" >"$work/page" 2>&1 &
     server=$!
     for _ in $(seq 300); do
         curl -fsS -o "$work/index.html" "http://127.0.0.1:$port/" 2>/dev/null && break
