@@ -20,6 +20,7 @@ from nnclip.errors import ConfigError, NnclipError
 logger = logging.getLogger(__name__)
 
 SMALL = 1 << 16  # numbers; smaller arrays travel together
+PAUSE = 1e-4  # seconds between two looks: less slows data workers down, more slows large sums
 
 
 class TimeoutExceededError(NnclipError, TimeoutError):
@@ -160,7 +161,7 @@ class MpiCommunicator:
                     f"rank {self.rank}: another rank did not answer within {self._timeout:g} s "
                     f"while {doing}; look at its log and its host (--timeout)"
                 )
-            time.sleep(0)  # lets data workers have the core
+            time.sleep(PAUSE)
 
 
 LAUNCHERS = {

@@ -57,7 +57,11 @@ def _parsed(argv: Sequence[str] | None) -> TrainConfig | None:
 def _train(config: TrainConfig, communicator: Communicator, context: str) -> int:
     if not config.train:
         raise ConfigError("--train-txt-path: found nothing, expected pairs to train on")
-    enter_context(config, context, communicator)
+    gpu = enter_context(config, context, communicator)
+    if context != "cpu" and communicator.size > 1:
+        from nnclip.training.nccl import NcclCommunicator  # needs the GPU's extension
+
+        communicator = NcclCommunicator(config.timeout, gpu)
     path = Trainer(config, communicator, context).run()
     if communicator.rank == 0:
         print(path or f"stopped; go on with --resume latest -m {config.monitor_path}")

@@ -42,12 +42,13 @@ def choose_context(wanted: str) -> str:
     return name
 
 
-def enter_context(config: TrainConfig, name: str, communicator: Communicator) -> None:
-    """Make everything that NNabla does from now on happen there."""
+def enter_context(config: TrainConfig, name: str, communicator: Communicator) -> nn.Context:
+    """Make everything that NNabla does from now on happen there; returns the context."""
     half = "half" if config.type_config == "half" and name != "cpu" else "float"
     device = communicator.local_rank if config.device_id < 0 else config.device_id
     context = get_extension_context(name, device_id=str(device), type_config=half)
     nn.set_default_context(context)
+    return context
 
 
 def threads_of(communicator: Communicator) -> int:

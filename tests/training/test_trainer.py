@@ -214,3 +214,28 @@ def test_a_run_killed_at_any_moment_loses_at_most_the_steps_since_the_last_save(
         )
         assert trainer.state.step >= state["step"] - 1 >= saved
         saved = trainer.state.step
+
+
+def test_a_signal_to_mpirun_saves_on_all_ranks_and_ends_well(
+    settings: TrainConfig,
+    root: Path,
+    rank_command: Callable[..., list[str]],
+    ranks_environment: dict[str, str],
+    tmp_path: Path,
+) -> None:
+    flags = ["-ft", "--model-load-path", settings.model_load_path, "-m", str(tmp_path / "run"),
+             "--train-txt-path", settings.train, "-ag", *KILLED]  # fmt: skip
+    process = subprocess.Popen(
+        rank_command(2, root / "train.py", *flags),
+        cwd=root, env=ranks_environment, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    deadline = time.monotonic() + 200
+    while len(read_log(tmp_path / "run")) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGUSR1)
+    said, _ = process.communicate(timeout=100)
+    assert process.returncode == 0, said
+    assert "stopped; go on with --resume latest" in said and "Traceback" not in said
+    resumed = Trainer(dataclasses.replace(settings, max_iter=400, resume="latest"), Alone(), "cpu")
+    assert resumed.state.position >= 2 * 16

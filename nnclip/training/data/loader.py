@@ -13,9 +13,11 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +30,8 @@ logger = logging.getLogger(__name__)
 SLOTS = 3  # batches in memory: one in use, two being filled
 CHUNK = 16  # pictures that a worker takes at once
 ATTEMPTS = 100  # substitutes tried for one broken picture
+# mpirun sends them to a rank's whole process group; the rank decides when its workers end
+GROUP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 Job = tuple[int, Pair, Draw]  # row of the slot, what, and how
 Failure = tuple[int, str]
@@ -76,12 +80,15 @@ class Loader:
         self._slots = np.frombuffer(mmap.mmap(self._file, size), np.float32).reshape(shape)
         self._pool = None
         if workers:
-            self._pool = ProcessPoolExecutor(
-                workers,
-                get_context("spawn"),
-                _start_worker,
-                (f"/proc/{os.getpid()}/fd/{self._file}", shape, recipe),
-            )
+            with _ignoring(GROUP_SIGNALS):  # inherited, also by Python's resource tracker
+                self._pool = ProcessPoolExecutor(
+                    workers,
+                    get_context("spawn"),
+                    _start_worker,
+                    (f"/proc/{os.getpid()}/fd/{self._file}", shape, recipe),
+                )
+                for started in [self._pool.submit(os.getpid) for _ in range(workers)]:
+                    self._result(started)
             atexit.register(self.close)
 
     def __enter__(self) -> "Loader":
@@ -159,7 +166,7 @@ class Loader:
         )
 
     @staticmethod
-    def _result(part: Future[list[Failure]] | list[Failure]) -> list[Failure]:
+    def _result(part: "Future[Any] | list[Failure]") -> Any:
         try:
             return part if isinstance(part, list) else part.result()
         except BrokenProcessPool as error:
@@ -183,6 +190,18 @@ def _decode_all(rows_N3RR: np.ndarray, recipe: Recipe, jobs: list[Job]) -> list[
     return failures
 
 
+@contextmanager
+def _ignoring(numbers: Sequence[int]) -> Iterator[None]:
+    """Ignore signals, and let processes that are started meanwhile ignore them too."""
+    main = threading.current_thread() is threading.main_thread()  # no other may set handlers
+    before = {n: signal.signal(n, signal.SIG_IGN) for n in numbers} if main else {}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 # In a worker: the batches' memory and the recipe, set once when the process starts.
 _slots: np.ndarray
 _recipe: Recipe
@@ -190,9 +209,8 @@ _recipe: Recipe
 
 def _start_worker(path: str, shape: tuple[int, ...], recipe: Recipe) -> None:
     global _slots, _recipe
-    # Both reach the whole process group; the rank decides when its workers end.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in (signal.SIGINT, *GROUP_SIGNALS):
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with open(path, "r+b") as file:
         _slots = np.frombuffer(mmap.mmap(file.fileno(), 0), np.float32).reshape(shape)
