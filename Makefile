@@ -50,6 +50,8 @@ lock: setup ## compile requirements*.in to pinned versions with hashes (UPGRADE=
 	$(LOCK) requirements-tools.in -o requirements-tools.txt
 	$(LOCK) requirements.in -o requirements.txt
 	$(LOCK) requirements-dev.in -o requirements-dev.txt
+	$(LOCK) docker/requirements-demo.in -o docker/requirements-demo.txt
+	$(LOCK) docker/requirements-cuda.in -o docker/requirements-cuda.txt
 
 bench-quick: setup ## run the benchmarks, small sizes
 	$(PYTHON) -W ignore benchmarks --quick
