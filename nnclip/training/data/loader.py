@@ -28,7 +28,7 @@ from nnclip.training.data.pairs import CAPTION, Draw, Pair, PairTable, Stream
 logger = logging.getLogger(__name__)
 
 SLOTS = 3  # batches in memory: one in use, two being filled
-CHUNK = 16  # pictures that a worker takes at once
+CHUNK = 32  # pictures that a worker takes at once
 ATTEMPTS = 100  # substitutes tried for one broken picture
 # mpirun sends them to a rank's whole process group; the rank decides when its workers end
 GROUP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
