@@ -13,9 +13,9 @@ from convert.dialect import Dialect, Source
 from convert.names import without
 from nnclip.errors import ConfigError
 from nnclip.graph.config import ClipConfig
+from nnclip.graph.features import image_features, text_features
 from nnclip.graph.parameters import building
-from nnclip.graph.text import end_of_text, text_tower
-from nnclip.graph.vit import image_tower
+from nnclip.graph.text import end_of_text
 from nnclip.weights.model import ModelWeights, load_model
 
 PAIRS = 2
@@ -83,8 +83,8 @@ def _features(
     images, ids = map(nn.Variable.from_numpy_array, (images_N3RR, ids_NL))
     end = nn.Variable.from_numpy_array(end_of_text(ids_NL))
     with building(model.scope):
-        image_NE = image_tower(images, config.image, config.embed)
-        text_NE = text_tower(ids, end, config.text, config.embed)
+        image_NE = image_features(images, config)
+        text_NE = text_features(ids, end, config)
     nn.forward_all([image_NE, text_NE])
     return image_NE.d.copy(), text_NE.d.copy()
 

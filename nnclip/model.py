@@ -20,9 +20,9 @@ from nnclip.assets import asset, assets_dir
 from nnclip.engine import NNABLA_LOCK, Agreement
 from nnclip.errors import CheckpointError, ConfigError, DataError
 from nnclip.graph.config import ClipConfig
+from nnclip.graph.features import image_features, text_features
 from nnclip.graph.loss import logit_scale, normalise, similarity
-from nnclip.graph.text import EndOfText, text_tower
-from nnclip.graph.vit import image_tower
+from nnclip.graph.text import EndOfText
 from nnclip.image import open_image, preprocess
 from nnclip.text import Tokenizer, openai_tokenizer, tokenizer_from_json
 from nnclip.towers import Towers
@@ -163,7 +163,7 @@ class CLIP:
         if isinstance(images, nn.Variable):
             size = self.config.image.resolution
             _check_shape("images", images.shape, (None, 3, size, size))
-            return self._build(lambda: image_tower(images, self.config.image, self.config.embed))
+            return self._build(lambda: image_features(images, self.config))
         return self._towers.image(_array(images, "images"))
 
     def encode_text(self, ids: Array) -> Array:
@@ -185,7 +185,7 @@ class CLIP:
                     f"ids: found {ids.shape[1]} tokens, expected at most {text.context}"
                 )
             end = EndOfText(text.vocabulary)(ids)
-            return self._build(lambda: text_tower(ids, end, text, self.config.embed))
+            return self._build(lambda: text_features(ids, end, self.config))
         return self._towers.text(_array(ids, "ids"))
 
     def logits(self, images: Array, ids: Array) -> tuple[Array, Array]:

@@ -29,9 +29,9 @@ from nnclip.engine import (
 )
 from nnclip.engine.precision import check_precision
 from nnclip.errors import ConfigError, DataError
+from nnclip.graph.features import image_features, text_features
 from nnclip.graph.parameters import building
-from nnclip.graph.text import end_of_text, text_tower
-from nnclip.graph.vit import image_tower
+from nnclip.graph.text import end_of_text
 from nnclip.weights.model import ModelWeights
 
 logger = logging.getLogger(__name__)
@@ -174,12 +174,10 @@ class Towers:
         with building(self._weights.scope), nn.context_scope(self._context):
             if isinstance(key, int):
                 ids, end = nn.Variable((NOMINAL, key)), nn.Variable((NOMINAL, key))
-                features = text_tower(ids, end, config.text, config.embed)
-                return {"ids": ids, "end": end}, {"features": features}
+                return {"ids": ids, "end": end}, {"features": text_features(ids, end, config)}
             size = config.image.resolution
             images = nn.Variable((NOMINAL, 3, size, size))
-            features = image_tower(images, config.image, config.embed)
-            return {"images": images}, {"features": features}
+            return {"images": images}, {"features": image_features(images, config)}
 
 
 def _to(length: int, array_NL: np.ndarray) -> np.ndarray:

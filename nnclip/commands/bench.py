@@ -18,8 +18,9 @@ from nnclip import clip
 from nnclip.drawing import draw_pair
 from nnclip.engine import NNABLA_LOCK, agreement, available_precisions, quantize
 from nnclip.errors import ConfigError, DataError
+from nnclip.graph.features import text_features
 from nnclip.graph.parameters import building, scope_of
-from nnclip.graph.text import end_of_text, text_tower
+from nnclip.graph.text import end_of_text
 
 HELP = "measure the model in each precision: pictures and texts a second, agreement with NNabla"
 SECONDS = 1.0  # of calls for each speed, in rounds of at least one call
@@ -123,7 +124,7 @@ def _encoders(
     images = nn.Variable((2, *seen.images.shape[1:]))
     ids, end = nn.Variable((2, length)), nn.Variable((2, length))
     with building(scope_of(model.parameters())):
-        text = text_tower(ids, end, config.text, config.embed)
+        text = text_features(ids, end, config)
     image_graph = quantize(
         {"images": images}, {"features": model.encode_image(images)}, {"images": seen.images}
     )

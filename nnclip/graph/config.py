@@ -4,29 +4,32 @@ Shapes tell everything but the number of heads, the activation and the epsilon: 
 file's metadata, or are OpenAI's (heads of 64, QuickGELU, 1e-5).
 """
 
-import math
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from nnclip.errors import CheckpointError
-from nnclip.graph.layers import ACTIVATIONS
+from nnclip.graph.heads import IMAGE_HEAD, TEXT_HEAD, HeadConfig, head_from_shapes, head_metadata
+from nnclip.graph.reading import Reader, Shapes
+from nnclip.graph.transformer import BlockConfig
 from nnclip.image import CLIP_MEAN, CLIP_STD
 
-Shapes = Mapping[str, tuple[int, ...]]
-
-
-@dataclass(frozen=True)
-class BlockConfig:
-    """A stack of pre-norm transformer blocks."""
-
-    width: int
-    layers: int
-    heads: int
-    hidden: int  # width of the perceptron
-    activation: str = "quick_gelu"  # a key of layers.ACTIVATIONS
-    eps: float = 1e-5  # of every layer normalisation
+__all__ = [
+    "PUBLISHED",
+    "AnyTextConfig",
+    "BlockConfig",
+    "ClipConfig",
+    "HeadConfig",
+    "ImageConfig",
+    "TextConfig",
+    "VitConfig",
+    "config_from_shapes",
+    "image_metadata",
+    "metadata_of",
+    "read_image",
+    "read_text",
+    "text_metadata",
+]
 
 
 @dataclass(frozen=True)
@@ -54,109 +57,65 @@ class TextConfig:
     blocks: BlockConfig
 
 
+ImageConfig = VitConfig
+AnyTextConfig = TextConfig
+
+
 @dataclass(frozen=True)
 class ClipConfig:
-    """Two towers that end in one space of `embed` dimensions."""
+    """Two towers, with a head each or without, that end in one space of `embed` dimensions."""
 
     embed: int
-    image: VitConfig
-    text: TextConfig
+    image: ImageConfig
+    text: AnyTextConfig
+    image_head: HeadConfig | None = None
+    text_head: HeadConfig | None = None
+
+    @property
+    def image_width(self) -> int:
+        """Of the features that the image tower gives, before its head."""
+        return self.embed if self.image_head is None else self.image_head.width_in
+
+    @property
+    def text_width(self) -> int:
+        """Of the features that the text tower gives, before its head."""
+        return self.embed if self.text_head is None else self.text_head.width_in
 
 
-@dataclass(frozen=True)
-class _Reader:
-    """The shapes of a file, with errors that name what is missing."""
-
-    shapes: Shapes
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-
-    def shape(self, name: str, ndim: int) -> tuple[int, ...]:
-        """The shape of tensor `name`; CheckpointError unless `ndim` axes, none of them empty."""
-        found = self.shapes.get(name)
-        if found is None or len(found) != ndim or 0 in found:
-            what = "no such tensor" if found is None else f"shape {tuple(found)}"
-            raise CheckpointError(
-                f"tensor {name}: found {what}, expected one with {ndim} axes; this is not a CLIP "
-                "with a vision transformer (convert foreign files with convert/torch_to_h5.py)"
-            )
-        return tuple(found)
-
-    def number(self, key: str, default: float, least: float) -> float:
-        """A number of the metadata; CheckpointError unless it is one, and at least `least`."""
-        found = self.metadata.get(key, default)
-        if not isinstance(found, int | float) or not least <= found < math.inf:
-            raise CheckpointError(
-                f"metadata {key}: found {found!r}, expected a number of at least {least:g}"
-            )
-        return float(found)
-
-    def channels(
-        self, key: str, default: tuple[float, float, float], least: float
-    ) -> tuple[float, float, float]:
-        """A number for each of red, green and blue; CheckpointError as for `number`."""
-        found = self.metadata.get(key, default)
-        ok = isinstance(found, list | tuple) and len(found) == 3
-        if not ok or not all(isinstance(x, int | float) and least <= x < math.inf for x in found):
-            raise CheckpointError(
-                f"metadata {key}: found {found!r}, expected three numbers of at least {least:g}"
-            )
-        red, green, blue = map(float, found)
-        return red, green, blue
-
-    def activation(self) -> str:
-        """The activation of both towers; CheckpointError if there is none of that name."""
-        found = self.metadata.get("activation", "quick_gelu")
-        if found not in ACTIVATIONS:
-            raise CheckpointError(
-                f"metadata activation: found {found!r}, expected one of {', '.join(ACTIVATIONS)}"
-            )
-        return found
-
-    def blocks(self, prefix: str, tower: str) -> BlockConfig:
-        """The configuration of the blocks under `prefix`."""
-        pattern = re.compile(re.escape(prefix) + r"transformer/resblocks/(\d+)/")
-        numbers = {int(match[1]) for match in map(pattern.match, self.shapes) if match}
-        name = f"{prefix}transformer/resblocks/0/mlp/c_fc/W"
-        hidden, width = self.shape(name, 2)
-        heads = int(self.number(f"{tower}_heads", max(width // 64, 1), 1))
-        if width % heads:
-            raise CheckpointError(
-                f"metadata {tower}_heads: found {heads}, expected a divisor of the width {width}"
-            )
-        return BlockConfig(
-            width=width,
-            layers=len(numbers),  # a gap in the numbers shows as tensors missing and left over
-            heads=heads,
-            hidden=hidden,
-            activation=self.activation(),
-            eps=self.number("layer_norm_eps", 1e-5, 0),
+def _vit_config(reader: Reader) -> VitConfig:
+    patch = reader.shape("visual/conv1/W", 4)[3]
+    tokens = reader.shape("visual/positional_embedding", 2)[0]
+    grid = round((tokens - 1) ** 0.5)
+    if grid * grid + 1 != tokens:
+        raise CheckpointError(
+            f"tensor visual/positional_embedding: found {tokens} tokens, expected one more "
+            "than a square"
         )
+    return VitConfig(
+        resolution=int(reader.number("resolution", grid * patch, patch)),
+        patch=patch,
+        blocks=reader.blocks("visual/", "image_heads"),
+        mean=reader.channels("mean", CLIP_MEAN, 0),
+        std=reader.channels("std", CLIP_STD, 1e-6),
+    )
 
-    def image(self) -> VitConfig:
-        """The configuration of the image tower."""
-        patch = self.shape("visual/conv1/W", 4)[3]
-        tokens = self.shape("visual/positional_embedding", 2)[0]
-        grid = round((tokens - 1) ** 0.5)
-        if grid * grid + 1 != tokens:
-            raise CheckpointError(
-                f"tensor visual/positional_embedding: found {tokens} tokens, expected one more "
-                "than a square"
-            )
-        return VitConfig(
-            resolution=int(self.number("resolution", grid * patch, patch)),
-            patch=patch,
-            blocks=self.blocks("visual/", "image"),
-            mean=self.channels("mean", CLIP_MEAN, 0),
-            std=self.channels("std", CLIP_STD, 1e-6),
-        )
 
-    def text(self) -> TextConfig:
-        """The configuration of the text tower."""
-        return TextConfig(
-            vocabulary=self.shape("token_embedding/W", 2)[0],
-            context=self.shape("positional_embedding", 2)[0],
-            blocks=self.blocks("", "text"),
-        )
+def _text_config(reader: Reader) -> TextConfig:
+    return TextConfig(
+        vocabulary=reader.shape("token_embedding/W", 2)[0],
+        context=reader.shape("positional_embedding", 2)[0],
+        blocks=reader.blocks("", "text_heads"),
+    )
+
+
+def read_image(reader: Reader) -> tuple[ImageConfig, int]:
+    """The image tower of a file and the width of its features; CheckpointError if it has none."""
+    return _vit_config(reader), reader.shape("visual/proj", 2)[1]
+
+
+def read_text(reader: Reader) -> tuple[AnyTextConfig, int]:
+    """The text tower of a file and the width of its features; CheckpointError if it has none."""
+    return _text_config(reader), reader.shape("text_projection", 2)[1]
 
 
 def config_from_shapes(shapes: Shapes, metadata: Mapping[str, Any] | None = None) -> ClipConfig:
@@ -169,21 +128,62 @@ def config_from_shapes(shapes: Shapes, metadata: Mapping[str, Any] | None = None
     Raises:
         CheckpointError: a tensor that every CLIP has is missing or has the wrong number of axes.
     """
-    reader = _Reader(shapes, metadata or {})
-    embed = reader.shape("visual/proj", 2)[1]
-    return ClipConfig(embed=embed, image=reader.image(), text=reader.text())
+    metadata = metadata or {}
+    reader = Reader(shapes, metadata)
+    image, image_width = read_image(reader)
+    text, text_width = read_text(reader)
+    image_head = head_from_shapes(shapes, metadata, IMAGE_HEAD)
+    text_head = head_from_shapes(shapes, metadata, TEXT_HEAD)
+    embed = _width_after(image_head, image_width, IMAGE_HEAD)
+    other = _width_after(text_head, text_width, TEXT_HEAD)
+    if embed != other:
+        raise CheckpointError(
+            f"found features of width {embed} for pictures and {other} for texts, expected one "
+            "width for both"
+        )
+    return ClipConfig(embed, image, text, image_head, text_head)
+
+
+def _width_after(head: HeadConfig | None, width: int, scope: str) -> int:
+    """The width of a tower's features after its head; CheckpointError if they do not fit."""
+    if head is None:
+        return width
+    if head.width_in != width:
+        raise CheckpointError(
+            f"tensor {scope}/proj/W: found {head.width_in} columns, expected {width}, the width "
+            "of the tower's features"
+        )
+    return head.width_out
 
 
 def metadata_of(config: ClipConfig) -> dict[str, Any]:
     """What a file must say beside its tensors for `config_from_shapes` to find `config` again."""
     return {
-        "activation": config.image.blocks.activation,
-        "image_heads": config.image.blocks.heads,
-        "text_heads": config.text.blocks.heads,
-        "layer_norm_eps": config.image.blocks.eps,
-        "resolution": config.image.resolution,
-        "mean": list(config.image.mean),
-        "std": list(config.image.std),
+        **image_metadata(config.image),
+        **text_metadata(config.text),
+        **head_metadata(config.image_head, IMAGE_HEAD),
+        **head_metadata(config.text_head, TEXT_HEAD),
+    }
+
+
+def image_metadata(config: ImageConfig) -> dict[str, Any]:
+    """What a file must say for `read_image` to find `config` again."""
+    return {
+        "activation": config.blocks.activation,
+        "image_heads": config.blocks.heads,
+        "layer_norm_eps": config.blocks.eps,
+        "resolution": config.resolution,
+        "mean": list(config.mean),
+        "std": list(config.std),
+    }
+
+
+def text_metadata(config: AnyTextConfig) -> dict[str, Any]:
+    """What a file must say for `read_text` to find `config` again."""
+    return {
+        "activation": config.blocks.activation,
+        "text_heads": config.blocks.heads,
+        "layer_norm_eps": config.blocks.eps,
     }
 
 

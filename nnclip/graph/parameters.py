@@ -9,10 +9,9 @@ import nnabla as nn
 import numpy as np
 
 from nnclip.graph.config import ClipConfig
+from nnclip.graph.features import image_features, text_features
 from nnclip.graph.layers import names_and_shapes_only
 from nnclip.graph.loss import logit_scale
-from nnclip.graph.text import text_tower
-from nnclip.graph.vit import image_tower
 
 Scope = dict[str, Any]  # name -> Variable or Scope, as nn.parameter_scope takes it
 
@@ -44,8 +43,8 @@ def _trace(config: ClipConfig) -> Scope:
     scope: Scope = OrderedDict()
     size = config.image.resolution
     with building(scope):
-        image_tower(nn.Variable((1, 3, size, size)), config.image, config.embed)
-        text_tower(nn.Variable((1, 1)), nn.Variable((1, 1)), config.text, config.embed)
+        image_features(nn.Variable((1, 3, size, size)), config)
+        text_features(nn.Variable((1, 1)), nn.Variable((1, 1)), config)
         logit_scale()
     return scope
 

@@ -4,15 +4,27 @@ Axes: N batch, L tokens, M tokens that are asked for, D width.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import nnabla as nn
 from nnabla.initializer import BaseInitializer, NormalInitializer
 
-from nnclip.graph.config import BlockConfig
 from nnclip.graph.layers import ACTIVATIONS, attention, layer_norm, linear
 
 Rows = Callable[[nn.Variable], nn.Variable]
+
+
+@dataclass(frozen=True)
+class BlockConfig:
+    """A stack of pre-norm transformer blocks."""
+
+    width: int
+    layers: int
+    heads: int
+    hidden: int  # width of the perceptron
+    activation: str = "quick_gelu"  # a key of layers.ACTIVATIONS
+    eps: float = 1e-5  # of every layer normalisation
 
 
 class BlockInit(NamedTuple):

@@ -22,11 +22,11 @@ import numpy as np
 from nnclip.engine import Step, StockStep, compile_step
 from nnclip.engine.memory import float_memory
 from nnclip.graph.config import ClipConfig
+from nnclip.graph.features import image_features, text_features
 from nnclip.graph.loss import contrastive_loss, logit_scale, normalise
 from nnclip.graph.parameters import Scope, building, flatten
 from nnclip.graph.siglip import sigmoid_loss
-from nnclip.graph.text import end_of_text, text_tower
-from nnclip.graph.vit import image_tower
+from nnclip.graph.text import end_of_text
 from nnclip.training.communicator import Communicator
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -261,8 +261,8 @@ class ContrastiveStep:
         config = self._config
         blocks: list[nn.Variable] = []
         with nn.recompute() if self._options.recompute else nullcontext():
-            image = image_tower(inputs["images"], config.image, config.embed, blocks)
-            text = text_tower(inputs["ids"], inputs["end"], config.text, config.embed, blocks)
+            image = image_features(inputs["images"], config, blocks)
+            text = text_features(inputs["ids"], inputs["end"], config, blocks)
         for held in (image, text, *blocks):
             held.recompute = False
         return {"image": image, "text": text}

@@ -1,0 +1,102 @@
+"""Reads what a model is from the shapes of its tensors and the metadata beside them.
+
+Each tower has a function of its own that takes a `Reader`; errors name the tensor or key.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from nnclip.errors import CheckpointError
+from nnclip.graph.layers import ACTIVATIONS
+from nnclip.graph.transformer import BlockConfig
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """The shapes of a file, with errors that name what is missing."""
+
+    shapes: Shapes
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def shape(self, name: str, ndim: int) -> tuple[int, ...]:
+        """The shape of tensor `name`; CheckpointError unless `ndim` axes, none of them empty."""
+        found = self.shapes.get(name)
+        if found is None or len(found) != ndim or 0 in found:
+            what = "no such tensor" if found is None else f"shape {tuple(found)}"
+            raise CheckpointError(
+                f"tensor {name}: found {what}, expected one with {ndim} axes; this is no whole "
+                "model that nnclip knows (convert foreign files with convert/torch_to_h5.py)"
+            )
+        return tuple(found)
+
+    def number(self, key: str, default: float, least: float) -> float:
+        """A number of the metadata; CheckpointError unless it is one, and at least `least`."""
+        found = self.metadata.get(key, default)
+        if not isinstance(found, int | float) or not least <= found < math.inf:
+            raise CheckpointError(
+                f"metadata {key}: found {found!r}, expected a number of at least {least:g}"
+            )
+        return float(found)
+
+    def channels(
+        self, key: str, default: tuple[float, float, float], least: float
+    ) -> tuple[float, float, float]:
+        """A number for each of red, green and blue; CheckpointError as for `number`."""
+        found = self.metadata.get(key, default)
+        ok = isinstance(found, list | tuple) and len(found) == 3
+        if not ok or not all(isinstance(x, int | float) and least <= x < math.inf for x in found):
+            raise CheckpointError(
+                f"metadata {key}: found {found!r}, expected three numbers of at least {least:g}"
+            )
+        red, green, blue = map(float, found)
+        return red, green, blue
+
+    def choice(self, key: str, default: str, choices: Mapping[str, Any]) -> str:
+        """A word of the metadata that is a key of `choices`; CheckpointError if it is not."""
+        found = self.metadata.get(key, default)
+        if found not in choices:
+            raise CheckpointError(
+                f"metadata {key}: found {found!r}, expected one of {', '.join(choices)}"
+            )
+        return str(found)
+
+    def numbers_in(self, start: str) -> int:
+        """How many different numbers follow `start` in the names of tensors."""
+        pattern = re.compile(re.escape(start) + r"(\d+)/")
+        return len({int(match[1]) for match in map(pattern.match, self.shapes) if match})
+
+    def blocks(
+        self,
+        prefix: str,
+        heads: str,
+        activation: tuple[str, str] = ("activation", "quick_gelu"),
+        eps: tuple[str, float] = ("layer_norm_eps", 1e-5),
+    ) -> BlockConfig:
+        """The configuration of the transformer blocks under `prefix`.
+
+        Args:
+            prefix: what stands before `transformer/resblocks/`.
+            heads: the key of the number of heads; heads of 64 where it is not told.
+            activation: the key of the activation, and which it is where that is not told.
+            eps: the same for the epsilon.
+        """
+        hidden, width = self.shape(f"{prefix}transformer/resblocks/0/mlp/c_fc/W", 2)
+        count = int(self.number(heads, max(width // 64, 1), 1))
+        if width % count:
+            raise CheckpointError(
+                f"metadata {heads}: found {count}, expected a divisor of the width {width}"
+            )
+        return BlockConfig(
+            width=width,
+            # a gap in the numbers shows as tensors missing and left over
+            layers=self.numbers_in(f"{prefix}transformer/resblocks/"),
+            heads=count,
+            hidden=hidden,
+            activation=self.choice(*activation, ACTIVATIONS),
+            eps=self.number(*eps, 0),
+        )
