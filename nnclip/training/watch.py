@@ -1,5 +1,6 @@
-"""The bar on rank 0's terminal, and the speeds that it measures."""
+"""What rank 0 shows while it works: a bar on a terminal, lines of a log elsewhere."""
 
+import logging
 import math
 import sys
 import time
@@ -7,13 +8,24 @@ from collections.abc import Mapping
 
 from tqdm import tqdm
 
+logger = logging.getLogger(__name__)
+
+BETWEEN_LINES = 10.0  # seconds; mpirun's ranks and batch jobs have no terminal to draw a bar on
+SHOWN = {
+    "pairs_per_second": "pairs/s",
+    "loss": "loss",
+    "learning_rate": "lr",
+    "logit_scale": "scale",
+    "data_wait": "data wait",
+}
+
 
 class Progress:
-    """Loss, rate and logit scale behind a bar; pairs a second and the time lost to data."""
+    """Pairs a second, loss, rate, logit scale and the share of time lost to data."""
 
     def __init__(self, total: int, start: int, watched: bool) -> None:
-        """Begin at step `start` of `total`; silent unless `watched`, or where nobody watches."""
-        quiet = None if watched else True
+        """Begin at step `start` of `total`; silent unless `watched`."""
+        quiet = None if watched else True  # None: draws on terminals only
         self._bar = tqdm(
             total=total,
             initial=start,
@@ -23,11 +35,14 @@ class Progress:
             dynamic_ncols=True,
         )
         self._began, self._waited, self._pairs = time.monotonic(), 0.0, 0
+        self._watched, self._total, self._done = watched, total, start
+        self._next_line = 0.0
 
     def step(self, pairs: int, waited: float) -> None:
         """Count one step of `pairs` pairs whose data took `waited` seconds to come."""
         self._pairs += pairs
         self._waited += waited
+        self._done += 1
         self._bar.update()
 
     def rates(self) -> dict[str, float]:
@@ -38,8 +53,14 @@ class Progress:
         return found
 
     def show(self, values: Mapping[str, float]) -> None:
-        """Put these numbers behind the bar."""
-        self._bar.set_postfix({k: f"{v:.4g}" for k, v in values.items() if not math.isnan(v)})
+        """Put these numbers behind the bar; or in a line of the log, if none came just now."""
+        if not self._bar.disable:
+            found = {SHOWN[k]: values[k] for k in SHOWN if math.isfinite(values[k])}
+            self._bar.set_postfix({k: f"{v:.4g}" for k, v in found.items()})
+        elif self._watched and (time.monotonic() >= self._next_line or self._done == self._total):
+            self._next_line = time.monotonic() + BETWEEN_LINES
+            told = ", ".join(f"{SHOWN[k]} {values[k]:.4g}" for k in SHOWN)
+            logger.info("step %d of %d: %s", self._done, self._total, told)
 
     def close(self) -> None:
         """Leave the bar as it is."""
