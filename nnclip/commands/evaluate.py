@@ -15,10 +15,10 @@ from nnclip.errors import ConfigError, DataError
 from nnclip.evaluate import tasks
 from nnclip.evaluate.captioned import read_captioned
 from nnclip.evaluate.metrics import softmax
-from nnclip.evaluate.pictures import SUFFIXES, read_labelled
+from nnclip.evaluate.pictures import read_labelled
 from nnclip.evaluate.ranks import Ranks, join
 from nnclip.evaluate.report import Record, format_table, metrics_table, per_class_table
-from nnclip.image import open_image
+from nnclip.image import open_image, picture_files
 from nnclip.model import CLIP, unit
 from nnclip.text.prompts import TEMPLATES, load_class_names
 from nnclip.weights.download import cache_dir
@@ -249,8 +249,7 @@ def _picture_files(given: Sequence[Path]) -> list[Path]:
     """The files, and those in the folders."""
     files: list[Path] = []
     for path in given:
-        inside = sorted(it for it in path.rglob("*") if it.suffix.lower() in SUFFIXES)
-        files += inside if path.is_dir() else [path]
+        files += picture_files(path) if path.is_dir() else [path]
     if not files:
         raise DataError(f"no picture in {', '.join(map(str, given))}")
     return files

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from nnclip.errors import DataError
-from nnclip.evaluate.pictures import picture_root, read_rows
+from nnclip.image import picture_root, read_rows
 
 logger = logging.getLogger(__name__)
 

@@ -1,6 +1,5 @@
 """Pictures with classes: folders, CIFAR's files, tables."""
 
-import csv
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,17 +8,9 @@ import numpy as np
 
 from nnclip.errors import ConfigError, DataError
 from nnclip.evaluate.cifar import LabelledPictures, read_cifar_binary, read_cifar_python
-from nnclip.image import ImageSource
+from nnclip.image import ImageSource, picture_files, picture_root, read_rows
 
 logger = logging.getLogger(__name__)
-
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"}
-
-
-class _Tabs(csv.excel_tab):
-    """Captions hold stray quotes: a tab-separated table does not quote."""
-
-    quoting = csv.QUOTE_NONE
 
 
 def read_labelled(
@@ -70,7 +61,7 @@ def _read_folder(path: Path, classes: Sequence[str] | None) -> LabelledPictures:
     sources: list[ImageSource] = []
     labels: list[int] = []
     for label, folder in enumerate(folders):
-        files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES)
+        files = picture_files(folder)
         sources += files
         labels += [label] * len(files)
         if not files:
@@ -79,39 +70,6 @@ def _read_folder(path: Path, classes: Sequence[str] | None) -> LabelledPictures:
         raise DataError(f"{path}: no picture in its {len(folders)} folders")
     names = tuple(folder.name.replace("_", " ") for folder in folders)
     return _renamed(LabelledPictures(path.name, names, sources, np.array(labels)), classes)
-
-
-def read_rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
-    """The rows of a table with a header; tabs if the header holds one, else commas.
-
-    Raises:
-        DataError: it cannot be read, lacks one of the `needed` columns, or has no rows.
-    """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            tabs = "\t" in file.readline()
-            file.seek(0)
-            reader = csv.DictReader(file, dialect=_Tabs if tabs else csv.excel)
-            names = list(reader.fieldnames or [])
-            missing = [key for key in needed if key not in names]
-            if missing:
-                raise DataError(
-                    f"{path}: no column {', '.join(missing)}; it has {', '.join(names) or 'none'}"
-                )
-            rows = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: cannot be read as a table ({error})") from error
-    if not rows:
-        raise DataError(f"{path}: a header and no rows")
-    for line, row in enumerate(rows, 2):
-        if any(row[key] is None or not row[key].strip() for key in needed):
-            raise DataError(f"{path}: row {line} lacks a value in {' or '.join(needed)}")
-    return rows
-
-
-def picture_root(table: Path, first: str) -> Path:
-    """What relative paths begin with: the table's folder, or the current one if they are there."""
-    return Path() if not (table.parent / first).exists() and Path(first).exists() else table.parent
 
 
 def _read_table(path: Path, classes: Sequence[str] | None, label_key: str) -> LabelledPictures:

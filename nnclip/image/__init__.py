@@ -1,5 +1,6 @@
-"""Pictures: reading, preprocessing and augmentation."""
+"""Pictures: listing, reading, preprocessing and augmentation."""
 
+from nnclip.image.planes import normalise_planes, planes
 from nnclip.image.preprocess import (
     CLIP_MEAN,
     CLIP_STD,
@@ -11,15 +12,22 @@ from nnclip.image.preprocess import (
     preprocess_batch,
     random_resized_crop,
 )
+from nnclip.image.tables import PICTURE_SUFFIXES, picture_files, picture_root, read_rows
 
 __all__ = [
     "CLIP_MEAN",
     "CLIP_STD",
     "MAX_PIXELS",
+    "PICTURE_SUFFIXES",
     "ImageSource",
     "normalise",
+    "normalise_planes",
     "open_image",
+    "picture_files",
+    "picture_root",
+    "planes",
     "preprocess",
     "preprocess_batch",
     "random_resized_crop",
+    "read_rows",
 ]

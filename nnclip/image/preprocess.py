@@ -112,7 +112,7 @@ def preprocess(
         DataError: not a picture, or so narrow that it would not fit into memory when resized.
         ConfigError: `resolution` is below 1.
     """
-    return normalise(_central_square(image, resolution), mean, std)
+    return normalise(central_square(image, resolution), mean, std)
 
 
 def preprocess_batch(
@@ -142,7 +142,7 @@ def preprocess_batch(
 
     def fill(index: int) -> None:
         image = open_image(sources[index])
-        normalise(_central_square(image, resolution), mean, std, out=x_N3RR[index])
+        normalise(central_square(image, resolution), mean, std, out=x_N3RR[index])
 
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         for _ in pool.map(fill, range(len(sources))):
@@ -168,7 +168,7 @@ def normalise(
     """
     if out is None:
         out = np.empty((3, image.height, image.width), np.float32)
-    table = _normalised_values(tuple(mean), tuple(std))
+    table = normalised_values(tuple(mean), tuple(std))
     for values, channel, plane in zip(table, image.convert("RGB").split(), out, strict=True):
         np.take(values, np.asarray(channel), out=plane, mode="clip")
     return out
@@ -224,7 +224,7 @@ def random_crop_box(
     return left, top, left + w, top + h
 
 
-def _central_square(image: Image.Image, resolution: int) -> Image.Image:
+def central_square(image: Image.Image, resolution: int) -> Image.Image:
     """(R, R) pixels in the picture's own mode: torchvision's Resize(R) and CenterCrop(R)."""
     _check_resolution(resolution)
     _check_image(image)
@@ -254,7 +254,7 @@ def _check_image(image: Image.Image) -> None:
 
 
 @lru_cache(maxsize=8)
-def _normalised_values(mean: Triple, std: Triple) -> np.ndarray:
+def normalised_values(mean: Triple, std: Triple) -> np.ndarray:
     """(3, 256) float32: what each of the 256 values of a channel becomes."""
     values = np.arange(256, dtype=np.float32) / np.float32(255)
     mean_31, std_31 = (np.array(triple, np.float32).reshape(3, 1) for triple in (mean, std))

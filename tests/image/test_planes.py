@@ -1,0 +1,34 @@
+"""The two halves of preprocessing are the whole, to the bit."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nnclip.errors import DataError
+from nnclip.image import normalise_planes, open_image, picture_files, planes, preprocess
+
+GOLDENS = np.load(Path(__file__).parent / "goldens.npz")
+NAMES = sorted(name.removesuffix(".file") for name in GOLDENS.files if name.endswith(".file"))
+MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.25)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_halves_give_what_preprocess_gives(name):
+    content = GOLDENS[f"{name}.file"].tobytes()
+    bytes_N3RR = np.stack([planes(content, 9)])
+    assert bytes_N3RR.dtype == np.uint8
+    whole_3RR = preprocess(open_image(content), 9, MEAN, STD)
+    np.testing.assert_array_equal(normalise_planes(bytes_N3RR, MEAN, STD)[0], whole_3RR)
+
+
+def test_bytes_that_are_no_picture_are_refused():
+    with pytest.raises(DataError, match="not a picture"):
+        planes(b"no picture", 9)
+
+
+def test_pictures_are_listed_in_order_whatever_the_case_of_their_ending(tmp_path):
+    for name in ("b.JPG", "a/z.png", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert picture_files(tmp_path) == [tmp_path / "a/z.png", tmp_path / "b.JPG"]
