@@ -34,14 +34,18 @@ def names_and_shapes_only() -> Iterator[None]:
         _initialise = True
 
 
-def parameter(name: str, shape: tuple[int, ...], init: BaseInitializer) -> nn.Variable:
+def parameter(
+    name: str, shape: tuple[int, ...], init: BaseInitializer, learned: bool = True
+) -> nn.Variable:
     """The parameter `name` of the current scope, made by `init` where the scope lacks it.
+
+    One that is not `learned` is made with `need_grad` off: no solver moves it.
 
     Unlike `get_parameter_or_create`, this gives the registered Variable itself (so that `nn.grad`
     finds it) and leaves `need_grad` as it is (so that building a graph again does not unfreeze it).
     """
     if get_parameter(name) is None:
-        get_parameter_or_create(name, shape, init if _initialise else None)
+        get_parameter_or_create(name, shape, init if _initialise else None, need_grad=learned)
     return get_parameter(name)
 
 

@@ -1,0 +1,136 @@
+"""torchvision's residual networks ResNet18, 34 and 50, without their classifier.
+
+Features are the global average of the last stage: 512, 512 and 2048 numbers. Names are torch's
+below `visual`, see `graph.resnet` and `graph.convolution`.
+
+Axes: N batch, R resolution, C channels, X places along a side, E features.
+
+Source: https://github.com/pytorch/vision, torchvision/models/resnet.py.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import nnabla as nn
+import nnabla.functions as F
+from nnabla.initializer import NormalInitializer
+
+from nnclip.graph.convolution import batch_norm, convolution
+from nnclip.graph.reading import Reader
+from nnclip.graph.resnet import EXPANSION, stage_layers, stages
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+WIDTH = 64  # channels that leave the stem
+
+
+@dataclass(frozen=True)
+class ResNetConfig:
+    """A residual network that ends in a global average.
+
+    Attributes:
+        resolution: pixels along a side; its tensors fit any.
+        layers: blocks in each of the four stages.
+        bottleneck: whether blocks have three convolutions (ResNet50) or two (ResNet18, 34).
+        mean: of the RGB channels in [0, 1].
+        std: of the RGB channels in [0, 1].
+    """
+
+    resolution: int
+    layers: tuple[int, int, int, int]
+    bottleneck: bool
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+    @property
+    def features(self) -> int:
+        """Width of the features."""
+        return 8 * WIDTH * (EXPANSION if self.bottleneck else 1)
+
+
+# The sizes of multilingual and low-resource CLIPs with frozen encoders.
+TORCH_RESNETS = {
+    "resnet18": ResNetConfig(224, (2, 2, 2, 2), False),
+    "resnet34": ResNetConfig(224, (3, 4, 6, 3), False),
+    "resnet50": ResNetConfig(224, (3, 4, 6, 3), True),
+}
+
+
+def is_torch_resnet(reader: Reader) -> bool:
+    """Whether these are the tensors of a ResNet of torchvision."""
+    return "visual/layer1/0/conv1/W" in reader.shapes and "visual/conv2/W" not in reader.shapes
+
+
+def torch_resnet_config(reader: Reader) -> tuple[ResNetConfig, int]:
+    """The configuration of these tensors and the width of the features; CheckpointError."""
+    reader.shape("visual/conv1/W", 4)
+    config = ResNetConfig(
+        resolution=int(reader.number("resolution", 224, 1)),
+        layers=stage_layers(reader),
+        bottleneck="visual/layer1/0/conv3/W" in reader.shapes,
+        mean=reader.channels("mean", IMAGENET_MEAN, 0),
+        std=reader.channels("std", IMAGENET_STD, 1e-6),
+    )
+    return config, config.features
+
+
+def torch_resnet_metadata(config: ResNetConfig) -> dict[str, Any]:
+    """What a file must say beside the shapes for `torch_resnet_config` to find `config` again."""
+    return {
+        "resolution": config.resolution,
+        "mean": list(config.mean),
+        "std": list(config.std),
+    }
+
+
+def torch_resnet(
+    images_N3RR: nn.Variable,
+    config: ResNetConfig,
+    hidden: list[nn.Variable] | None = None,
+    trained_statistics: bool = False,
+) -> nn.Variable:
+    """Features of pictures, under the scope `visual`.
+
+    Args:
+        images_N3RR: float, normalised with the configuration's mean and std.
+        config: the tower.
+        hidden: where given, the output of each stage is appended to it, (N, C, X, X).
+        trained_statistics: normalise with the statistics of the batch, see `batch_norm`.
+
+    Returns: features_NE, not normalised.
+    """
+    block = _bottleneck if config.bottleneck else _basic_block
+    with nn.parameter_scope("visual"):
+        x = F.relu(_normalised(images_N3RR, WIDTH, 7, "conv1", "bn1", 2, trained_statistics))
+        x = F.max_pooling(x, (3, 3), (2, 2), pad=(1, 1))
+        x = stages(x, config.layers, WIDTH, block, trained_statistics, hidden)
+        return F.reshape(F.global_average_pooling(x), (images_N3RR.shape[0], config.features))
+
+
+def _normalised(
+    x: nn.Variable, out: int, kernel: int, conv: str, norm: str, stride: int, trained: bool
+) -> nn.Variable:
+    """A convolution, initialised as torchvision does, and its batch normalisation."""
+    scaled = NormalInitializer(math.sqrt(2 / (out * kernel * kernel)))
+    return batch_norm(convolution(x, out, kernel, conv, stride, scaled), norm, trained)
+
+
+def _shortcut(x: nn.Variable, out: int, stride: int, trained: bool) -> nn.Variable:
+    if stride == 1 and x.shape[1] == out:
+        return x
+    return _normalised(x, out, 1, "downsample/0", "downsample/1", stride, trained)
+
+
+def _basic_block(x: nn.Variable, inside: int, stride: int, trained: bool) -> nn.Variable:
+    y = F.relu(_normalised(x, inside, 3, "conv1", "bn1", stride, trained))
+    y = _normalised(y, inside, 3, "conv2", "bn2", 1, trained)
+    return F.relu(y + _shortcut(x, inside, stride, trained))
+
+
+def _bottleneck(x: nn.Variable, inside: int, stride: int, trained: bool) -> nn.Variable:
+    outside = EXPANSION * inside
+    y = F.relu(_normalised(x, inside, 1, "conv1", "bn1", 1, trained))
+    y = F.relu(_normalised(y, inside, 3, "conv2", "bn2", stride, trained))
+    y = _normalised(y, outside, 1, "conv3", "bn3", 1, trained)
+    return F.relu(y + _shortcut(x, outside, stride, trained))
