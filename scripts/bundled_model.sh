@@ -5,22 +5,24 @@ set -eu
 cd "$(dirname "$0")/.."
 python=.venv/bin/python
 out=${1:-runs/bundled}
+others=es,ja,ko,pt,it,fr,de,fa,id,zh,ru,tr,ar
+splits='heldout heldout-scenes heldout-workers heldout-pairs heldout-shapes'
 
-draw() { # SPLIT COUNT SEED
+draw() { # SPLIT COUNT SEED LANGUAGES CAPTIONS
     [ -f "$out/$1/pairs.csv" ] || $python -m nnclip draw-pairs "$out/$1" \
-        --split "$1" --count "$2" --seed "$3" --size 72 --languages en
+        --split "$1" --count "$2" --seed "$3" --size 72 --languages "$4" --captions "$5"
 }
-draw train 160000 412
-for split in heldout-scenes heldout-workers heldout-pairs heldout-shapes; do
-    draw $split 1000 413
+draw train 120000 412 en,en,en,$others 4 # three captions in sixteen are English
+for split in $splits; do
+    draw "$split" 1000 413 en,$others 0 # one caption in each language
 done
 [ -f "$out/vocabulary.json" ] || $python -m nnclip train-tokenizer "$out/train/pairs.csv" \
-    --column title --vocab-size 3000 --lowercase -o "$out/vocabulary.json"
+    --column title --vocab-size 6000 --lowercase -o "$out/vocabulary.json"
 
 $python train.py --model bundled --tokenizer "$out/vocabulary.json" \
-    --train-txt-path "$out/train/pairs.csv" --val-txt-path "$out/heldout-scenes/pairs.csv" \
-    -b 128 --lr 1e-3 -wi 300 -i 2500 --weight-decay 0.1 --seed 412 -t half \
-    --val-interval 750 --model-save-interval 250 -m "$out/run" --resume latest
+    --train-txt-path "$out/train/pairs.csv" \
+    -b 128 --lr 1e-3 -wi 400 -i 6000 --weight-decay 0.1 --seed 412 -t half \
+    --model-save-interval 250 -m "$out/run" --resume latest
 
 $python - "$out/run/model.h5" assets/nnclip.h5 <<'EOF'
 import sys
@@ -29,6 +31,10 @@ from nnclip.clip import CLIP
 
 CLIP(sys.argv[1]).save(sys.argv[2], half=True)
 EOF
-for split in heldout-scenes heldout-workers heldout-pairs heldout-shapes; do
-    $python -m nnclip evaluate retrieval "$out/$split/pairs.csv"
+for split in $splits; do
+    $python -m nnclip evaluate retrieval "$out/$split/pairs.csv" --language all
+done
+for kind in workers shapes; do # a picture among all people, all coloured shapes
+    $python -m nnclip evaluate zero-shot "$out/heldout-$kind/pairs.csv" --language en \
+        --classes "$out/heldout-$kind/$kind.en.txt" --templates '{}'
 done

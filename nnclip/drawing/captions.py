@@ -1,6 +1,6 @@
 """Says in words what a scene shows."""
 
-from nnclip.drawing.catalogue import Drawable, Shape, emoji_name
+from nnclip.drawing.catalogue import Drawable, Shape, Worker, emoji_name
 from nnclip.drawing.language import Language
 from nnclip.drawing.languages import LANGUAGES
 from nnclip.drawing.scene import Scene
@@ -19,12 +19,20 @@ def language_of(code: str) -> Language:
     return LANGUAGES[code]
 
 
-def name_of(what: Drawable, code: str) -> str:
-    """What an object is called: one canonical noun phrase per language."""
+def name_of(what: Drawable, code: str, vague: bool = False) -> str:
+    """What an object is called: one canonical noun phrase per language.
+
+    Args:
+        what: the object.
+        code: one of LANGUAGES.
+        vague: leave out a shape's colour ("a star") and a worker's profession ("a woman with dark
+            skin").
+    """
     language = language_of(code)
     if isinstance(what, Shape):
-        return language.shape(what.colour, what.shape)
-    return language.noun(emoji_name(what.key, code))
+        return language.form(what.shape) if vague else language.shape(what.colour, what.shape)
+    key = what.person if vague and isinstance(what, Worker) else what.key
+    return language.noun(emoji_name(key, code))
 
 
 def say(scene: Scene, code: str, variant: int = 0) -> str:
@@ -39,7 +47,8 @@ def say(scene: Scene, code: str, variant: int = 0) -> str:
         ConfigError: no such language.
     """
     language, random = language_of(code), scene.random(f"caption {code} {variant}")
-    names = [name_of(item.what, code) for item in scene.items]
+    vague = scene.random(f"vague {code} {variant}").random() < scene.vague
+    names = [name_of(item.what, code, vague) for item in scene.items]
     place = language.place(scene.background)
     if len(names) == 1:
         pattern = random.choice(language.placed if scene.placed else language.alone)

@@ -110,6 +110,12 @@ class Worker:
         """The emoji that names it."""
         return self.glyph
 
+    @property
+    def person(self) -> str:
+        """The emoji of a man or a woman of that skin tone, without a profession."""
+        male = MALE in self.glyph or self.glyph.startswith(MAN)
+        return (MAN if male else WOMAN) + TONES[self.tone]
+
 
 @dataclass(frozen=True)
 class Shape:

@@ -77,6 +77,10 @@ class Language:
         adjective = self._colours[colour][GENDERS.index(gender)]
         return self.noun(self.coloured.format(colour=adjective, shape=word))
 
+    def form(self, shape: str) -> str:
+        """The noun phrase of a shape whatever its colour: "estrella"."""
+        return self.noun(self._shapes[shape].partition(":")[2])
+
     def place(self, background: str) -> str:
         """Where something is, for one of BACKGROUNDS: "on a red background", "on the beach"."""
         if background in self._colours:

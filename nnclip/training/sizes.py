@@ -15,7 +15,7 @@ _TINY = ClipConfig(
 _BUNDLED = ClipConfig(
     embed=192,
     image=VitConfig(64, 8, BlockConfig(width=192, layers=6, heads=6, hidden=768)),
-    text=TextConfig(_OPENAI_VOCABULARY, 24, BlockConfig(width=160, layers=4, heads=5, hidden=640)),
+    text=TextConfig(_OPENAI_VOCABULARY, 32, BlockConfig(width=192, layers=4, heads=6, hidden=768)),
 )
 
 # Low-resource towers: image towers by patch and resolution, text towers by depth. All end in 512

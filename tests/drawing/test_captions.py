@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from nnclip.drawing import ALL_LANGUAGES, compose, describe, draw_pair, say
@@ -5,6 +7,7 @@ from nnclip.drawing.captions import name_of
 from nnclip.drawing.catalogue import Shape, Thing, things, workers
 from nnclip.drawing.languages import LANGUAGES
 from nnclip.drawing.scene import Item, Scene
+from nnclip.drawing.splits import HELD_OUT
 from nnclip.errors import ConfigError
 
 BY_KEY = {what.key: what for what in (*things(), *workers())}
@@ -51,6 +54,22 @@ def test_colours_agree_with_shapes_and_with_the_ground():
     assert name_of(star, "ar") == "نجمة حمراء"
     assert "weißes Herz auf schwarzem Hintergrund" in said(heart, background="black", code="de")
     assert "белое сердце на чёрном фоне" in said(heart, background="black", code="ru")
+
+
+def test_some_training_captions_name_an_attribute_less_and_no_other_does():
+    star = scene(Shape("red", "star"), placed=False)
+    assert {say(star, "en", variant) for variant in range(60)} >= {
+        "a red star",
+        "a drawing of a red star",
+    }
+    assert not any("red" not in say(star, "en", variant) for variant in range(60))
+    vague = replace(star, vague=0.3)
+    captions = [say(vague, "en", variant) for variant in range(500)]
+    assert 0.2 < sum("red" not in caption for caption in captions) / 500 < 0.4
+    assert "a star" in captions
+    assert name_of(BY_KEY["👩🏽\u200d🚒"], "en", vague=True) == "a woman with medium skin"
+    assert name_of(BY_KEY["👮🏿\u200d♂️"], "de", vague=True) == "mann dunkle hautfarbe"
+    assert all(compose(split, 0, index).vague == 0 for split in HELD_OUT for index in range(20))
 
 
 def test_english_articles():
