@@ -48,6 +48,14 @@ def _openai(file: str, sha256: str) -> Source:
     return Source("openai", f"{OPENAI}/{sha256}/{file}.pt", sha256)
 
 
+# OpenAI's residual networks, which nobody else publishes
+_RESNETS = {
+    "RN50": "afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762",
+    "RN101": "8fa8567bab74a42d41c5915025a8e4538c3bdbe8804a470a72f30b0d94fab599",
+    "RN50x4": "7e526bd135e493cef0776de27d5f42653e6b4c8bf9e0f653bb11773263205fdd",
+    "RN50x16": "52378b407f34354e150460fe41077663dd5b39c54cd0bfd2b27167a4a06ec9aa",
+    "RN50x64": "be1cfb55d75a9666199fb2206c106743da0f6468c9d327f3e0d0a543a9919d9c",
+}
 # name -> where it is published, the one to prefer first
 CATALOGUE: dict[str, tuple[Source, ...]] = {
     "ViT-B/32": (
@@ -67,6 +75,7 @@ CATALOGUE: dict[str, tuple[Source, ...]] = {
             "ViT-L-14-336px", "3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02"
         ),
     ),
+    **{name: (_openai(name, sha256),) for name, sha256 in _RESNETS.items()},
 }
 
 

@@ -176,7 +176,7 @@ def test_names_that_cannot_be_fetched(name, origin, message, cache):
 
 def test_openai_names_its_folders_by_the_hash():
     files = [source for name in CATALOGUE for source in sources(name) if source.sha256]
-    assert len(files) == 4
+    assert len(files) == 9
     for source in files:
         assert source.url.split("/")[-2] == source.sha256
         assert re.fullmatch("[0-9a-f]{64}", source.sha256)
