@@ -35,6 +35,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except NnclipError as error:
         print(f"train.py: {error}", file=sys.stderr, flush=True)
         status = 2
+    except OSError as error:
+        print(
+            f"train.py: {error}; the checkpoints written before are whole, --resume latest goes "
+            "on from the last one",
+            file=sys.stderr,
+            flush=True,
+        )
+        status = 2
     except KeyboardInterrupt:
         status = 130
     except Exception:

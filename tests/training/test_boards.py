@@ -1,0 +1,92 @@
+"""Where a run's numbers go: TensorBoard and W&B read back what was given; a full disk is told."""
+
+import json
+import resource
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from nnclip.training import launch
+from nnclip.training.boards import JsonLines, TensorBoard, WeightsAndBiases, read_log
+
+VALUES = [{"loss": 4.0 - step, "learning_rate": step / 8} for step in range(3)]
+
+
+def test_tensorboard_reads_what_was_written_and_forgets_what_is_done_again(tmp_path: Path) -> None:
+    first = TensorBoard(tmp_path, start=0)
+    for step, values in enumerate(VALUES):
+        first.add(step, values)
+    first.close()
+    again = TensorBoard(tmp_path, start=2)
+    again.add(2, {"loss": 9.0})
+    again.close()
+    found = EventAccumulator(str(tmp_path)).Reload()
+    assert [(e.step, e.value) for e in found.Scalars("loss")] == [(0, 4.0), (1, 3.0), (2, 9.0)]
+    assert [e.value for e in found.Scalars("learning_rate")] == [0.0, 0.125]
+
+
+def test_a_log_goes_on_after_its_step_and_passes_over_a_cut_line(tmp_path: Path) -> None:
+    log = JsonLines(tmp_path, start=0)
+    for step, values in enumerate(VALUES, start=1):
+        log.add(step, values)
+    with open(tmp_path / "log.jsonl", "a", encoding="utf-8") as file:
+        file.write('{"step": 4, "lo')
+    JsonLines(tmp_path, start=2)
+    assert [line["step"] for line in read_log(tmp_path)] == [1, 2]
+
+
+def history(folder: Path) -> list[dict[str, float]]:
+    """What W&B's own reader finds in a run's file."""
+    from wandb.proto import wandb_internal_pb2
+    from wandb.sdk.internal.datastore import DataStore
+
+    store, rows = DataStore(), []
+    (path,) = folder.glob("wandb/offline-run-*/*.wandb")
+    store.open_for_scan(str(path))
+    while data := store.scan_data():
+        record = wandb_internal_pb2.Record()
+        record.ParseFromString(data)
+        if record.WhichOneof("record_type") == "history":
+            items = record.history.item
+            rows.append({(i.key or i.nested_key[0]): json.loads(i.value_json) for i in items})
+    return rows
+
+
+@pytest.mark.torch  # of requirements-dev, as torch is
+def test_wandb_offline_holds_every_value(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    board = WeightsAndBiases("nnclip", tmp_path, {"lr": 1e-3})
+    for step, values in enumerate(VALUES, start=1):
+        board.add(step, values)
+    board.close()
+    rows = history(tmp_path)
+    assert [row["loss"] for row in rows] == [4.0, 3.0, 2.0]
+    assert [row["_step"] for row in rows] == [1, 2, 3]
+
+
+@pytest.fixture
+def full_disk() -> Iterator[None]:
+    """No file of this process grows beyond 4 KiB; writing on raises instead of killing."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_a_full_disk_ends_the_run_with_a_sentence(
+    full_disk: None,
+    small_h5: Path,
+    pairs_csv: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    flags = f"-ft --model-load-path {small_h5} --train-txt-path {pairs_csv} --lr 1e-5 -c cpu -b 8"
+    more = f"-wi 0 --workers 0 --log-interval 1 -i 100 -m {tmp_path}"
+    assert launch.main([*flags.split(), *more.split()]) == 2
+    said = capfd.readouterr().err
+    assert "File too large" in said and "--resume latest" in said and "Traceback" not in said
