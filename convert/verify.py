@@ -12,10 +12,10 @@ import numpy as np
 from convert.dialect import Dialect, Source
 from convert.names import without
 from nnclip.errors import ConfigError
+from nnclip.graph.beside import text_inputs
 from nnclip.graph.config import ClipConfig
 from nnclip.graph.features import image_features, text_features
 from nnclip.graph.parameters import building
-from nnclip.graph.text import end_of_text
 from nnclip.weights.model import ModelWeights, load_model
 
 PAIRS = 2
@@ -80,11 +80,13 @@ def _features(
     model: ModelWeights, images_N3RR: np.ndarray, ids_NL: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     config = model.config
-    images, ids = map(nn.Variable.from_numpy_array, (images_N3RR, ids_NL))
-    end = nn.Variable.from_numpy_array(end_of_text(ids_NL))
+    images = nn.Variable.from_numpy_array(images_N3RR)
+    texts = {
+        k: nn.Variable.from_numpy_array(a) for k, a in text_inputs(ids_NL, config.text).items()
+    }
     with building(model.scope):
         image_NE = image_features(images, config)
-        text_NE = text_features(ids, end, config)
+        text_NE = text_features(texts, config)
     nn.forward_all([image_NE, text_NE])
     return image_NE.d.copy(), text_NE.d.copy()
 

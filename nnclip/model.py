@@ -19,14 +19,15 @@ from PIL import Image
 from nnclip.assets import asset, assets_dir
 from nnclip.engine import NNABLA_LOCK, Agreement
 from nnclip.errors import CheckpointError, ConfigError, DataError
+from nnclip.graph.beside import text_variables
 from nnclip.graph.config import ClipConfig
 from nnclip.graph.features import image_features, text_features
 from nnclip.graph.loss import logit_scale, normalise, similarity
-from nnclip.graph.text import EndOfText
 from nnclip.image import open_image, preprocess
 from nnclip.text import Tokenizer, openai_tokenizer, tokenizer_from_json
 from nnclip.towers import Towers
 from nnclip.weights.catalogue import CATALOGUE
+from nnclip.weights.digest import parameter_digest
 from nnclip.weights.download import fetch
 from nnclip.weights.model import load_model, save_model
 
@@ -118,6 +119,11 @@ class CLIP:
         """Let arrays be computed with the parameters' present values."""
         self._towers.clear()
 
+    def digest(self) -> str:
+        """What tells these parameters, with their present values, from others: 32 hex digits."""
+        with NNABLA_LOCK:
+            return parameter_digest(self._weights)
+
     def save(self, path: str | Path, *, half: bool = False) -> None:
         """Write the model as .h5, with `half` as float16; CheckpointError if that fails."""
         self.parameters()
@@ -184,8 +190,8 @@ class CLIP:
                 raise DataError(
                     f"ids: found {ids.shape[1]} tokens, expected at most {text.context}"
                 )
-            end = EndOfText(text.vocabulary)(ids)
-            return self._build(lambda: text_features(ids, end, self.config))
+            texts = text_variables(ids, text)
+            return self._build(lambda: text_features(texts, self.config))
         return self._towers.text(_array(ids, "ids"))
 
     def logits(self, images: Array, ids: Array) -> tuple[Array, Array]:

@@ -29,9 +29,9 @@ from nnclip.engine import (
 )
 from nnclip.engine.precision import check_precision
 from nnclip.errors import ConfigError, DataError
+from nnclip.graph.beside import empty_inputs, text_inputs, used_columns
 from nnclip.graph.features import image_features, text_features
 from nnclip.graph.parameters import building
-from nnclip.graph.text import end_of_text
 from nnclip.weights.model import ModelWeights
 
 logger = logging.getLogger(__name__)
@@ -105,18 +105,19 @@ class Towers:
         """Features (N, E) float32 of texts; DataError if they do not fit.
 
         Columns after the last end of a text are left out first, which changes nothing: no token
-        sees a later one.
+        sees a later one, or padding.
         """
-        context = self._weights.config.text.context
+        config = self._weights.config.text
+        context = config.context
         if ids_NL.ndim != 2 or ids_NL.dtype.kind not in "iu" or not 0 < ids_NL.shape[1] <= context:
             raise DataError(
                 f"ids: found {ids_NL.dtype} of shape {ids_NL.shape}, expected integers (N, L) with "
                 f"L from 1 to {context}"
             )
-        end_NL = end_of_text(ids_NL)
-        used = int(end_NL.any(axis=0).nonzero()[0].max(initial=0)) + 1
+        inputs = text_inputs(ids_NL, config)
+        used = used_columns(inputs)
         length = next((n for n in LENGTHS if used <= n < context), context)
-        return self._answer(length, ids=_to(length, ids_NL), end=_to(length, end_NL))
+        return self._answer(length, **{name: _to(length, a) for name, a in inputs.items()})
 
     def _answer(self, key: str | int, **arrays: np.ndarray) -> np.ndarray:
         """Run the image tower ("image"), or the text tower for so many tokens."""
@@ -173,8 +174,8 @@ class Towers:
         config = self._weights.config
         with building(self._weights.scope), nn.context_scope(self._context):
             if isinstance(key, int):
-                ids, end = nn.Variable((NOMINAL, key)), nn.Variable((NOMINAL, key))
-                return {"ids": ids, "end": end}, {"features": text_features(ids, end, config)}
+                texts = empty_inputs(config.text, NOMINAL, key)
+                return texts, {"features": text_features(texts, config)}
             size = config.image.resolution
             images = nn.Variable((NOMINAL, 3, size, size))
             return {"images": images}, {"features": image_features(images, config)}

@@ -18,9 +18,9 @@ from nnclip import clip
 from nnclip.drawing import draw_pair
 from nnclip.engine import NNABLA_LOCK, agreement, available_precisions, quantize
 from nnclip.errors import ConfigError, DataError
+from nnclip.graph.beside import empty_inputs, text_inputs
 from nnclip.graph.features import text_features
 from nnclip.graph.parameters import building, scope_of
-from nnclip.graph.text import end_of_text
 
 HELP = "measure the model in each precision: pictures and texts a second, agreement with NNabla"
 SECONDS = 1.0  # of calls for each speed, in rounds of at least one call
@@ -122,20 +122,16 @@ def _encoders(
         return loaded.encode_image, loaded.encode_text
     config, length = model.config, seen.ids.shape[1]
     images = nn.Variable((2, *seen.images.shape[1:]))
-    ids, end = nn.Variable((2, length)), nn.Variable((2, length))
+    texts = empty_inputs(config.text, 2, length)
     with building(scope_of(model.parameters())):
-        text = text_features(ids, end, config)
+        text = text_features(texts, config)
     image_graph = quantize(
         {"images": images}, {"features": model.encode_image(images)}, {"images": seen.images}
     )
-    text_graph = quantize(
-        {"ids": ids, "end": end},
-        {"features": text},
-        {"ids": seen.ids, "end": end_of_text(seen.ids)},
-    )
+    text_graph = quantize(texts, {"features": text}, text_inputs(seen.ids, config.text))
     return (
         lambda x: image_graph(images=x)["features"],
-        lambda x: text_graph(ids=x, end=end_of_text(x))["features"],
+        lambda x: text_graph(**text_inputs(x, config.text))["features"],
     )
 
 

@@ -9,18 +9,34 @@ from dataclasses import dataclass
 from typing import Any
 
 from nnclip.errors import CheckpointError
+from nnclip.graph.bert import BertConfig, bert_metadata, is_bert, read_bert
 from nnclip.graph.heads import IMAGE_HEAD, TEXT_HEAD, HeadConfig, head_from_shapes, head_metadata
 from nnclip.graph.reading import Reader, Shapes
+from nnclip.graph.resnet import (
+    ClipResNetConfig,
+    clip_resnet_config,
+    clip_resnet_metadata,
+    is_clip_resnet,
+)
+from nnclip.graph.torch_resnet import (
+    ResNetConfig,
+    is_torch_resnet,
+    torch_resnet_config,
+    torch_resnet_metadata,
+)
 from nnclip.graph.transformer import BlockConfig
 from nnclip.image import CLIP_MEAN, CLIP_STD
 
 __all__ = [
     "PUBLISHED",
     "AnyTextConfig",
+    "BertConfig",
     "BlockConfig",
     "ClipConfig",
+    "ClipResNetConfig",
     "HeadConfig",
     "ImageConfig",
+    "ResNetConfig",
     "TextConfig",
     "VitConfig",
     "config_from_shapes",
@@ -57,8 +73,8 @@ class TextConfig:
     blocks: BlockConfig
 
 
-ImageConfig = VitConfig
-AnyTextConfig = TextConfig
+ImageConfig = VitConfig | ClipResNetConfig | ResNetConfig
+AnyTextConfig = TextConfig | BertConfig
 
 
 @dataclass(frozen=True)
@@ -110,11 +126,18 @@ def _text_config(reader: Reader) -> TextConfig:
 
 def read_image(reader: Reader) -> tuple[ImageConfig, int]:
     """The image tower of a file and the width of its features; CheckpointError if it has none."""
+    if is_clip_resnet(reader):
+        return clip_resnet_config(reader)
+    if is_torch_resnet(reader):
+        return torch_resnet_config(reader)
     return _vit_config(reader), reader.shape("visual/proj", 2)[1]
 
 
 def read_text(reader: Reader) -> tuple[AnyTextConfig, int]:
     """The text tower of a file and the width of its features; CheckpointError if it has none."""
+    if is_bert(reader):
+        bert = read_bert(reader)
+        return bert, bert.features
     return _text_config(reader), reader.shape("text_projection", 2)[1]
 
 
@@ -168,6 +191,10 @@ def metadata_of(config: ClipConfig) -> dict[str, Any]:
 
 def image_metadata(config: ImageConfig) -> dict[str, Any]:
     """What a file must say for `read_image` to find `config` again."""
+    if isinstance(config, ClipResNetConfig):
+        return clip_resnet_metadata(config)
+    if isinstance(config, ResNetConfig):
+        return torch_resnet_metadata(config)
     return {
         "activation": config.blocks.activation,
         "image_heads": config.blocks.heads,
@@ -180,6 +207,8 @@ def image_metadata(config: ImageConfig) -> dict[str, Any]:
 
 def text_metadata(config: AnyTextConfig) -> dict[str, Any]:
     """What a file must say for `read_text` to find `config` again."""
+    if isinstance(config, BertConfig):
+        return bert_metadata(config)
     return {
         "activation": config.blocks.activation,
         "text_heads": config.blocks.heads,
@@ -189,16 +218,31 @@ def text_metadata(config: AnyTextConfig) -> dict[str, Any]:
 
 def _vit(resolution: int, patch: int, embed: int, width: int, layers: int, text: int) -> ClipConfig:
     """One of OpenAI's models: heads of 64, perceptrons four times as wide, 12 text layers."""
-    image_blocks = BlockConfig(width, layers, width // 64, 4 * width)
-    text_blocks = BlockConfig(text, 12, text // 64, 4 * text)
-    image = VitConfig(resolution, patch, image_blocks)
-    return ClipConfig(embed, image, TextConfig(49408, 77, text_blocks))
+    image = VitConfig(resolution, patch, BlockConfig(width, layers, width // 64, 4 * width))
+    return ClipConfig(embed, image, _text(text))
 
 
-# Source: Learning Transferable Visual Models From Natural Language Supervision, table 20.
+def _resnet(
+    resolution: int, embed: int, width: int, layers: tuple[int, int, int, int], text: int
+) -> ClipConfig:
+    """One of OpenAI's models: heads of 64, 12 text layers."""
+    image = ClipResNetConfig(resolution, layers, width, heads=width // 2)
+    return ClipConfig(embed, image, _text(text))
+
+
+def _text(width: int) -> TextConfig:
+    return TextConfig(49408, 77, BlockConfig(width, 12, width // 64, 4 * width))
+
+
+# Source: Learning Transferable Visual Models From Natural Language Supervision, tables 19 and 20.
 PUBLISHED: dict[str, ClipConfig] = {
     "ViT-B/32": _vit(224, 32, 512, 768, 12, 512),
     "ViT-B/16": _vit(224, 16, 512, 768, 12, 512),
     "ViT-L/14": _vit(224, 14, 768, 1024, 24, 768),
     "ViT-L/14@336px": _vit(336, 14, 768, 1024, 24, 768),
+    "RN50": _resnet(224, 1024, 64, (3, 4, 6, 3), 512),
+    "RN101": _resnet(224, 512, 64, (3, 4, 23, 3), 512),
+    "RN50x4": _resnet(288, 640, 80, (4, 6, 10, 6), 640),
+    "RN50x16": _resnet(384, 768, 96, (6, 8, 18, 8), 768),
+    "RN50x64": _resnet(448, 1024, 128, (3, 15, 36, 10), 1024),
 }

@@ -1,19 +1,21 @@
 """The parameters of a model: an NNabla scope (a nested dictionary) and its published names."""
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import nnabla as nn
 import numpy as np
 
-from nnclip.graph.config import ClipConfig
-from nnclip.graph.features import image_features, text_features
+from nnclip.graph.beside import empty_inputs
+from nnclip.graph.config import AnyTextConfig, ClipConfig, ImageConfig
+from nnclip.graph.features import image_features, image_side, text_features, text_side
 from nnclip.graph.layers import names_and_shapes_only
 from nnclip.graph.loss import logit_scale
 
 Scope = dict[str, Any]  # name -> Variable or Scope, as nn.parameter_scope takes it
+TowerConfig = ImageConfig | AnyTextConfig
 
 
 @contextmanager
@@ -25,27 +27,56 @@ def building(scope: Scope) -> Iterator[None]:
 
 def make_parameters(config: ClipConfig, seed: int = 412) -> Scope:
     """Freshly initialised parameters, as OpenAI's code does it; the same for the same seed."""
-    before = nn.random.prng
-    nn.random.prng = np.random.RandomState(seed)
-    try:
-        return _trace(config)
-    finally:
-        nn.random.prng = before
+    return _drawn(lambda: _whole(config), seed)
+
+
+def make_tower_parameters(config: TowerConfig, width: int, seed: int = 412) -> Scope:
+    """Freshly initialised parameters of one tower whose features are `width` wide."""
+    return _drawn(lambda: _tower(config, width), seed)
 
 
 def expected_shapes(config: ClipConfig) -> dict[str, tuple[int, ...]]:
     """Name -> shape of every parameter of `config`, found by building its graph."""
-    with names_and_shapes_only():
-        return {name: v.shape for name, v in flatten(_trace(config)).items()}
+    return _shapes(lambda: _whole(config))
 
 
-def _trace(config: ClipConfig) -> Scope:
-    scope: Scope = OrderedDict()
+def expected_tower_shapes(config: TowerConfig, width: int) -> dict[str, tuple[int, ...]]:
+    """Name -> shape of every parameter of one tower whose features are `width` wide."""
+    return _shapes(lambda: _tower(config, width))
+
+
+def _whole(config: ClipConfig) -> None:
     size = config.image.resolution
+    image_features(nn.Variable((1, 3, size, size)), config)
+    text_features(empty_inputs(config.text, 1, 1), config)
+    logit_scale()
+
+
+def _tower(config: TowerConfig, width: int) -> None:
+    if isinstance(config, AnyTextConfig):
+        text_side(empty_inputs(config, 1, 1), config, width)
+    else:
+        image_side(nn.Variable((1, 3, config.resolution, config.resolution)), config, width)
+
+
+def _drawn(build: Callable[[], None], seed: int) -> Scope:
+    before = nn.random.prng
+    nn.random.prng = np.random.RandomState(seed)
+    try:
+        return _trace(build)
+    finally:
+        nn.random.prng = before
+
+
+def _shapes(build: Callable[[], None]) -> dict[str, tuple[int, ...]]:
+    with names_and_shapes_only():
+        return {name: v.shape for name, v in flatten(_trace(build)).items()}
+
+
+def _trace(build: Callable[[], None]) -> Scope:
+    scope: Scope = OrderedDict()
     with building(scope):
-        image_features(nn.Variable((1, 3, size, size)), config)
-        text_features(nn.Variable((1, 1)), nn.Variable((1, 1)), config)
-        logit_scale()
+        build()
     return scope
 
 

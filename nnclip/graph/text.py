@@ -6,10 +6,8 @@ Axes: N batch, L tokens, D width, E embedding.
 import nnabla as nn
 import nnabla.functions as F
 import numpy as np
-from nnabla.function import PythonFunction
 from nnabla.initializer import NormalInitializer
 
-from nnclip.errors import DataError
 from nnclip.graph.config import TextConfig
 from nnclip.graph.layers import causal_mask, layer_norm, parameter
 from nnclip.graph.transformer import scaled_init, transformer
@@ -23,44 +21,6 @@ def end_of_text(ids_NL: np.ndarray) -> np.ndarray:
     round to the same number, and the start token would be taken for the end.
     """
     return np.eye(ids_NL.shape[1], dtype=np.float32)[end_of_text_positions(ids_NL)]
-
-
-class EndOfText(PythonFunction):
-    """`end_of_text` as a function of an NNabla graph; nothing flows back through it.
-
-    It also refuses ids outside the vocabulary, for which `F.embed` silently gives zeros.
-    """
-
-    def __init__(self, vocabulary: int) -> None:
-        super().__init__(nn.Context(["cpu:float"], "CpuCachedArray", "0"))
-        self._vocabulary = vocabulary
-
-    @property
-    def name(self) -> str:
-        return type(self).__name__
-
-    def min_outputs(self) -> int:
-        return 1
-
-    def setup_impl(self, inputs: list[nn.Variable], outputs: list[nn.Variable]) -> None:
-        outputs[0].reset_shape(inputs[0].shape, True)
-
-    def forward_impl(self, inputs: list[nn.Variable], outputs: list[nn.Variable]) -> None:
-        ids_NL = inputs[0].d.astype(np.int64)
-        if ids_NL.min() < 0 or ids_NL.max() >= self._vocabulary:
-            raise DataError(
-                f"ids: found {ids_NL.min()} to {ids_NL.max()}, expected 0 to {self._vocabulary - 1}"
-            )
-        outputs[0].d = end_of_text(ids_NL)
-
-    def backward_impl(self, *_: object) -> None:
-        pass
-
-    def grad_depends_output_data(self, i: int, o: int) -> bool:
-        return False
-
-    def grad_depends_input_data(self, i: int, j: int) -> bool:
-        return False
 
 
 def text_tower(

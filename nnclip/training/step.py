@@ -21,12 +21,12 @@ import numpy as np
 
 from nnclip.engine import Step, StockStep, compile_step
 from nnclip.engine.memory import float_memory
-from nnclip.graph.config import ClipConfig
+from nnclip.graph.beside import text_inputs
+from nnclip.graph.config import AnyTextConfig, ClipConfig
 from nnclip.graph.features import image_features, text_features
 from nnclip.graph.loss import contrastive_loss, logit_scale, normalise
 from nnclip.graph.parameters import Scope, building, flatten
 from nnclip.graph.siglip import sigmoid_loss
-from nnclip.graph.text import end_of_text
 from nnclip.training.communicator import Communicator
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -57,9 +57,9 @@ class Batch:
             for at in range(0, len(self), rows)
         ]
 
-    def inputs(self) -> dict[str, np.ndarray]:
-        """The arrays by the names of the graph's inputs."""
-        return {"images": self.images, "ids": self.ids, "end": end_of_text(self.ids)}
+    def inputs(self, text: AnyTextConfig) -> dict[str, np.ndarray]:
+        """The arrays by the names of the inputs of a graph with this text tower."""
+        return {"images": self.images, **text_inputs(self.ids, text)}
 
 
 @dataclass(frozen=True)
@@ -186,12 +186,12 @@ class ContrastiveStep:
         if self._communicator.size > 1 or len(batch) > rows:
             return self._in_stages(batch.pieces(rows), scale)
         factor = np.array([scale], np.float32)
-        found = self._whole(batch.inputs() | {"scale": factor})
+        found = self._whole(batch.inputs(self._config.text) | {"scale": factor})
         return StepResult(float(found["loss"]), found["image"], found["text"])
 
     def features(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
         """Features of pictures and texts, (N, E) each."""
-        found = self._features(batch.inputs())
+        found = self._features(batch.inputs(self._config.text))
         return found["image"], found["text"]
 
     def _in_stages(self, pieces: Sequence[Batch], scale: float) -> StepResult:
@@ -203,7 +203,7 @@ class ContrastiveStep:
         for number, piece in enumerate(pieces):
             rows = slice(at, at := at + len(piece))
             seeds = {"grad_image": d_image[rows], "grad_text": d_text[rows]}
-            self._backward(piece.inputs() | seeds, accumulate=number > 0)
+            self._backward(piece.inputs(self._config.text) | seeds, accumulate=number > 0)
         self._communicator.sum_gradients(list(self.trained.values()))
         return StepResult(loss, image, text)
 
@@ -262,7 +262,7 @@ class ContrastiveStep:
         blocks: list[nn.Variable] = []
         with nn.recompute() if self._options.recompute else nullcontext():
             image = image_features(inputs["images"], config, blocks)
-            text = text_features(inputs["ids"], inputs["end"], config, blocks)
+            text = text_features(inputs, config, blocks)
         for held in (image, text, *blocks):
             held.recompute = False
         return {"image": image, "text": text}
