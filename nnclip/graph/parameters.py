@@ -11,6 +11,7 @@ import numpy as np
 from nnclip.graph.beside import empty_inputs
 from nnclip.graph.config import AnyTextConfig, ClipConfig, ImageConfig
 from nnclip.graph.features import image_features, image_side, text_features, text_side
+from nnclip.graph.heads import HeadConfig, head
 from nnclip.graph.layers import names_and_shapes_only
 from nnclip.graph.loss import logit_scale
 
@@ -45,6 +46,16 @@ def expected_tower_shapes(config: TowerConfig, width: int) -> dict[str, tuple[in
     return _shapes(lambda: _tower(config, width))
 
 
+def make_head_parameters(config: HeadConfig, scope: str, seed: int = 412) -> Scope:
+    """Freshly initialised parameters of a head below `scope`, as torch does it."""
+    return _drawn(lambda: _head(config, scope), seed)
+
+
+def expected_head_shapes(config: HeadConfig, scope: str) -> dict[str, tuple[int, ...]]:
+    """Name -> shape of every parameter of a head below `scope`."""
+    return _shapes(lambda: _head(config, scope))
+
+
 def _whole(config: ClipConfig) -> None:
     size = config.image.resolution
     image_features(nn.Variable((1, 3, size, size)), config)
@@ -57,6 +68,10 @@ def _tower(config: TowerConfig, width: int) -> None:
         text_side(empty_inputs(config, 1, 1), config, width)
     else:
         image_side(nn.Variable((1, 3, config.resolution, config.resolution)), config, width)
+
+
+def _head(config: HeadConfig, scope: str) -> None:
+    head(nn.Variable((1, config.width_in)), config, scope)
 
 
 def _drawn(build: Callable[[], None], seed: int) -> Scope:

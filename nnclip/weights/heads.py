@@ -1,0 +1,63 @@
+"""A projection head in a file of its own, which fits every tower of the same width."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nnclip.errors import CheckpointError
+from nnclip.graph.heads import IMAGE_HEAD, TEXT_HEAD, HeadConfig, head_from_shapes, head_metadata
+from nnclip.graph.parameters import expected_head_shapes
+from nnclip.weights.h5 import read_h5, write_h5
+from nnclip.weights.model import check_names_and_shapes
+
+SCOPES = {"image": IMAGE_HEAD, "text": TEXT_HEAD}  # side -> scope
+
+
+@dataclass(frozen=True)
+class HeadWeights:
+    """A head.
+
+    Attributes:
+        side: `image` or `text`.
+        config: the head.
+        arrays: its parameters by their names in a model.
+        logit_scale: the logarithm that it was trained with; None where it was not.
+    """
+
+    side: str
+    config: HeadConfig
+    arrays: dict[str, np.ndarray]
+    logit_scale: float | None = None
+
+
+def save_head(path: str | Path, head: HeadWeights) -> None:
+    """Write a head; CheckpointError if that fails."""
+    metadata = {"head": head.side, **head_metadata(head.config, SCOPES[head.side])}
+    if head.logit_scale is not None:
+        metadata["logit_scale"] = head.logit_scale
+    write_h5(path, head.arrays, metadata)
+
+
+def load_head(path: str | Path) -> HeadWeights:
+    """Read a head.
+
+    Raises:
+        CheckpointError: the file holds something else, or not all of a head.
+    """
+    found = read_h5(path)
+    side = found.metadata.get("head")
+    if side not in SCOPES:
+        raise CheckpointError(
+            f"{path}: found {side!r} as its kind of head, expected a file of one head as "
+            "train-heads writes it (image_head or text_head)"
+        )
+    shapes = {name: array.shape for name, array in found.arrays.items()}
+    try:
+        config = head_from_shapes(shapes, found.metadata, SCOPES[side])
+        if config is None:
+            raise CheckpointError(f"tensor {SCOPES[side]}/proj/W: missing")
+        check_names_and_shapes(shapes, expected_head_shapes(config, SCOPES[side]))
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    return HeadWeights(side, config, found.arrays, found.metadata.get("logit_scale"))
