@@ -38,7 +38,6 @@ POOLINGS = {
     "mean": "the mean of all tokens but the padding",
     "pooler": "the first token through BERT's pooler, a dense layer and tanh",
 }
-NORMAL = NormalInitializer(0.02)  # of all matrices and embeddings, as in BERT
 
 
 @dataclass(frozen=True)
@@ -139,8 +138,13 @@ def bert_tower(
         else:
             pooled_ND = F.reshape(x_NLD, (n, width))
         if config.pooling == "pooler":
-            pooled_ND = F.tanh(linear(pooled_ND, width, "pooler", NORMAL, ZERO))
+            pooled_ND = F.tanh(linear(pooled_ND, width, "pooler", _normal(), ZERO))
         return _projected(pooled_ND, config)
+
+
+def _normal() -> NormalInitializer:
+    """Of all matrices and embeddings, as in BERT; an initialiser keeps the generator of its time."""
+    return NormalInitializer(0.02)
 
 
 def _first(x_NLD: nn.Variable) -> nn.Variable:
@@ -151,14 +155,14 @@ def _embedded(inputs: Mapping[str, nn.Variable], config: BertConfig) -> nn.Varia
     """The sum of token, position and type embeddings, (N, L, D)."""
     width, length = config.blocks.width, inputs["ids"].shape[1]
     with nn.parameter_scope("token_embedding"):
-        tokens_VD = parameter("W", (config.vocabulary, width), NORMAL)
-    positions_PD = parameter("positional_embedding", (config.positions, width), NORMAL)
+        tokens_VD = parameter("W", (config.vocabulary, width), _normal())
+    positions_PD = parameter("positional_embedding", (config.positions, width), _normal())
     if "positions" in inputs:
         added = F.embed(inputs["positions"], positions_PD)
     else:
         added = F.reshape(positions_PD[:length, :], (1, length, width))
     if config.types:
-        types_TD = parameter("type_embedding", (config.types, width), NORMAL)
+        types_TD = parameter("type_embedding", (config.types, width), _normal())
         added = added + F.reshape(types_TD[:1, :], (1, 1, width))
     return F.embed(inputs["ids"], tokens_VD) + added
 
@@ -166,11 +170,12 @@ def _embedded(inputs: Mapping[str, nn.Variable], config: BertConfig) -> nn.Varia
 def _block(x_NLD: nn.Variable, config: BlockConfig, mask: nn.Variable, rows: Rows) -> nn.Variable:
     """One post-norm block, computed for the tokens that `rows` selects: (N, M, D)."""
     with nn.parameter_scope("attn"):
-        y_NMD = attention(x_NLD, config.heads, rows=rows, mask=mask, init=(NORMAL, NORMAL))
+        init = (_normal(), _normal())
+        y_NMD = attention(x_NLD, config.heads, rows=rows, mask=mask, init=init)
     x_NMD = layer_norm(rows(x_NLD) + y_NMD, "ln_1", config.eps)
     with nn.parameter_scope("mlp"):
-        y = ACTIVATIONS[config.activation](linear(x_NMD, config.hidden, "c_fc", NORMAL, ZERO))
-        y_NMD = linear(y, config.width, "c_proj", NORMAL, ZERO)
+        y = ACTIVATIONS[config.activation](linear(x_NMD, config.hidden, "c_fc", _normal(), ZERO))
+        y_NMD = linear(y, config.width, "c_proj", _normal(), ZERO)
     return layer_norm(x_NMD + y_NMD, "ln_2", config.eps)
 
 
@@ -179,7 +184,7 @@ def _projected(pooled_ND: nn.Variable, config: BertConfig) -> nn.Variable:
         return pooled_ND
     shape_ED = (config.projection, pooled_ND.shape[1])
     with nn.parameter_scope("projection"):
-        w_ED = parameter("W", shape_ED, NORMAL)
+        w_ED = parameter("W", shape_ED, _normal())
         b_E = parameter("b", shape_ED[:1], ZERO) if config.projection_bias else None
     return affine(pooled_ND, w_ED, b_E)
 

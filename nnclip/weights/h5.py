@@ -86,6 +86,11 @@ def read_into(array: np.ndarray, dataset: h5py.Dataset) -> None:
         array[...] = dataset[()].reshape(array.shape)
 
 
+def is_frozen(dataset: h5py.Dataset) -> bool:
+    """Whether the file says that a trainer must not change this parameter."""
+    return not dataset.attrs.get("need_grad", True)
+
+
 def _widened(array: np.ndarray) -> np.ndarray:
     array = np.asarray(array)
     return array.astype(np.float32, copy=False) if array.dtype.kind == "f" else array

@@ -1,17 +1,20 @@
 """From an .h5 to the parameters of a model and back; strict about names and shapes."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import h5py
 import nnabla as nn
 import numpy as np
 
 from nnclip.errors import CheckpointError
 from nnclip.graph.config import ClipConfig, config_from_shapes, metadata_of
+from nnclip.graph.convolution import is_statistic
 from nnclip.graph.parameters import Scope, expected_shapes, flatten, scope_of
-from nnclip.weights.h5 import open_h5, read_into, write_h5
+from nnclip.weights.h5 import is_frozen, open_h5, read_into, write_h5
 from nnclip.weights.mapped import MappedArrays
 
 SHOWN = 5  # problems that one error message lists
@@ -69,30 +72,60 @@ def load_model(path: str | Path, *, mapped: bool = False) -> ModelWeights:
         path: the file.
         mapped: leave the values in the file, mapped, until `ModelWeights.variables` is asked.
 
+    Returns: the model. What nnclip's own file says must not be trained has `need_grad` off; in a
+        file without nnclip's metadata the flags are what some converter's Variables happened to
+        be, and mean nothing.
+
     Raises:
         CheckpointError: the file is damaged or foreign, or a tensor is missing, left over or has
             the wrong shape; names file, tensor, found and expected.
     """
+    with opened(path) as (datasets, shapes, metadata):
+        if side := metadata.get("tower"):
+            raise CheckpointError(
+                f"found the {side} tower alone, expected a whole model; join it with another one: "
+                "python -m nnclip join IMAGE.h5 TEXT.h5 -o MODEL.h5"
+            )
+        config = config_from_shapes(shapes, metadata)
+        check_names_and_shapes(shapes, expected_shapes(config))
+        waiting = [MappedArrays(path)] if mapped else []
+        variables = read_variables(datasets, shapes, metadata, *waiting)
+    return ModelWeights(config, scope_of(variables), metadata, waiting)
+
+
+@contextmanager
+def opened(
+    path: str | Path,
+) -> Iterator[tuple[dict[str, h5py.Dataset], dict[str, tuple[int, ...]], dict[str, Any]]]:
+    """Datasets of a file by name, their shapes, and metadata; CheckpointErrors inside name it."""
     try:
         with open_h5(path) as (datasets, metadata):
-            # NNabla files may keep the scalar as one of shape (1,)
             shapes = {k: d.shape for k, d in datasets.items()}
+            # NNabla files may keep the scalar as one of shape (1,)
             if shapes.get("logit_scale") == (1,):
                 shapes["logit_scale"] = ()
-            config = config_from_shapes(shapes, metadata)
-            check_names_and_shapes(shapes, expected_shapes(config))
-            variables = {k: nn.Variable(shape, need_grad=True) for k, shape in shapes.items()}
-            waiting = [MappedArrays(path)] if mapped else []
-            for name, dataset in datasets.items():
-                if mapped:
-                    waiting[0].add(name, shapes[name], dataset)
-                else:
-                    read_into(variables[name].d, dataset)
+            yield datasets, shapes, metadata
     except CheckpointError as error:
         if str(path) in str(error):
             raise
         raise CheckpointError(f"{path}: {error}") from error
-    return ModelWeights(config, scope_of(variables), metadata, waiting)
+
+
+def read_variables(
+    datasets: Mapping[str, h5py.Dataset],
+    shapes: Mapping[str, tuple[int, ...]],
+    metadata: Mapping[str, Any],
+    mapped: MappedArrays | None = None,
+) -> dict[str, nn.Variable]:
+    """Variables of these datasets with their values, or without, where `mapped` holds them."""
+    frozen = {k for k, d in datasets.items() if is_statistic(k) or (metadata and is_frozen(d))}
+    variables = {k: nn.Variable(shapes[k], need_grad=k not in frozen) for k in datasets}
+    for name, dataset in datasets.items():
+        if mapped is not None:
+            mapped.add(name, shapes[name], dataset)
+        else:
+            read_into(variables[name].d, dataset)
+    return variables
 
 
 def check_names_and_shapes(

@@ -1,0 +1,128 @@
+"""One tower alone as an .h5: an encoder that somebody trained for something else.
+
+Such a file says `tower` in its metadata, "image" or "text", and holds that side's tensors under the
+names that they have in a whole model. `python -m nnclip join` makes a model of two.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nnabla as nn
+
+from nnclip.errors import CheckpointError
+from nnclip.graph.config import (
+    AnyTextConfig,
+    image_metadata,
+    read_image,
+    read_text,
+    text_metadata,
+)
+from nnclip.graph.heads import IMAGE_HEAD, TEXT_HEAD
+from nnclip.graph.parameters import Scope, TowerConfig, expected_tower_shapes, flatten, scope_of
+from nnclip.graph.reading import Reader
+from nnclip.weights.h5 import write_h5
+from nnclip.weights.model import check_names_and_shapes, opened, read_variables
+
+READERS: dict[str, Callable[[Reader], tuple[TowerConfig, int]]] = {
+    "image": read_image,
+    "text": read_text,
+}
+OTHERS = ("logit_scale", IMAGE_HEAD, TEXT_HEAD)  # what a whole model has besides its towers
+
+
+@dataclass(frozen=True)
+class TowerWeights:
+    """One tower.
+
+    Attributes:
+        config: what the tower is.
+        width: of its features.
+        scope: its parameters.
+        metadata: what its file said, a text tower's tokenizer among it.
+    """
+
+    config: TowerConfig
+    width: int
+    scope: Scope
+    metadata: dict[str, Any]
+
+    @property
+    def side(self) -> str:
+        """ "image" or "text"."""
+        return "text" if isinstance(self.config, AnyTextConfig) else "image"
+
+    def variables(self) -> dict[str, nn.Variable]:
+        """Published name -> Variable, the very ones that a graph uses."""
+        return flatten(self.scope)
+
+
+def load_tower(path: str | Path, side: str | None = None) -> TowerWeights:
+    """Read a tower from its own file, or from that of a whole model.
+
+    Args:
+        path: the file.
+        side: "image" or "text"; None for the only one that the file has. Of a whole model, the
+            tower is read without the head that may stand on it.
+
+    Raises:
+        CheckpointError: the file is damaged or foreign, has not that side, or a tensor is missing,
+            left over or has the wrong shape.
+    """
+    with opened(path) as (datasets, shapes, metadata):
+        found = metadata.get("tower")
+        if found not in (None, *READERS):
+            raise CheckpointError(f"metadata tower: found {found!r}, expected image or text")
+        side = side or found
+        if side is None:
+            raise CheckpointError(
+                "found a whole model, expected one tower alone; say whether to read its image or "
+                "its text tower"
+            )
+        if found not in (None, side):
+            raise CheckpointError(
+                f"found the {found} tower alone, expected a file that has the {side} tower"
+            )
+        own = {k: d for k, d in datasets.items() if found or side_of(k) == side}
+        own_shapes = {k: shapes[k] for k in own}
+        config, width = READERS[side](Reader(own_shapes, metadata))
+        check_names_and_shapes(own_shapes, expected_tower_shapes(config, width))
+        variables = read_variables(own, shapes, metadata)
+    return TowerWeights(config, width, scope_of(variables), metadata)
+
+
+def side_of(name: str) -> str | None:
+    """The side to which a parameter belongs by its published name; None for heads and the scale."""
+    first = name.split("/")[0]
+    if first in OTHERS:
+        return None
+    return "image" if first == "visual" else "text"
+
+
+def tower_metadata(config: TowerConfig) -> dict[str, Any]:
+    """What the file of a tower must say beside its tensors."""
+    if isinstance(config, AnyTextConfig):
+        return {"tower": "text", **text_metadata(config)}
+    return {"tower": "image", **image_metadata(config)}
+
+
+def save_tower(
+    path: str | Path,
+    tower: TowerWeights,
+    *,
+    half: bool = False,
+    extra: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a tower so that `load_tower`, and NNabla itself, read it.
+
+    Args:
+        path: where to; written whole or not at all.
+        tower: what to write.
+        half: store float16.
+        extra: metadata to add to the tower's own.
+    """
+    variables = tower.variables()
+    metadata = {**tower.metadata, **tower_metadata(tower.config), **(extra or {})}
+    frozen = frozenset(name for name, v in variables.items() if not v.need_grad)
+    write_h5(path, {k: v.d for k, v in variables.items()}, metadata, half=half, frozen=frozen)
