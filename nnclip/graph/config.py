@@ -120,7 +120,13 @@ def _text_config(reader: Reader) -> TextConfig:
     return TextConfig(
         vocabulary=reader.shape("token_embedding/W", 2)[0],
         context=reader.shape("positional_embedding", 2)[0],
-        blocks=reader.blocks("", "text_heads"),
+        # Joined of two models, the sides may differ; elsewhere they are told together.
+        blocks=reader.blocks(
+            "",
+            "text_heads",
+            ("text_activation", reader.metadata.get("activation", "quick_gelu")),
+            ("text_layer_norm_eps", reader.metadata.get("layer_norm_eps", 1e-5)),
+        ),
     )
 
 
@@ -210,9 +216,9 @@ def text_metadata(config: AnyTextConfig) -> dict[str, Any]:
     if isinstance(config, BertConfig):
         return bert_metadata(config)
     return {
-        "activation": config.blocks.activation,
+        "text_activation": config.blocks.activation,
         "text_heads": config.blocks.heads,
-        "layer_norm_eps": config.blocks.eps,
+        "text_layer_norm_eps": config.blocks.eps,
     }
 
 
