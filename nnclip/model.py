@@ -6,10 +6,10 @@ Axes: N pictures, M texts, L tokens, R resolution, E embedding.
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import nnabla as nn
 import nnabla.functions as F
@@ -20,16 +20,15 @@ from nnclip.assets import asset, assets_dir
 from nnclip.engine import NNABLA_LOCK, Agreement
 from nnclip.errors import CheckpointError, ConfigError, DataError
 from nnclip.graph.beside import text_variables
-from nnclip.graph.config import ClipConfig
 from nnclip.graph.features import image_features, text_features
 from nnclip.graph.loss import logit_scale, normalise, similarity
 from nnclip.image import open_image, preprocess
-from nnclip.text import Tokenizer, openai_tokenizer, tokenizer_from_json
 from nnclip.towers import Towers
 from nnclip.weights.catalogue import CATALOGUE
 from nnclip.weights.digest import parameter_digest
 from nnclip.weights.download import fetch
 from nnclip.weights.model import load_model, save_model
+from nnclip.weights.tokens import tokenizer_of
 
 BUNDLED = "nnclip.h5"
 BUNDLED_PICTURES = 32  # at most so many calibrate int8 where no others are given
@@ -62,9 +61,11 @@ class CLIP:
         Args:
             source: an .h5 file, a published name such as "ViT-B/32" (fetched once, then from the
                 cache), or None for the bundled model.
-            precision: "fp32", "bf16" or "int8"; None asks NNCLIP_PRECISION, then takes the fastest
-                exact-enough one of this processor (bf16 where it is native).
-            context: "cpu", or the name of an NNabla extension such as "cudnn".
+            precision: "fp32", "bf16" or "int8", on a GPU "fp32", "tf32" or "fp16"; None asks
+                NNCLIP_PRECISION, then takes the fastest exact-enough one of this processor (bf16
+                where it is native), on a GPU fp32.
+            context: "cpu", or the name of an NNabla extension such as "cudnn" ("cudnn:1" for the
+                second GPU).
             streams: how many calls run side by side on the CPU; None for one call at full speed.
             calibration: a few dozen typical pictures, or what `preprocess` made of them, by which
                 int8 chooses its scales before the first picture is answered (some 10 to 60
@@ -80,7 +81,7 @@ class CLIP:
         weights = load_model(path, mapped=True)
         self.path, self.config, self.metadata = path, weights.config, weights.metadata
         self._weights = weights
-        self.tokenizer = _tokenizer_of(self.config, self.metadata, path)
+        self.tokenizer = tokenizer_of(self.config.text, self.metadata, path)
         self._towers = Towers(
             weights,
             precision or os.environ.get("NNCLIP_PRECISION"),
@@ -95,7 +96,7 @@ class CLIP:
 
     @property
     def precision(self) -> str:
-        """How arrays are computed: "fp32", "bf16" or "int8"."""
+        """How arrays are computed: "fp32", "bf16" or "int8"; on a GPU "fp32", "tf32", "fp16"."""
         return self._towers.precision
 
     @property
@@ -275,18 +276,6 @@ def _find(source: str | Path | None) -> Path:
             f"{source}: found no such file, expected an .h5 file or one of {', '.join(CATALOGUE)}"
         )
     return Path(source)
-
-
-def _tokenizer_of(config: ClipConfig, metadata: Mapping[str, Any], path: Path) -> Tokenizer:
-    """The tokenizer that the file carries, or OpenAI's; it must fit the model's table."""
-    stored = metadata.get("tokenizer")
-    tokenizer = tokenizer_from_json(stored, str(path)) if stored else openai_tokenizer()
-    if tokenizer.vocab_size != config.text.vocabulary:
-        raise CheckpointError(
-            f"{path}: tensor token_embedding/W: found {config.text.vocabulary} rows, expected "
-            f"{tokenizer.vocab_size}, the size of the vocabulary"
-        )
-    return tokenizer
 
 
 def _array(value: object, name: str) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Texts: cleaning, tokens, prompts and class names."""
 
+from nnclip.text.foreign import ForeignTokenizer
 from nnclip.text.tokenizer import (
     Tokenizer,
     end_of_text_positions,
@@ -9,7 +10,11 @@ from nnclip.text.tokenizer import (
 )
 from nnclip.text.train import train_tokenizer
 
+AnyTokenizer = Tokenizer | ForeignTokenizer
+
 __all__ = [
+    "AnyTokenizer",
+    "ForeignTokenizer",
     "Tokenizer",
     "end_of_text_positions",
     "load_tokenizer",

@@ -97,7 +97,7 @@ class Tokenizer:
             DataError: no texts, something that is not a text, or a text that is too long.
             ConfigError: `context_length` leaves no room for start and end.
         """
-        texts = _checked_texts(texts)
+        texts = checked_texts(texts)
         if context_length < 2:
             raise ConfigError(f"context_length is {context_length}, expected 2 or more")
         ids_NL = np.zeros((len(texts), context_length), np.int32)
@@ -108,7 +108,7 @@ class Tokenizer:
                 if not truncate:
                     raise DataError(
                         f"text {row} makes {len(ids)} tokens with its start and end, expected at "
-                        f"most {context_length}: {_shown(text)}; shorten it or set truncate=True"
+                        f"most {context_length}: {shown(text)}; shorten it or set truncate=True"
                     )
                 ids[context_length - 1 :] = [eot]
             ids_NL[row, : len(ids)] = ids
@@ -146,6 +146,10 @@ class Tokenizer:
                 written.append(self._tokens[index])
         words = "".join(written).split(END_OF_WORD)
         return b" ".join(map(read_bytes, words)).decode("utf-8", errors="replace").rstrip(" ")
+
+    def longest(self, ids_NL: np.ndarray) -> int:
+        """How many columns of `__call__`'s rows hold more than padding."""
+        return int(end_of_text_positions(ids_NL).max()) + 1
 
     def to_json(self) -> str:
         """This tokenizer in the JSON of Hugging Face's `tokenizers`, which can load and run it."""
@@ -258,8 +262,8 @@ def end_of_text_positions(ids_NL: np.ndarray) -> np.ndarray:
     return ids_NL.argmax(axis=1).astype(np.int64)
 
 
-def _checked_texts(texts: str | Sequence[str]) -> list[str]:
-    """The texts as a list of `str`."""
+def checked_texts(texts: str | Sequence[str]) -> list[str]:
+    """The texts as a list of `str`; DataError if that is not what they are."""
     if isinstance(texts, str):
         return [texts]
     if isinstance(texts, bytes) or not isinstance(texts, Iterable):
@@ -273,5 +277,6 @@ def _checked_texts(texts: str | Sequence[str]) -> list[str]:
     return texts
 
 
-def _shown(text: str, limit: int = 80) -> str:
+def shown(text: str, limit: int = 80) -> str:
+    """A text as an error quotes it."""
     return repr(text if len(text) <= limit else text[: limit - 1] + "…")

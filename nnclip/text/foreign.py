@@ -1,0 +1,126 @@
+"""Texts to token ids by the tokenizer of another encoder: BERT's WordPiece, XLM-R's Unigram, ...
+
+Hugging Face's `tokenizers` keeps everything about one (cleaning, splitting, the vocabulary, the
+start and the end) in a file named tokenizer.json, which this reads and runs as it is.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import tokenizers
+
+from nnclip.errors import ConfigError, DataError
+from nnclip.text.tokenizer import checked_texts, shown
+
+
+@dataclass(frozen=True)
+class ForeignTokenizer:
+    """A tokenizer of somebody else; immutable, and safe to use from several threads.
+
+    Attributes:
+        json: the content of its tokenizer.json.
+        pad: the id that fills up short texts.
+        name: what errors call it.
+    """
+
+    json: str = field(repr=False)
+    pad: int
+    name: str = "tokenizer.json"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.pad < self.vocab_size:  # a damaged file fails here, not at the first text
+            raise DataError(
+                f"{self.name}: found {self.vocab_size} tokens, expected one numbered {self.pad}, "
+                "the padding"
+            )
+
+    @cached_property
+    def _tokenizer(self) -> tokenizers.Tokenizer:
+        try:
+            made = tokenizers.Tokenizer.from_str(self.json)
+        except Exception as error:  # the library raises nothing more special
+            raise DataError(
+                f"{self.name}: found no tokenizer that `tokenizers` {tokenizers.__version__} can "
+                f"read ({error})"
+            ) from error
+        made.no_padding()
+        made.no_truncation()
+        return made
+
+    @property
+    def vocab_size(self) -> int:
+        """The number of tokens, special ones included."""
+        return int(self._tokenizer.get_vocab_size(with_added_tokens=True))
+
+    def __call__(
+        self, texts: str | Sequence[str], context_length: int = 128, truncate: bool = False
+    ) -> np.ndarray:
+        """Token ids of texts, ready for a text tower.
+
+        Args:
+            texts: one text or several.
+            context_length: the length of every row, start and end included.
+            truncate: cut texts that are too long (start and end stay) instead of raising.
+
+        Returns:
+            (N, context_length) int32, short texts filled up with `pad`.
+
+        Raises:
+            DataError: no texts, something that is not a text, or a text that is too long.
+            ConfigError: `context_length` leaves no room for a token between start and end.
+        """
+        texts = checked_texts(texts)
+        room = context_length - self._tokenizer.num_special_tokens_to_add(False)
+        if room < 1:
+            raise ConfigError(
+                f"context_length is {context_length}, expected {context_length - room + 1} or more"
+            )
+        ids_NL = np.full((len(texts), context_length), self.pad, np.int32)
+        for row, (text, encoding) in enumerate(zip(texts, self._encoded(texts), strict=True)):
+            if len(encoding) > room:
+                if not truncate:
+                    raise DataError(
+                        f"text {row} makes {len(encoding) + context_length - room} tokens with its "
+                        f"start and end, expected at most {context_length}: {shown(text)}; shorten "
+                        "it or set truncate=True"
+                    )
+                encoding.truncate(room)
+            ids = self._tokenizer.post_process(encoding).ids
+            ids_NL[row, : len(ids)] = ids
+        return ids_NL
+
+    def _encoded(self, texts: list[str]) -> list[tokenizers.Encoding]:
+        """Without start and end. A lone surrogate is no character: it becomes U+FFFD."""
+        clean = [
+            text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for text in texts
+        ]
+        if len(clean) == 1:  # starts no threads
+            return [self._tokenizer.encode(clean[0], add_special_tokens=False)]
+        return list(self._tokenizer.encode_batch(clean, add_special_tokens=False))
+
+    def encode(self, text: str) -> list[int]:
+        """The token ids of one text, without start and end."""
+        return list(self._encoded([text])[0].ids)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of token ids, or of one row of `__call__`: special tokens are left out.
+
+        Raises:
+            DataError: an id is outside the vocabulary.
+        """
+        numbers = [int(index) for index in ids]
+        if numbers and not 0 <= min(numbers) <= max(numbers) < self.vocab_size:
+            raise DataError(
+                f"token ids {min(numbers)} to {max(numbers)}, expected 0 to {self.vocab_size - 1}"
+            )
+        return str(self._tokenizer.decode(numbers, skip_special_tokens=True))
+
+    def longest(self, ids_NL: np.ndarray) -> int:
+        """How many columns of `__call__`'s rows hold more than padding."""
+        return int((ids_NL != self.pad).any(axis=0).nonzero()[0].max(initial=0)) + 1
+
+    def to_json(self) -> str:
+        """The content of its tokenizer.json."""
+        return self.json
