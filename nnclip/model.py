@@ -77,7 +77,7 @@ class CLIP:
             ConfigError: no such name, precision or context.
             DownloadError: the file cannot be fetched.
         """
-        path = _find(source)
+        path = find_model(source)
         weights = load_model(path, mapped=True)
         self.path, self.config, self.metadata = path, weights.config, weights.metadata
         self._weights = weights
@@ -265,7 +265,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return powers / powers.sum(axis=-1, keepdims=True)
 
 
-def _find(source: str | Path | None) -> Path:
+def find_model(source: str | Path | None) -> Path:
     """The .h5 file that `source` means."""
     if source is None:
         return asset(BUNDLED)
