@@ -8,6 +8,7 @@ Axes: N batch, R resolution, L tokens, E embedding.
 import logging
 import threading
 from collections.abc import Callable
+from functools import partial
 
 import nnabla as nn
 import numpy as np
@@ -18,15 +19,16 @@ from nnclip.engine import (
     Agreement,
     CompiledGraph,
     EmittedGraph,
-    InterpretedGraph,
+    InterpretedBatches,
     agreement,
     compile_emitted,
     default_precision,
     emit_graph,
-    interpret_graph,
     openvino_available,
     quantize_emitted,
 )
+from nnclip.engine.cuda import gpu_context, gpu_precision, is_gpu
+from nnclip.engine.interpreter import LARGEST
 from nnclip.engine.precision import check_precision
 from nnclip.errors import ConfigError, DataError
 from nnclip.graph.beside import empty_inputs, text_inputs, used_columns
@@ -36,7 +38,7 @@ from nnclip.weights.model import ModelWeights
 
 logger = logging.getLogger(__name__)
 
-Runner = CompiledGraph | InterpretedGraph
+Runner = CompiledGraph | InterpretedBatches
 
 NOMINAL = 2  # the batch a graph is written for; the compiler makes it any size
 LEAST_COSINE = 0.99  # between int8 and fp32 features; below, int8 is warned of
@@ -64,8 +66,9 @@ class Towers:
 
         Args:
             weights: the model.
-            precision: of the answers; None for the fastest exact-enough one.
-            context: "cpu", or the name of an NNabla extension.
+            precision: of the answers; None for the fastest exact-enough one of a processor, and
+                for fp32 on a GPU, which also knows tf32 and fp16.
+            context: "cpu", or the name of an NNabla extension; "cudnn:1" for the second GPU.
             streams: how many calls run side by side; None for one at full speed.
             calibration: gives the pictures (N, 3, R, R) that int8 needs.
 
@@ -73,20 +76,13 @@ class Towers:
             ConfigError: the precision or the context cannot be had.
         """
         self._weights = weights
-        self._context = _context(context)
+        self._context_name = context
         self._compiles = context == "cpu" and openvino_available()
-        if context == "cpu" and not self._compiles:
-            logger.warning(
-                "OpenVINO is not installed: NNabla computes instead, some 20 to 50 times slower "
-                "(pip install openvino)"
-            )
-        if not self._compiles and precision not in (None, "fp32"):
-            raise ConfigError(
-                f"precision {precision}: found no OpenVINO on this context, expected fp32"
-            )
-        self.precision = (
-            check_precision(precision or default_precision()) if self._compiles else "fp32"
-        )
+        if self._compiles:
+            self.precision = check_precision(precision or default_precision())
+            self._context = get_extension_context("cpu")
+        else:
+            self._context, self.precision = _interpreted(context, precision)
         self._streams = streams
         self._calibration = calibration
         self.drift: Agreement | None = None
@@ -140,11 +136,11 @@ class Towers:
 
     def _made(self, key: str | int) -> Runner:
         with NNABLA_LOCK:
-            graph = self._graph(key)
             if not self._compiles:
                 self._weights.variables()
-                return interpret_graph(*graph)
-            emitted = emit_graph(*graph, arrays=self._weights.unread())
+                largest = LARGEST if is_gpu(self._context_name) else NOMINAL
+                return InterpretedBatches(partial(self._graph, key), self.precision, largest)
+            emitted = emit_graph(*self._graph(key, NOMINAL), arrays=self._weights.unread())
         if self.precision != "int8":
             return compile_emitted(emitted, precision=self.precision, streams=self._streams)
         if key != "image":
@@ -169,15 +165,17 @@ class Towers:
         )
         return graph
 
-    def _graph(self, key: str | int) -> tuple[dict[str, nn.Variable], dict[str, nn.Variable]]:
+    def _graph(
+        self, key: str | int, batch: int
+    ) -> tuple[dict[str, nn.Variable], dict[str, nn.Variable]]:
         """Inputs and outputs of a tower as NNabla Variables."""
         config = self._weights.config
         with building(self._weights.scope), nn.context_scope(self._context):
             if isinstance(key, int):
-                texts = empty_inputs(config.text, NOMINAL, key)
+                texts = empty_inputs(config.text, batch, key)
                 return texts, {"features": text_features(texts, config)}
             size = config.image.resolution
-            images = nn.Variable((NOMINAL, 3, size, size))
+            images = nn.Variable((batch, 3, size, size))
             return {"images": images}, {"features": image_features(images, config)}
 
 
@@ -187,12 +185,23 @@ def _to(length: int, array_NL: np.ndarray) -> np.ndarray:
     return np.pad(array_NL, ((0, 0), (0, short))) if short > 0 else array_NL[:, :length]
 
 
-def _context(name: str) -> nn.Context:
-    """The NNabla context of that name; ConfigError if its extension is not there."""
+def _interpreted(name: str, precision: str | None) -> tuple[nn.Context, str]:
+    """NNabla's context of that name, and what it computes in; ConfigError if there is none."""
+    if is_gpu(name):
+        precision = gpu_precision(precision)
+        return gpu_context(name, precision), precision
+    if precision not in (None, "fp32"):
+        raise ConfigError(
+            f"precision {precision}: found no OpenVINO on this context, expected fp32"
+        )
+    if name == "cpu":
+        logger.warning(
+            "OpenVINO is not installed: NNabla computes instead, some 20 to 50 times slower "
+            "(pip install openvino)"
+        )
     try:
-        return get_extension_context(name)
+        return get_extension_context(name), "fp32"
     except Exception as error:  # NNabla raises what its extension's import raises
         raise ConfigError(
-            f"context {name}: cannot be had ({error}); expected cpu, or cudnn with "
-            "nnabla-ext-cuda120 installed and an NVIDIA driver"
+            f"context {name}: cannot be had ({error}); expected cpu, or cudnn for an NVIDIA GPU"
         ) from error

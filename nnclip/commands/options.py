@@ -4,6 +4,7 @@ import argparse
 
 from nnclip import clip
 from nnclip.engine import PRECISIONS
+from nnclip.engine.cuda import GPU_PRECISIONS
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,11 +16,12 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--precision",
-        choices=PRECISIONS,
-        help="how to compute; default: NNCLIP_PRECISION, else bf16 where the processor has it",
+        choices=tuple(dict.fromkeys(PRECISIONS + GPU_PRECISIONS)),
+        help="how to compute (tf32, fp16: GPUs); default: NNCLIP_PRECISION, else bf16 where the "
+        "processor has it",
     )
     parser.add_argument(
-        "-c", "--context", default="cpu", help="cpu, or an NNabla extension such as cudnn"
+        "-c", "--context", default="cpu", help="cpu, or cudnn (cudnn:1 for the second GPU)"
     )
 
 

@@ -8,7 +8,8 @@ from nnclip.engine.compiler import (
     emit_graph,
     unsupported_ops,
 )
-from nnclip.engine.interpreter import InterpretedGraph, interpret_graph
+from nnclip.engine.export import save_ir, save_nnp, save_onnx, with_int64
+from nnclip.engine.interpreter import InterpretedBatches, InterpretedGraph, interpret_graph
 from nnclip.engine.precision import (
     PRECISIONS,
     available_precisions,
@@ -28,6 +29,7 @@ __all__ = [
     "Agreement",
     "CompiledGraph",
     "EmittedGraph",
+    "InterpretedBatches",
     "InterpretedGraph",
     "Step",
     "StockStep",
@@ -43,5 +45,9 @@ __all__ = [
     "openvino_available",
     "quantize",
     "quantize_emitted",
+    "save_ir",
+    "save_nnp",
+    "save_onnx",
     "unsupported_ops",
+    "with_int64",
 ]

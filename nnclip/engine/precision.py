@@ -31,13 +31,22 @@ def require_openvino() -> None:
         )
 
 
-@functools.cache
 def cpu_flags() -> frozenset[str]:
     """The processor's feature flags as the kernel lists them; empty where it does not."""
-    if not CPUINFO.exists():
-        return frozenset()
-    lines = CPUINFO.read_text().splitlines()
-    return frozenset(next((x for x in lines if x.startswith("flags")), "").split())
+    return frozenset(_cpuinfo("flags").split())
+
+
+def processor_name() -> str:
+    """What the processor calls itself; empty where the kernel does not tell."""
+    return _cpuinfo("model name")
+
+
+@functools.cache
+def _cpuinfo(key: str) -> str:
+    """What the kernel says of the first processor; empty where it says nothing."""
+    lines = CPUINFO.read_text().splitlines() if CPUINFO.exists() else []
+    line = next((line for line in lines if line.startswith(key)), "")
+    return line.partition(":")[2].strip()
 
 
 def available_precisions() -> tuple[str, ...]:
