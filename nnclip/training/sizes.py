@@ -1,7 +1,16 @@
 """Models that can be trained from scratch, by name."""
 
+import dataclasses
+
 from nnclip.errors import ConfigError
-from nnclip.graph.config import PUBLISHED, BlockConfig, ClipConfig, TextConfig, VitConfig
+from nnclip.graph.config import (
+    PUBLISHED,
+    BlockConfig,
+    ClipConfig,
+    ClipResNetConfig,
+    TextConfig,
+    VitConfig,
+)
 
 _OPENAI_VOCABULARY = 49408
 
@@ -9,6 +18,18 @@ _TINY = ClipConfig(
     embed=256,
     image=VitConfig(64, 8, BlockConfig(width=256, layers=6, heads=4, hidden=1024)),
     text=TextConfig(_OPENAI_VOCABULARY, 32, BlockConfig(width=256, layers=4, heads=4, hidden=1024)),
+)
+
+# The same with a ResNet of a quarter of RN50's channels and one block a stage.
+_TINY_RESNET = dataclasses.replace(
+    _TINY, image=ClipResNetConfig(64, layers=(1, 1, 1, 1), width=16, heads=8)
+)
+
+# RN50 with half as many text layers, as it has been trained on the captions of COCO.
+_RN50_COCO = ClipConfig(
+    embed=1024,
+    image=PUBLISHED["RN50"].image,
+    text=TextConfig(_OPENAI_VOCABULARY, 77, BlockConfig(width=512, layers=6, heads=8, hidden=2048)),
 )
 
 # The bundled model: 64 pixels, and small enough to lie in a repository.
@@ -45,7 +66,14 @@ def _low_resource() -> dict[str, ClipConfig]:
     }
 
 
-SIZES: dict[str, ClipConfig] = {"bundled": _BUNDLED, "tiny": _TINY, **_low_resource(), **PUBLISHED}
+SIZES: dict[str, ClipConfig] = {
+    "bundled": _BUNDLED,
+    "tiny": _TINY,
+    "tiny-RN": _TINY_RESNET,
+    **_low_resource(),
+    "RN50-coco": _RN50_COCO,
+    **PUBLISHED,
+}
 
 
 def named_size(name: str) -> ClipConfig:
