@@ -1,7 +1,7 @@
 #!/bin/sh
 # Builds docker/Dockerfile, and with "cuda" docker/Dockerfile.cuda too, on a machine without a Docker
 # engine, then runs the page's image and asks it for the page. Needs root, buildah and debootstrap
-# (apt-get install buildah debootstrap) and some 8 GB; leaves nothing behind but the answer.
+# (apt-get install buildah debootstrap) and some 8 GB, with "cuda" 25; leaves nothing behind but the answer.
 #
 # Use: scripts/build_images.sh [cuda]
 set -eu
@@ -82,6 +82,11 @@ if [ "${1:-}" = cuda ]; then
     build docker/Dockerfile.cuda nnclip-train
     container=$(buildah from --pull-never nnclip-train)
     buildah run "$container" -- python train.py --help | head -n 3
-    buildah run "$container" -- mpirun --version | head -n 1
+    # where there is no GPU the doctor says so and ends with 1; all libraries must be found
+    buildah run "$container" -- python -m nnclip doctor >"$work/doctor" || true
+    cat "$work/doctor"
+    grep -q "libcudnn.so.8  *8.9" "$work/doctor"
+    grep -q "yes  several ranks" "$work/doctor"
+    if grep "found neither" "$work/doctor"; then exit 1; fi
     echo "size: $(du -sh --apparent-size "$(buildah mount "$container")" | cut -f1)"
 fi

@@ -1,8 +1,9 @@
 #!/bin/sh
 # Installs the Debian packages that the tests and the picture generator use; asks sudo unless root.
+# gcc makes the small libraries by which tests play a machine with a GPU.
 # Pillow draws wrong glyphs, without a word, where libfribidi0 is missing.
 set -eu
-packages="fonts-noto-color-emoji libfribidi0 chromium"
+packages="fonts-noto-color-emoji libfribidi0 chromium gcc libc6-dev"
 
 missing=
 for package in $packages; do

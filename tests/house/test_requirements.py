@@ -2,7 +2,8 @@ import re
 
 import pytest
 
-LOCKS = ["requirements.txt", "requirements-dev.txt", "requirements-tools.txt"]
+NAMES = ("requirements", "requirements-dev", "requirements-tools", "requirements-cuda")
+LOCKS = [f"{name}.txt" for name in NAMES]
 # in two parts, so that this file does not name them either
 HOSTS = [
     "pypi" + ".org",
