@@ -82,13 +82,18 @@ def as_index(x: Output) -> Output:
     return op.convert(x, "i32").output(0) if x.get_element_type().is_real() else x
 
 
+def free_axes(x: Output) -> list[int]:
+    """The axes of a value that a batch may make any length."""
+    return [i for i, d in enumerate(x.get_partial_shape()) if d.is_dynamic]
+
+
 def batch_axis(x: Output) -> int | None:
     """Tell which axis of a value is the batch, None if it has none.
 
     Raises:
         UnsupportedOpError: If two axes are free, as in a table of all pairs of the batch.
     """
-    free = [i for i, d in enumerate(x.get_partial_shape()) if d.is_dynamic]
+    free = free_axes(x)
     if len(free) > 1:
         raise UnsupportedOpError(
             f"a value has the batch on axes {free}: compile this graph with dynamic_batch=False"
@@ -105,6 +110,8 @@ def reshape(x: Output, source: Shape, target: Shape, batch: int | None) -> Outpu
     Raises:
         UnsupportedOpError: If the target mixes the batch with an axis before it.
     """
+    if batch and len(free_axes(x)) > 1:
+        return _moved_ones(x, source, target)
     axis = batch_axis(x) if batch else None
     pattern = list(target)
     if axis is not None and batch:
@@ -120,6 +127,19 @@ def reshape(x: Output, source: Shape, target: Shape, batch: int | None) -> Outpu
                     "axis before it: compile this graph with dynamic_batch=False"
                 )
     return op.reshape(x, integers(pattern), special_zero=False).output(0)
+
+
+def _moved_ones(x: Output, source: Shape, target: Shape) -> Output:
+    """Reshape a table of all pairs of two batches, of which only axes of length 1 may move."""
+    if [n for n in source if n != 1] != [n for n in target if n != 1]:
+        raise UnsupportedOpError(
+            f"a reshape of {source} to {target} has the batch on axes {free_axes(x)}: compile this "
+            "graph with dynamic_batch=False"
+        )
+    for make, shape in ((op.squeeze, source), (op.unsqueeze, target)):
+        ones = [i for i, n in enumerate(shape) if n == 1]
+        x = make(x, integers(ones)).output(0) if ones else x
+    return x
 
 
 def without_batch(array: np.ndarray, axis: int, batch: int | None) -> np.ndarray:
@@ -141,13 +161,12 @@ def without_batch(array: np.ndarray, axis: int, batch: int | None) -> np.ndarray
 
 def aligned(call: Call) -> list[Output]:
     """Operands of an element-wise call as floats, constants freed of the batch size."""
-    axes = {batch_axis(x) for x, c in zip(call.inputs, call.constants, strict=True) if c is None}
-    axes.discard(None)
+    live = [x for x, c in zip(call.inputs, call.constants, strict=True) if c is None]
+    axes = {axis for x in live for axis in free_axes(x)}
     values = []
     for x, array in zip(call.inputs, call.constants, strict=True):
         if array is not None and call.batch:
             for axis in axes:
-                assert axis is not None
                 array = without_batch(array, axis, call.batch)
             x = constant(array)
         values.append(as_float(x))

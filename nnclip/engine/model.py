@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,10 @@ def emit_model(
     given = {v: p.output(0) for v, p in zip(inputs.values(), parameters, strict=True)}
     values = Lowering(given, batch, arrays)(outputs.values())
     results = [op.result(as_float(v)) for v in values]
-    return ov.Model(results, parameters), specs
+    model = ov.Model(results, parameters)
+    for port, name in zip(model.outputs, outputs, strict=True):
+        port.get_tensor().set_names({name})
+    return model, specs
 
 
 def compile_model(
@@ -77,6 +81,8 @@ def compile_model(
     }
     if threads is not None:
         config["INFERENCE_NUM_THREADS"] = threads
+        # it pins threads to the first cores, in every process: two of one thread would share one
+        config["ENABLE_CPU_PINNING"] = threads >= (os.cpu_count() or 1)
     if streams is not None:
         config["NUM_STREAMS"] = streams
     if cache_dir is not None:

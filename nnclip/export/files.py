@@ -1,0 +1,139 @@
+"""A model as files that other programs run: OpenVINO's IR, ONNX, NNabla's NNP, and a card.
+
+Axes: N pictures, M texts, L tokens, R resolution, E embedding.
+"""
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import nnabla as nn
+
+from nnclip.engine import EmittedGraph, emit_graph, save_ir, save_nnp, save_onnx, with_int64
+from nnclip.errors import ConfigError, UnsupportedOpError
+from nnclip.export.card import card_of, page_of
+from nnclip.graph.bert import BertConfig
+from nnclip.graph.beside import empty_inputs, names_beside
+from nnclip.graph.config import AnyTextConfig
+from nnclip.graph.features import image_features, text_features
+from nnclip.graph.loss import logit_scale, normalise, similarity
+from nnclip.graph.parameters import building, scope_of
+from nnclip.model import CLIP
+from nnclip.text import openai_tokenizer
+
+logger = logging.getLogger(__name__)
+
+SUFFIXES = {"openvino": ".xml", "onnx": ".onnx", "nnp": ".nnp"}  # format -> of its file
+PARTS = {"image": "image", "text": "text", "both": "clip"}  # part -> name of its file
+NOMINAL = 2  # the batch that a graph is written for where it may be any
+
+Variables = dict[str, nn.Variable]
+
+
+def export(
+    model: CLIP,
+    folder: Path,
+    to: str,
+    *,
+    part: str = "both",
+    half: bool = False,
+    batch: int = 1,
+) -> list[Path]:
+    """Write a model, or one tower of it, for another runtime, and a card of its inputs.
+
+    Args:
+        model: with the values its parameters have now.
+        folder: made if it is not there; files of the same names are replaced.
+        to: a key of SUFFIXES. OpenVINO's IR and ONNX take pictures (N, 3, R, R) float32 and ids
+            (M, L) int64 with any N, M and L up to the context; NNP has one batch size and the
+            whole context, and also takes what `graph.beside` makes of ids.
+        part: a key of PARTS; "both" is one graph that also gives `logits_per_image` (N, M).
+        half: store the weights as float16; OpenVINO only.
+        batch: N and M of an NNP.
+
+    Returns: the files.
+
+    Raises:
+        ConfigError: a setting that cannot be, or a package that is not installed.
+        UnsupportedOpError: the format lacks operations of this model; all are named.
+    """
+    if half and to != "openvino":
+        raise ConfigError(f"float16 weights: found format {to}, expected openvino")
+    if batch < 1:
+        raise ConfigError(f"batch: found {batch}, expected at least 1")
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / (PARTS[part] + SUFFIXES[to])
+    if to == "nnp":
+        inputs, outputs = _graph(model, part, batch, model.config.text.context)
+        files = save_nnp(inputs, outputs, model.parameters(), path)
+        shapes = {name: tuple(v.shape) for name, v in inputs.items()}
+    else:
+        graph = _emitted(model, part)
+        files = save_ir(graph, path, half=half) if to == "openvino" else save_onnx(graph, path)
+        shapes = {spec.name: spec.shape for spec in graph.specs}
+    card = card_of(model, to, part, half, shapes, files)
+    (folder / "card.json").write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n")
+    (folder / "README.md").write_text(page_of(card))
+    written = [*files, folder / "card.json", folder / "README.md"]
+    if part != "image":
+        tokenizer = folder / "tokenizer.json"
+        tokenizer.write_text(model.metadata.get("tokenizer") or openai_tokenizer().to_json())
+        written.append(tokenizer)
+    return written
+
+
+def _graph(model: CLIP, part: str, batch: int, length: int) -> tuple[Variables, Variables]:
+    """Inputs and outputs of a part as NNabla Variables."""
+    config, size = model.config, model.config.image.resolution
+    inputs: Variables = {}
+    outputs: Variables = {}
+    with building(scope_of(model.parameters())):
+        if part != "text":
+            inputs["images"] = nn.Variable((batch, 3, size, size))
+            outputs["image_features"] = image_features(inputs["images"], config)
+        if part != "image":
+            texts = empty_inputs(config.text, batch, length)
+            inputs |= texts
+            outputs["text_features"] = text_features(texts, config)
+        if part == "both":
+            a, b = (normalise(features) for features in outputs.values())
+            outputs["logits_per_image"] = similarity(a, b, logit_scale())
+    return inputs, outputs
+
+
+def _emitted(model: CLIP, part: str) -> EmittedGraph:
+    """A part with free batches; of texts, ids are the only input, of any length if possible."""
+    context = model.config.text.context
+    longest = _for_length(model, part, context)
+    if part == "image" or context == 1:
+        return with_int64(longest)
+    from nnclip.engine.lengths import free_length
+
+    try:
+        return with_int64(free_length(longest, _for_length(model, part, context - 1)))
+    except UnsupportedOpError as error:
+        logger.warning("texts have to be filled up to %d tokens: %s", context, error)
+        return with_int64(_for_length(model, part, context))
+
+
+def _for_length(model: CLIP, part: str, length: int) -> EmittedGraph:
+    graph = emit_graph(*_graph(model, part, NOMINAL, length))
+    if part == "image":
+        return graph
+    from nnclip.engine.derived import derive
+
+    return derive(graph, "ids", _makers(model.config.text))
+
+
+def _makers(config: AnyTextConfig) -> dict[str, Callable]:
+    """What `graph.beside` computes of ids with NumPy, as parts of a graph."""
+    from nnclip.engine.derived import count_of_others, differs_from, first_highest
+
+    if not isinstance(config, BertConfig):
+        return {"end": first_highest}
+    makers = {
+        "mask": differs_from(config.pad),
+        "positions": count_of_others(config.pad, config.first_position),
+    }
+    return {name: makers[name] for name in names_beside(config)}
