@@ -25,6 +25,6 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load_model(args: argparse.Namespace) -> clip.CLIP:
-    """The model that those flags name."""
-    return clip.load(args.model, precision=args.precision, context=args.context)
+def load_model(args: argparse.Namespace, default: str | None = None) -> clip.CLIP:
+    """The model that those flags name; `default` where they name none."""
+    return clip.load(args.model or default, precision=args.precision, context=args.context)

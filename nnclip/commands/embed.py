@@ -1,0 +1,127 @@
+"""`nnclip embed`: pictures -> a collection that can be searched."""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+from nnclip.commands.options import add_model_arguments, load_model
+from nnclip.errors import ConfigError
+from nnclip.evaluate.ranks import Ranks, join
+from nnclip.search.collection import Collection
+from nnclip.search.embed import BATCH, Work, embed_shards, prepare
+from nnclip.search.manifest import DTYPES, manifest_of
+from nnclip.search.sources import COLUMN
+from nnclip.search.store import is_url
+
+HELP = "embed pictures once, so that they can be searched (under mpirun: by several processes)"
+LISTED = 20  # pictures that cannot be read, by name
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's flags."""
+    parser.add_argument(
+        "sources",
+        nargs="+",
+        metavar="SOURCE",
+        help="folders, tables (csv, tsv), .tar files (WebDataset's) or pictures",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        "--store",
+        required=True,
+        metavar="EMB",
+        help="folder, or postgresql://...",
+    )
+    parser.add_argument("--column", default=COLUMN, help="of a table, with paths (%(default)s)")
+    parser.add_argument("--dtype", default="float16", choices=DTYPES, help="kept as (%(default)s)")
+    parser.add_argument("--batch", type=int, default=BATCH, metavar="N", help="(%(default)s)")
+    add_workers(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON line")
+    add_model_arguments(parser)
+
+
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """Declare --workers."""
+    cores = len(os.sched_getaffinity(0))
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=max(1, cores // 2),
+        metavar="N",
+        help="processes that decode pictures; 0 for none apart (%(default)s)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Embed what is not embedded yet; the first process prints."""
+    if args.batch < 1 or args.workers < 0:
+        raise ConfigError(
+            f"--batch {args.batch} --workers {args.workers}: expected at least 1 and at least 0"
+        )
+    ranks = join()
+    if is_url(args.output):
+        from nnclip.search.postgres import embed_into  # psycopg is optional
+
+        model = load_model(args)
+        manifest = manifest_of(model, _name(args.model), args.dtype)
+        done = embed_into(args.output, model, manifest, args.sources, args.column, args.workers)
+        print(json.dumps(done) if args.json else f"{done['pictures']:,} pictures in the database")
+        return 0
+    try:
+        return _embed(args, ranks)
+    except BaseException as error:
+        if not ranks.agreed and ranks.size > 1:  # the others may know nothing of it, and wait
+            print(f"nnclip embed, process {ranks.rank}: {error!r}", file=sys.stderr, flush=True)
+            ranks.abort()
+        raise
+
+
+def _embed(args: argparse.Namespace, ranks: Ranks) -> int:
+    model, folder = load_model(args), Path(args.output)
+
+    def begin() -> list[None]:
+        if ranks.rank == 0:
+            wanted = manifest_of(model, _name(args.model), args.dtype)
+            prepare(folder, wanted, args.sources, args.column)
+        return []
+
+    def embed() -> list[Work]:
+        return [embed_shards(folder, model, ranks.rank, ranks.size, args.workers, args.batch)]
+
+    ranks.collect(begin)
+    works = ranks.collect(embed)
+    if ranks.rank == 0:
+        _report(args, Collection(folder), works)
+    return 0
+
+
+def _name(model: str | None) -> str:
+    """What the collection calls its model: an absolute path, or the name as it was given."""
+    return os.path.abspath(model) if model and Path(model).is_file() else model or ""
+
+
+def _report(args: argparse.Namespace, collection: Collection, works: list[Work]) -> None:
+    failures = collection.failures()
+    tried, seconds = sum(w.pictures for w in works), max(w.seconds for w in works)
+    engine = sum(w.engine for w in works) / len(works)
+    speed = {
+        "pictures_per_second": round(tried / seconds, 1) if tried else None,
+        "engine_alone": round(tried / engine, 1) if engine else None,
+    }
+    if args.json:
+        counts = {"pictures": len(collection), "failed": len(failures), "embedded_now": tried}
+        print(json.dumps({"collection": args.output, **counts, **speed, "failures": failures}))
+        return
+    for image, reason in failures[:LISTED]:
+        print(f"left out: {reason if image in reason else f'{image}: {reason}'}")
+    if len(failures) > LISTED:
+        print(f"left out: {len(failures) - LISTED:,} more, see `error` in {args.output}/shards")
+    print(f"{len(collection):,} pictures in {args.output}, {len(failures):,} could not be read")
+    if tried:
+        print(
+            f"{tried:,} now, {speed['pictures_per_second']} a second; the model alone, in the time "
+            f"that it computed, {speed['engine_alone']}"
+        )

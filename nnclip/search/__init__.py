@@ -1,0 +1,5 @@
+"""Embeddings of pictures on disk, and search in them. `ImageSearch` is the face."""
+
+from nnclip.search.image_search import ImageSearch
+
+__all__ = ["ImageSearch"]

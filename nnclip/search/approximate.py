@@ -1,0 +1,182 @@
+"""Approximate search by FAISS: candidates from compressed rows, then ranked by the rows themselves.
+
+What was added since the index was built is searched exactly, so that nothing need be rebuilt.
+
+Axes: N rows, E embedding, Q queries.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+
+from nnclip.errors import DataError
+from nnclip.search.exact import Found, best, log_sum
+from nnclip.search.rows import gather
+
+LINKS = 32  # of a node of HNSW
+PATIENCE = 100  # candidates while a node of HNSW finds its links
+PER_LIST = 64  # rows a list that k-means learns from
+ROUNDS = 10  # of k-means
+THREADED = 50_000  # rows that a query compares, above which threads are worth waking
+TRAINED = 1 << 17  # rows that the ranges of the 8-bit numbers are learned from
+
+# The settings that are tried: lists that a query opens, and nodes that it keeps in view.
+PROBES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
+VIEWS = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
+SETTINGS = {"ivf": PROBES, "hnsw": VIEWS}
+
+
+def build(kind: str, blocks: Sequence[np.ndarray], seed: int = 0) -> faiss.Index:
+    """An index of all rows, each number kept in 8 bits.
+
+    Args:
+        kind: "ivf" (lists around centres) or "hnsw" (a graph).
+        blocks: arrays (n, E) that together are all rows.
+        seed: of the rows that are learned from.
+    """
+    rows, embed = sum(map(len, blocks)), blocks[0].shape[1]
+    lists = list_count(rows)
+    wanted = min(rows, PER_LIST * lists if kind == "ivf" else TRAINED)
+    chosen = np.sort(np.random.default_rng(seed).choice(rows, wanted, replace=False))
+    product = faiss.METRIC_INNER_PRODUCT
+    eight: Any = faiss.ScalarQuantizer.QT_8bit
+    index: Any
+    if kind == "ivf":
+        centres = faiss.IndexFlatIP(embed)
+        index = faiss.IndexIVFScalarQuantizer(centres, embed, lists, eight, product)
+        index.cp.niter, index.cp.max_points_per_centroid = ROUNDS, PER_LIST
+        index.cp.min_points_per_centroid = 1
+        index.cp.spherical = True
+    else:
+        index = faiss.IndexHNSWSQ(embed, eight, LINKS, product)
+        index.hnsw.efConstruction = PATIENCE
+    index.train(gather(blocks, chosen))
+    for block in blocks:
+        if len(block):
+            index.add(np.ascontiguousarray(block, np.float32))
+    return index
+
+
+def list_count(rows: int) -> int:
+    """Lists of an IVF: about four times the root of the rows, a power of two."""
+    return int(2 ** np.clip(round(np.log2(4 * rows**0.5)), 0, 16))
+
+
+def open_index(path: Path) -> faiss.Index:
+    """An index whose compressed rows stay in their file; DataError if it is missing or damaged."""
+    try:
+        index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+    except RuntimeError as error:
+        raise DataError(
+            f"{path}: cannot be read ({error}); run `python -m nnclip index`"
+        ) from error
+    return index
+
+
+def parameters(kind: str, setting: int, dead: np.ndarray, rows: int) -> Any:
+    """FAISS's parameters of a search that leaves out `dead` rows."""
+    lib: Any = faiss  # whose Python side is not what its types say
+    given: dict[str, Any] = {"nprobe" if kind == "ivf" else "efSearch": setting}
+    if len(dead):
+        alive = np.ones(rows, bool)
+        alive[dead] = False
+        bits = np.packbits(alive, bitorder="little")
+        given["sel"] = lib.IDSelectorBitmap(bits)
+    return (lib.SearchParametersIVF if kind == "ivf" else lib.SearchParametersHNSW)(**given)
+
+
+class Approximate:
+    """Searches the first `rows` rows by an index, later ones exactly."""
+
+    def __init__(
+        self,
+        index: faiss.Index,
+        kind: str,
+        setting: int,
+        rerank: int,
+        sample: tuple[np.ndarray, np.ndarray],
+    ) -> None:
+        """Take an index.
+
+        Args:
+            index: of the first rows.
+            kind: "ivf" or "hnsw".
+            setting: lists that a query opens, or nodes that it keeps in view.
+            rerank: candidates that are ranked by the rows themselves.
+            sample: numbers of some rows, sorted, drawn evenly, and the rows (S, E) float32; they
+                stand for those that a query does not look at in the sum of the softmax.
+        """
+        self._index, self._kind, self._setting, self._rerank = index, kind, setting, rerank
+        self._sample, self._sample_SE = sample
+        if kind == "ivf" and setting * index.ntotal > THREADED * index.nlist:
+            index.parallel_mode = 1  # a lone query uses all cores: each takes some of the lists
+        self._dead = np.empty(0, np.int64)
+        self._parameters = parameters(kind, setting, self._dead, 0)
+
+    def nearest(
+        self,
+        query_E: np.ndarray,
+        amount: int,
+        scale: float,
+        blocks: Sequence[np.ndarray],
+        dead: np.ndarray,
+    ) -> Found:
+        """The rows closest to a query; the arguments are those of `Exact.nearest`.
+
+        Args:
+            query_E: float32, of unit length.
+            amount: how many.
+            scale: of the softmax.
+            blocks: all rows.
+            dead: rows that do not count.
+        """
+        size = self._index.ntotal
+        candidates = self._candidates(query_E, max(self._rerank, 2 * amount), dead)
+        cosines = gather(blocks, candidates) @ query_E
+        added_rows = np.arange(size, sum(map(len, blocks)))
+        added = _after(blocks, size) @ query_E
+        added[dead[dead >= size] - size] = -np.inf
+        rows, scores_N = np.append(candidates, added_rows), np.append(cosines, added)
+        chosen = best(scores_N, min(amount, len(rows) - int((dead >= size).sum())))
+        rest = self._rest(query_E, scale, candidates, dead[dead < size])
+        total = np.logaddexp(log_sum(scores_N, scale), rest)
+        return Found(rows[chosen], scores_N[chosen], float(total), False)
+
+    def _candidates(self, query_E: np.ndarray, amount: int, dead: np.ndarray) -> np.ndarray:
+        if dead is not self._dead:
+            inside = dead[dead < self._index.ntotal]
+            self._parameters = parameters(self._kind, self._setting, inside, self._index.ntotal)
+            self._dead = dead
+        found = self._index.search(query_E[None], amount, params=self._parameters)[1][0]
+        return np.sort(found[found >= 0])
+
+    def _rest(self, query_E: np.ndarray, scale: float, seen: np.ndarray, dead: np.ndarray) -> float:
+        """log of the estimated sum over the indexed rows that were not seen, from the sample."""
+        left = self._index.ntotal - len(seen) - len(dead)
+        counts = np.ones(len(self._sample), bool)
+        for rows in (seen, dead):
+            place = np.searchsorted(self._sample, rows)
+            place[place == len(self._sample)] = 0
+            counts[place[self._sample[place] == rows]] = False
+        if left < 1 or not counts.any():
+            return -np.inf
+        scores_S = (self._sample_SE @ query_E)[counts]
+        return log_sum(scores_S, scale) + float(np.log(left / counts.sum()))
+
+
+def _after(blocks: Sequence[np.ndarray], start: int) -> np.ndarray:
+    """The rows from number `start` on; they lie in the last blocks."""
+    left, found = sum(map(len, blocks)) - start, []
+    for block in reversed(blocks):
+        if left <= 0:
+            break
+        found.append(block[-left:] if left < len(block) else block)
+        left -= len(block)
+    found.reverse()
+    if len(found) == 1:
+        return np.asarray(found[0], np.float32)
+    empty = np.empty((0, blocks[0].shape[1]), np.float32)
+    return np.concatenate([np.asarray(part, np.float32) for part in found] or [empty])

@@ -1,0 +1,135 @@
+"""Pictures -> shards of embeddings, by one process or several, going on where a crash stopped it.
+
+Axes: N batch, E embedding.
+"""
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from nnclip.errors import DataError
+from nnclip.image import normalise_planes
+from nnclip.search.feed import Decoded, Feed, Tried
+from nnclip.search.manifest import FILE, Manifest, Model, read_manifest, write_manifest
+from nnclip.search.rows import unit_rows
+from nnclip.search.shards import has_shard, read_plan, write_plan, write_shard
+from nnclip.search.sources import Item, list_items
+
+logger = logging.getLogger(__name__)
+
+BATCH = 32
+SMALLEST, LARGEST = 8 * BATCH, 256 * BATCH  # pictures of a shard
+SHARDS = 64  # about so many, between those limits
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a process has done.
+
+    Attributes:
+        pictures: that it tried.
+        failed: of these.
+        seconds: it took, from the first picture to the last.
+        engine: seconds of these in which the model computed.
+    """
+
+    pictures: int = 0
+    failed: int = 0
+    seconds: float = 0.0
+    engine: float = 0.0
+
+
+def prepare(folder: Path, wanted: Manifest, sources: Sequence[str], column: str) -> Manifest:
+    """Begin a collection, or find the one that was begun; one process does it for all.
+
+    Args:
+        folder: of the collection; may exist.
+        wanted: by what it is to be embedded.
+        sources: see `list_items`.
+        column: likewise.
+
+    Raises:
+        DataError: no pictures, or the folder holds another collection.
+    """
+    absolute = tuple(str(Path(source).absolute()) for source in sources)
+    if (folder / FILE).exists():
+        found = read_manifest(folder)
+        asked = replace(wanted, sources=absolute, column=column)
+        for name in ("digest", "dtype", "sources", "column"):
+            if getattr(found, name) != getattr(asked, name):
+                raise DataError(
+                    f"{folder}: holds a collection with another {name} ({getattr(found, name)}, "
+                    f"not {getattr(asked, name)}); name another folder, or use add and update"
+                )
+        return found
+    items = list_items(absolute, column)
+    shard = int(np.clip(-(-len(items) // SHARDS), SMALLEST, LARGEST)) // BATCH * BATCH
+    begun = replace(wanted, sources=absolute, column=column, items=len(items), shard=shard)
+    write_plan(folder, items)
+    write_manifest(folder, begun)
+    return begun
+
+
+def embed_shards(
+    folder: Path, model: Model, rank: int = 0, size: int = 1, workers: int = 1, batch: int = BATCH
+) -> Work:
+    """Embed this process's shards, those that are not there yet.
+
+    Args:
+        folder: of a collection that `prepare` began.
+        model: what embeds.
+        rank: of this process.
+        size: number of processes.
+        workers: processes that decode for this one; 0 to decode here.
+        batch: pictures that the model gets at once.
+
+    Raises:
+        DataError: the disk is full, a worker died, or the model gives what is not finite.
+    """
+    manifest, items = read_manifest(folder), read_plan(folder)
+    shards = {
+        number: items[number * manifest.shard : (number + 1) * manifest.shard]
+        for number in range(rank, manifest.shards, size)
+        if not has_shard(folder, number)
+    }
+    total = sum(map(len, shards.values()))
+    work, start = Work(), time.perf_counter()
+    if not shards:
+        return work
+    bar = tqdm(total=total, unit="picture", desc="embedding", disable=True if rank else None)
+    with Feed(model.config.image.resolution, workers) as feed, bar:
+        decoded = feed.batches(cut for part in shards.values() for cut in batches(part, batch))
+        for number, part in shards.items():
+            rows, tried = [], list[Tried]()
+            while len(tried) < len(part):
+                one = next(decoded)
+                vectors_NE, seconds = embed_decoded(model, one)
+                rows.append(vectors_NE.astype(manifest.dtype))
+                tried += one.tried
+                work = replace(work, engine=work.engine + seconds)
+                bar.update(len(one.tried))
+            write_shard(folder, number, np.concatenate(rows), tried)
+            failed = sum(it.error is not None for it in tried)
+            work = replace(work, failed=work.failed + failed)
+    return replace(work, pictures=total, seconds=time.perf_counter() - start)
+
+
+def batches(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
+    """Pictures in runs of `size`; the last may be shorter."""
+    return (items[at : at + size] for at in range(0, len(items), size))
+
+
+def embed_decoded(model: Model, decoded: Decoded) -> tuple[np.ndarray, float]:
+    """Embeddings (N, E) float32 of unit length, and the seconds that the model took."""
+    if not len(decoded.planes):
+        return np.empty((0, model.config.embed), np.float32), 0.0
+    image = model.config.image
+    x_N3RR = normalise_planes(decoded.planes, image.mean, image.std)
+    start = time.perf_counter()
+    features_NE = model.encode_image(x_N3RR)
+    return unit_rows(features_NE), time.perf_counter() - start

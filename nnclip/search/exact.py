@@ -1,0 +1,153 @@
+"""Exact search: a query against every row, by NumPy's BLAS.
+
+Axes: N rows, E embedding, Q queries.
+"""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+MAXIMA = 256  # rows of which first only the best one is looked at
+STRIP = 4096  # rows converted to float32 at once where they are not held so
+SHARE = 0.5  # of the memory that is free, which rows may take as float32
+CORES = len(os.sched_getaffinity(0))
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a query found.
+
+    Attributes:
+        rows: the nearest pictures, best first.
+        cosines: with each of them, float32.
+        log_total: log of the sum of exp(scale * cosine) over all pictures, so that
+            exp(scale * cosine - log_total) is a picture's probability among all.
+        exact: whether these are the nearest without doubt and the sum was taken over all; else the
+            sum is an estimate.
+    """
+
+    rows: np.ndarray
+    cosines: np.ndarray
+    log_total: float
+    exact: bool
+
+
+class Exact:
+    """Rows held as float32 where memory allows, else converted strip by strip for each query."""
+
+    def __init__(self, blocks: Sequence[np.ndarray]) -> None:
+        """Take arrays (n, E) that together are all rows; the last one may be given anew later."""
+        self._fixed = list(blocks[:-1])
+        if sum(block.size for block in self._fixed) * 4 < SHARE * free_memory():
+            self._fixed = [as_float32(self._fixed)] if self._fixed else []
+
+    def nearest(
+        self, query_E: np.ndarray, amount: int, scale: float, grown: np.ndarray, dead: np.ndarray
+    ) -> Found:
+        """The rows closest to a query.
+
+        Args:
+            query_E: float32, of unit length.
+            amount: how many.
+            scale: of the softmax.
+            grown: the last block as it is now.
+            dead: rows that do not count.
+        """
+        scores_N = np.concatenate([scores(block, query_E) for block in (*self._fixed, grown)])
+        scores_N[dead] = -np.inf
+        rows = best(scores_N, min(amount, len(scores_N) - len(dead)))
+        return Found(rows, scores_N[rows], log_sum(scores_N, scale), True)
+
+
+def scores(rows_NE: np.ndarray, query_E: np.ndarray) -> np.ndarray:
+    """Rows times a query, (N,) float32."""
+    if rows_NE.dtype == np.float32:
+        return rows_NE @ query_E
+    found = np.empty(len(rows_NE), np.float32)
+
+    def fill(start: int) -> None:
+        strip = rows_NE[start : start + STRIP].astype(np.float32)
+        np.dot(strip, query_E, out=found[start : start + STRIP])
+
+    with ThreadPoolExecutor(CORES) as pool:
+        list(pool.map(fill, range(0, len(rows_NE), STRIP)))
+    return found
+
+
+def best(scores_N: np.ndarray, amount: int) -> np.ndarray:
+    """Where the `amount` largest scores are, best first; the earlier one where two are equal.
+
+    At least `amount` rows reach the least of the `amount` best maxima of runs, and few more do:
+    only these are sorted.
+    """
+    if amount < 1:
+        return np.empty(0, np.int64)
+    whole = len(scores_N) // MAXIMA * MAXIMA
+    maxima = scores_N[:whole].reshape(-1, MAXIMA).max(axis=1)
+    bound = -np.partition(-maxima, amount - 1)[amount - 1] if len(maxima) >= amount else -np.inf
+    candidates = np.flatnonzero(scores_N >= bound)
+    order = np.lexsort((candidates, -scores_N[candidates]))[:amount]
+    return candidates[order]
+
+
+def log_sum(scores_N: np.ndarray, scale: float) -> float:
+    """log of the sum of exp(scale * score), without overflow; -inf over nothing."""
+    top = float(scores_N.max(initial=-np.inf))
+    if top == -np.inf:
+        return top
+    powers = np.exp(np.float32(scale) * (scores_N - np.float32(top)))
+    return scale * top + float(np.log(powers.sum(dtype=np.float64)))
+
+
+def exact_neighbours(
+    blocks: Sequence[np.ndarray], queries_QE: np.ndarray, amount: int, skip: np.ndarray
+) -> np.ndarray:
+    """The rows nearest to each query, (Q, amount) int64, best first.
+
+    Args:
+        blocks: arrays that together are all rows.
+        queries_QE: float32.
+        amount: how many; fewer where there are not so many rows.
+        skip: rows that do not count.
+    """
+    top_scores = np.empty((len(queries_QE), 0), np.float32)
+    top_rows = np.empty((len(queries_QE), 0), np.int64)
+    start = 0
+    for block in blocks:
+        for at in range(0, len(block), STRIP):
+            strip = np.asarray(block[at : at + STRIP], np.float32)
+            rows = start + at + np.arange(len(strip))
+            found = queries_QE @ strip.T
+            found[:, np.isin(rows, skip, assume_unique=True)] = -np.inf
+            top_scores = np.concatenate([top_scores, found], axis=1)
+            top_rows = np.concatenate([top_rows, np.tile(rows, (len(queries_QE), 1))], axis=1)
+            kept = np.argpartition(-top_scores, min(amount, top_scores.shape[1]) - 1)[:, :amount]
+            top_scores = np.take_along_axis(top_scores, kept, axis=1)
+            top_rows = np.take_along_axis(top_rows, kept, axis=1)
+        start += len(block)
+    order = np.argsort(-top_scores, axis=1, kind="stable")
+    return np.take_along_axis(top_rows, order, axis=1)
+
+
+def as_float32(blocks: Sequence[np.ndarray]) -> np.ndarray:
+    """Arrays one below the other, converted on all cores."""
+    starts = np.cumsum([0, *map(len, blocks)])
+    held = np.empty((starts[-1], blocks[0].shape[1]), np.float32)
+
+    def fill(number: int) -> None:
+        held[starts[number] : starts[number + 1]] = blocks[number]
+
+    with ThreadPoolExecutor(CORES) as pool:
+        list(pool.map(fill, range(len(blocks))))
+    return held
+
+
+def free_memory() -> int:
+    """Bytes that a process may take without anything being swapped out."""
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    found = next(line.split()[1] for line in lines if line.startswith("MemAvailable"))
+    return int(found) * 1024

@@ -1,0 +1,189 @@
+"""Indexes on disk: built, tuned to a stated recall, opened.
+
+Axes: Q queries, E embedding, S sampled rows.
+"""
+
+import json
+import logging
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import faiss
+import numpy as np
+
+from nnclip.errors import ConfigError, DataError
+from nnclip.search.approximate import SETTINGS, Approximate, build, open_index
+from nnclip.search.collection import Collection
+from nnclip.search.rows import gather
+from nnclip.search.tuning import Queries, picture_queries, text_queries
+from nnclip.weights.h5 import write_whole
+
+Texts = Callable[[], np.ndarray]
+
+logger = logging.getLogger(__name__)
+
+FILE = "index.json"
+KINDS = ("auto", "exact", "ivf", "hnsw")
+EXACT_ROWS = 200_000  # up to so many, exact search takes a few ms
+RERANKED = 100  # candidates that are ranked by the rows themselves
+SAMPLE = 8192  # rows that stand for the others in the sum of a softmax
+
+
+@dataclass(frozen=True)
+class IndexCard:
+    """What an index is, and how good.
+
+    Attributes:
+        kind: "exact", "ivf" or "hnsw".
+        rows: how many it covers.
+        file: FAISS's, in the collection's folder; "" for exact search.
+        setting: lists that a query opens (ivf), or nodes that it keeps in view (hnsw).
+        wanted: recall@10 that was asked for.
+        recall: recall@10 of held-out queries, by kind of query.
+        seconds: what building took.
+    """
+
+    kind: str
+    rows: int
+    file: str = ""
+    setting: int = 0
+    wanted: float = 1.0
+    recall: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+def build_index(
+    collection: Collection,
+    kind: str = "auto",
+    recall: float = 0.95,
+    texts: Texts | None = None,
+) -> IndexCard:
+    """Build an index, choose its setting and put it in place of the one before.
+
+    Args:
+        collection: what is to be searched.
+        kind: see `KINDS`; "auto" is exact up to 200,000 rows, "ivf" beyond.
+        recall: recall@10 that every kind of query has to reach.
+        texts: gives embedded texts (Q, E) such as people will ask; None to ask for pictures only.
+
+    Raises:
+        ConfigError: an unknown kind or an impossible recall.
+        DataError: nothing to index, or a full disk.
+    """
+    kind = chosen_kind(kind, recall, len(collection), "ivf")
+    card = IndexCard(kind, collection.rows)
+    if kind != "exact":
+        card = _built(collection, kind, recall, texts)
+    _replace(collection.path, card)
+    return card
+
+
+def chosen_kind(kind: str, recall: float, pictures: int, beyond: str) -> str:
+    """What "auto" means for so many pictures; ConfigError for what cannot be."""
+    if kind not in KINDS or not 0 < recall <= 1:
+        raise ConfigError(
+            f"kind {kind!r} and recall {recall}: expected one of {', '.join(KINDS)} and a recall "
+            "above 0, at most 1"
+        )
+    if kind != "auto":
+        return kind
+    return "exact" if pictures <= EXACT_ROWS else beyond
+
+
+def _built(collection: Collection, kind: str, recall: float, texts: Texts | None) -> IndexCard:
+    blocks, dead, rows = collection.blocks, collection.dead, collection.rows
+    if len(collection) < 2:
+        raise DataError(
+            f"{collection.path}: found {len(collection)} pictures, expected two or more"
+        )
+    start = time.perf_counter()
+    name = f"index-{secrets.token_hex(4)}.faiss"
+    path = collection.path / name
+    index = build(kind, blocks)
+    _write(path, index)
+    del index
+    sample = np.sort(np.random.default_rng(2).choice(rows, min(SAMPLE, rows), replace=False))
+    held = {"rows": sample, "vectors": gather(blocks, sample)}
+    write_whole(path.with_suffix(".npz"), lambda temporary: _save(temporary, held))
+    logger.info("built in %.1f s", time.perf_counter() - start)
+    kinds = [picture_queries(blocks, dead)]
+    if texts is not None:
+        kinds.append(text_queries(blocks, dead, texts()))
+    setting, reached = _tuned(path, kind, recall, kinds, collection)
+    seconds = round(time.perf_counter() - start, 1)
+    return IndexCard(kind, rows, name, setting, recall, reached, seconds)
+
+
+def _write(path: Path, index: faiss.Index) -> None:
+    try:
+        write_whole(path, lambda temporary: faiss.write_index(index, temporary))
+    except (OSError, RuntimeError) as error:
+        raise DataError(f"{path}: cannot be written ({error})") from error
+
+
+def _save(temporary: str, arrays: dict[str, np.ndarray]) -> None:
+    with open(temporary, "wb") as file:
+        np.savez(file, **arrays)
+
+
+def _tuned(
+    path: Path, kind: str, recall: float, kinds: list[Queries], collection: Collection
+) -> tuple[int, dict[str, float]]:
+    """The first setting that reaches the recall with both halves, and the second half's recall."""
+    chosen, reached = 0, dict[str, float]()
+    for chosen in SETTINGS[kind]:
+        find = _finder(open_searcher(path, kind, chosen), collection)
+        halves = [queries.halves() for queries in kinds]
+        if min(first.recall(find) for first, _ in halves) < recall:
+            continue
+        reached = {second.name: round(second.recall(find), 4) for _, second in halves}
+        if min(reached.values()) >= recall:
+            return chosen, reached
+    logger.warning("no setting reaches recall %g: %s", recall, reached or "far from it")
+    find = _finder(open_searcher(path, kind, chosen), collection)
+    return chosen, {queries.name: round(queries.halves()[1].recall(find), 4) for queries in kinds}
+
+
+def _finder(
+    searcher: Approximate, collection: Collection
+) -> Callable[[np.ndarray, int], np.ndarray]:
+    blocks, dead = collection.blocks, collection.dead
+    return lambda query_E, amount: searcher.nearest(query_E, amount, 1.0, blocks, dead).rows
+
+
+def open_searcher(path: Path, kind: str, setting: int) -> Approximate:
+    """The index of a file; DataError where it is missing or damaged."""
+    index = open_index(path)
+    try:
+        with np.load(path.with_suffix(".npz")) as held:
+            sample = held["rows"], held["vectors"]
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"{path}: its .npz cannot be read ({error}); index again") from error
+    return Approximate(index, kind, setting, RERANKED, sample)
+
+
+def _replace(folder: Path, card: IndexCard) -> None:
+    """Let the new index be the one, and remove what the old one leaves."""
+    text = json.dumps(asdict(card), indent=1) + "\n"
+    write_whole(folder / FILE, lambda path: _write_text(path, text))
+    for old in folder.glob("index-*"):
+        if old.stem != Path(card.file).stem:
+            old.unlink(missing_ok=True)
+
+
+def _write_text(path: str, text: str) -> None:
+    Path(path).write_text(text, encoding="utf-8")
+
+
+def read_card(folder: Path) -> IndexCard | None:
+    """What the folder's index is; None where there is none. DataError where it is damaged."""
+    path = folder / FILE
+    try:
+        return IndexCard(**json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError) as error:
+        raise DataError(f"{path}: is damaged ({error}); run `python -m nnclip index`") from error

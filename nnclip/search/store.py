@@ -1,0 +1,158 @@
+"""Where embeddings are kept and searched: what every such place offers, and memory and folders.
+
+Axes: N rows, E embedding.
+"""
+
+import logging
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from nnclip.errors import DataError
+from nnclip.search.approximate import Approximate
+from nnclip.search.collection import Collection
+from nnclip.search.exact import Exact, Found
+from nnclip.search.index import FILE as INDEX
+from nnclip.search.index import IndexCard, Texts, build_index, open_searcher, read_card
+from nnclip.search.log import Entry
+from nnclip.search.manifest import Manifest
+from nnclip.search.rows import unit_rows
+
+logger = logging.getLogger(__name__)
+
+STALE = 0.2  # share of rows added since the index was built, above which a new one is advised
+URLS = ("postgresql://", "postgres://")
+
+
+class Store(Protocol):
+    """A place that can be searched."""
+
+    def __len__(self) -> int: ...
+
+    def nearest(self, query_E: np.ndarray, amount: int, scale: float) -> Found:
+        """The rows closest to a query (E,) float32 of unit length; see `Found`."""
+
+    def records(self, rows: Sequence[int]) -> list[Any]:
+        """What is known of some rows."""
+
+
+class LastingStore(Store, Protocol):
+    """A place that outlives the process and can be changed.
+
+    Attributes:
+        manifest: by what it was embedded.
+        sources: what `update` looks through.
+        banned: names of pictures that `update` leaves out.
+    """
+
+    manifest: Manifest
+    sources: list[str]
+    banned: set[str]
+
+    def live(self) -> Iterable[tuple[int, dict[str, Any]]]:
+        """Number and record of every picture."""
+
+    def append(self, entry: Entry) -> Sequence[int]:
+        """Add and remove, at once and for good; the numbers of the new rows."""
+
+    def build_index(self, kind: str, recall: float, texts: Texts | None) -> IndexCard:
+        """Make searching fast; see `nnclip.search.index.build_index`."""
+
+
+class MemoryStore:
+    """Embeddings and records of this process; searched exactly."""
+
+    def __init__(self, embeddings_NE: np.ndarray, records: Sequence[Any]) -> None:
+        """Hold embeddings of any length and as many records; DataError if they do not fit."""
+        rows_NE = unit_rows(embeddings_NE)
+        if len(rows_NE) != len(records):
+            raise DataError(
+                f"found {len(rows_NE)} embeddings and {len(records)} records, expected as many"
+            )
+        self._records = list(records)
+        self._none = np.empty((0, rows_NE.shape[1]), np.float32)
+        self._exact = Exact([rows_NE, self._none])
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def nearest(self, query_E: np.ndarray, amount: int, scale: float) -> Found:
+        """See `Store`."""
+        return self._exact.nearest(query_E, amount, scale, self._none, np.empty(0, np.int64))
+
+    def records(self, rows: Sequence[int]) -> list[Any]:
+        """See `Store`."""
+        return [self._records[row] for row in rows]
+
+
+class FolderStore(Collection):
+    """A collection in a folder, searched by its index, or exactly where it has none."""
+
+    def __init__(self, path: str | Path, exact: bool = False) -> None:
+        """Open it; `exact` looks at every row whatever index there is."""
+        super().__init__(path)
+        self._only_exact = exact
+        self._searcher: Exact | Approximate | None = None
+        self._index_seen: int | None = None
+
+    def build_index(self, kind: str, recall: float, texts: Texts | None = None) -> IndexCard:
+        """See `LastingStore`."""
+        return build_index(self, kind, recall, texts)
+
+    def nearest(self, query_E: np.ndarray, amount: int, scale: float) -> Found:
+        """See `Store`; takes in first what other processes have changed."""
+        self.refresh()
+        with self._mutex:
+            blocks, dead, searcher = self.blocks, self.dead, self._current_searcher()
+        if isinstance(searcher, Exact):
+            return searcher.nearest(query_E, amount, scale, blocks[-1], dead)
+        return searcher.nearest(query_E, amount, scale, blocks, dead)
+
+    def _current_searcher(self) -> Exact | Approximate:
+        """What searches, made when it is first needed and when the index was replaced."""
+        try:
+            changed = 0 if self._only_exact else os.stat(self.path / INDEX).st_mtime_ns
+        except FileNotFoundError:
+            changed = 0
+        if self._searcher is None or changed != self._index_seen:
+            self._searcher, self._index_seen = self._new_searcher(), changed
+        return self._searcher
+
+    def _new_searcher(self) -> Exact | Approximate:
+        card = None if self._only_exact else read_card(self.path)
+        if card is None or card.kind == "exact":
+            return Exact(self.blocks)
+        if self.rows - card.rows > STALE * card.rows:
+            logger.warning(
+                "%s: %s pictures were added since the index was built; `python -m nnclip index` "
+                "makes searching faster again",
+                self.path,
+                f"{self.rows - card.rows:,}",
+            )
+        return open_searcher(self.path / card.file, card.kind, card.setting)
+
+
+def is_url(place: str | Path) -> bool:
+    """Whether a place is a database rather than a folder."""
+    return str(place).startswith(URLS)
+
+
+def open_store(place: str | Path, exact: bool = False) -> Any:
+    """The collection in a folder, or in a PostgreSQL database (`postgresql://...`).
+
+    Args:
+        place: it.
+        exact: search exactly, whatever index there is.
+
+    Raises:
+        DataError: there is no collection.
+        ConfigError: the database cannot be reached, or psycopg is not installed.
+    """
+    if is_url(place):
+        from nnclip.search.postgres import PostgresStore  # psycopg is optional
+
+        return PostgresStore(str(place), exact)
+    return FolderStore(place, exact)

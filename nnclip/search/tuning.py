@@ -1,0 +1,72 @@
+"""How much of what exact search finds an index finds, and the cheapest setting that finds enough.
+
+Recall is measured with queries of both kinds that people ask: pictures (rows of the collection,
+each of which is no answer to itself) and texts. Texts lie apart from pictures in CLIP's space, and
+an index that finds nine of ten pictures for a picture may find fewer for a text.
+
+Axes: Q queries, E embedding.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nnclip.search.exact import exact_neighbours
+from nnclip.search.rows import gather
+
+NEAREST = 10  # of recall@10
+PICTURES = 512  # queries that are rows, at most
+
+
+@dataclass(frozen=True)
+class Queries:
+    """Queries whose nearest rows are known.
+
+    Attributes:
+        name: of their kind.
+        vectors: (Q, E) float32.
+        itself: (Q,) the row that a query is, -1 for none.
+        nearest: (Q, 10) the rows that exact search finds.
+    """
+
+    name: str
+    vectors: np.ndarray
+    itself: np.ndarray
+    nearest: np.ndarray
+
+    def halves(self) -> tuple["Queries", "Queries"]:
+        """One half to choose a setting with, one to measure what was chosen."""
+
+        def part(start: int) -> Queries:
+            step = slice(start, None, 2)
+            return Queries(self.name, self.vectors[step], self.itself[step], self.nearest[step])
+
+        return part(0), part(1)
+
+    def recall(self, find: Callable[[np.ndarray, int], np.ndarray]) -> float:
+        """Share of the nearest rows that `find` (query, amount -> rows) finds."""
+        hits = 0
+        for query_E, itself, nearest in zip(self.vectors, self.itself, self.nearest, strict=True):
+            found = find(query_E, nearest.shape[0] + 1)
+            found = found[found != itself][: len(nearest)]
+            hits += len(np.intersect1d(found, nearest))
+        return hits / self.nearest.size
+
+
+def picture_queries(blocks: Sequence[np.ndarray], dead: np.ndarray, seed: int = 1) -> Queries:
+    """Rows of the collection as queries."""
+    alive = np.setdiff1d(np.arange(sum(map(len, blocks))), dead, assume_unique=True)
+    chosen = np.random.default_rng(seed).permutation(alive)[:PICTURES]
+    vectors_QE = gather(blocks, chosen)
+    amount = min(NEAREST, len(alive) - 1)
+    found = exact_neighbours(blocks, vectors_QE, amount + 1, dead)
+    others = [row[row != itself][:amount] for row, itself in zip(found, chosen, strict=True)]
+    return Queries("pictures", vectors_QE, chosen, np.stack(others))
+
+
+def text_queries(blocks: Sequence[np.ndarray], dead: np.ndarray, vectors_QE: np.ndarray) -> Queries:
+    """Embedded texts as queries."""
+    amount = min(NEAREST, sum(map(len, blocks)) - len(dead))
+    nearest = exact_neighbours(blocks, vectors_QE, amount, dead)
+    return Queries("texts", vectors_QE, np.full(len(vectors_QE), -1), nearest)
