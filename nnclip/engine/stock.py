@@ -9,6 +9,7 @@ import nnabla.functions as F
 import numpy as np
 
 from nnclip.engine.arrays import InputSpec, checked, input_specs
+from nnclip.engine.contexts import float_context
 from nnclip.engine.trace import NNABLA_LOCK, trace
 
 Variables = Mapping[str, nn.Variable]
@@ -39,11 +40,17 @@ class StockStep:
         functions = trace([*inputs.values(), *parameters.values()], outputs.values()).functions
         self.specs: tuple[InputSpec, ...] = input_specs(inputs, functions, dynamic_batch=False)
         self.specs += tuple(InputSpec(n, tuple(v.shape)) for n, v in self._seeds.items())
+        self._statistics = [
+            v
+            for f in functions
+            if f.info.type_name == "BatchNormalization" and f.info.args["batch_stat"]
+            for v in f.inputs[-2:]
+        ]
         for name in wrt:
             inputs[name].need_grad = True
         for v in outputs.values():
             v.persistent = True
-        with NNABLA_LOCK, nn.auto_forward(False):
+        with NNABLA_LOCK, nn.auto_forward(False), nn.context_scope(float_context()):
             parts = [F.sum(outputs[n] * self._seeds.get(f"grad_{n}", 1.0)) for n in of]
             self._total = F.add_n(*parts) if parts else None
 
@@ -56,11 +63,18 @@ class StockStep:
             ):
                 v.d = array
             if self._total is None:
-                nn.forward_all(list(self._outputs.values()))
+                self._only_forward()
             else:
                 self._differentiate(accumulate)
             results = {name: np.array(v.d) for name, v in self._outputs.items()}
             return results | {f"grad_{n}": np.array(self._inputs[n].g) for n in self._wrt}
+
+    def _only_forward(self) -> None:
+        """Running statistics, which NNabla moves with every forward pass, are put back."""
+        before = [np.array(v.d) for v in self._statistics]
+        nn.forward_all(list(self._outputs.values()))
+        for v, array in zip(self._statistics, before, strict=True):
+            v.d = array
 
     def _differentiate(self, accumulate: bool) -> None:
         assert self._total is not None
