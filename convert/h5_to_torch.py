@@ -1,4 +1,4 @@
-"""Converts an .h5 into a checkpoint for OpenAI's code, open_clip or Hugging Face's transformers.
+"""Converts an .h5 into a checkpoint for OpenAI's code, open_clip, transformers or torchvision.
 
 python convert/h5_to_torch.py nnclip.h5 folder --dialect huggingface
 """
@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 if not __package__:  # run as a file: Python then looks for packages here, and finds open_clip.py
     sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -18,15 +19,18 @@ if not __package__:  # run as a file: Python then looks for packages here, and f
 
 import numpy as np
 
+from convert.bert import TOKENIZER
 from convert.dialect import Dialect, Settings
 from convert.names import to_foreign
 from convert.source import DIALECTS
 from convert.tensors import Tensor
 from nnclip.errors import CheckpointError, NnclipError
-from nnclip.graph.config import config_from_shapes
-from nnclip.graph.parameters import expected_shapes
+from nnclip.graph.config import ClipConfig, config_from_shapes
+from nnclip.graph.parameters import TowerConfig, expected_shapes, expected_tower_shapes
+from nnclip.graph.reading import Reader, Shapes
 from nnclip.weights.h5 import Weights, read_h5, write_whole
 from nnclip.weights.model import check_names_and_shapes
+from nnclip.weights.tower import READERS
 
 SUFFIXES = (".pt", ".bin", ".safetensors")
 
@@ -57,11 +61,14 @@ def convert_h5(source: Path, destination: Path, dialect: Dialect, half: bool = F
         for name, content in settings.items():
             text = json.dumps(content, indent=2) + "\n"
             write_whole(file.parent / name, partial(_write_text, text))
+        tokenizer = weights.metadata.get("tokenizer") if dialect.side == "text" else None
+        if tokenizer:
+            write_whole(file.parent / TOKENIZER, partial(_write_text, tokenizer))
     except OSError as error:
         raise CheckpointError(f"{destination}: cannot be written ({error})") from error
     except CheckpointError as error:
         raise CheckpointError(f"{source}: {error}") from error
-    return [file, *(file.parent / name for name in settings)]
+    return [file, *(file.parent / name for name in (*settings, *([TOKENIZER] * bool(tokenizer))))]
 
 
 def _translate(
@@ -71,8 +78,7 @@ def _translate(
     if "logit_scale" in arrays and arrays["logit_scale"].size == 1:
         arrays["logit_scale"] = arrays["logit_scale"].reshape(())  # NNabla files may have (1,)
     shapes = {name: array.shape for name, array in arrays.items()}
-    config = config_from_shapes(shapes, weights.metadata)
-    check_names_and_shapes(shapes, expected_shapes(config))
+    config = _understood(dialect, shapes, weights.metadata)
     settings = dialect.settings_of(config)
     dtypes = dict.fromkeys(arrays, "float32")
     if half:
@@ -81,6 +87,25 @@ def _translate(
     return to_foreign(
         {k: _stored(a, dtypes[k]) for k, a in arrays.items()}, dialect.table
     ), settings
+
+
+def _understood(
+    dialect: Dialect, shapes: Shapes, metadata: Mapping[str, Any]
+) -> ClipConfig | TowerConfig:
+    """The model or the tower that these tensors are; CheckpointError if the dialect knows none."""
+    side = metadata.get("tower")
+    if side != dialect.side:
+        found, expected = (
+            f"the {s} tower alone" if s else "a whole model" for s in (side, dialect.side)
+        )
+        raise CheckpointError(f"found {found}, but {dialect.name}'s code knows only {expected}")
+    if side is None:
+        whole = config_from_shapes(shapes, metadata)
+        check_names_and_shapes(shapes, expected_shapes(whole))
+        return whole
+    tower, width = READERS[side](Reader(shapes, metadata))
+    check_names_and_shapes(shapes, expected_tower_shapes(tower, width))
+    return tower
 
 
 def _stored(array: np.ndarray, dtype: str) -> Tensor:

@@ -5,10 +5,10 @@ Source: https://github.com/huggingface/transformers, models/clip/modeling_clip.p
 
 from typing import Any
 
-from convert.dialect import Dialect, Settings, Source, one_value
+from convert.dialect import Dialect, Settings, Source, one_value, own_towers
 from convert.names import in_blocks, same, split, turned
 from nnclip.errors import CheckpointError
-from nnclip.graph.config import BlockConfig, ClipConfig
+from nnclip.graph.config import BlockConfig, ClipConfig, ClipResNetConfig
 
 FILE, PICTURES_FILE = "config.json", "preprocessor_config.json"
 BLOCK = {
@@ -94,7 +94,9 @@ def _blocks(config: BlockConfig, embed: int) -> dict[str, Any]:
 
 def settings_of(config: ClipConfig) -> dict[str, Settings]:
     """The files that `CLIPModel.from_pretrained` and `CLIPImageProcessor.from_pretrained` read."""
-    image, text = config.image, config.text
+    image, text = own_towers(config, "transformers")
+    if isinstance(image, ClipResNetConfig):
+        raise CheckpointError("found a ResNet, but the code of transformers knows no such CLIP")
     model = {
         "architectures": ["CLIPModel"],
         "model_type": "clip",

@@ -52,11 +52,12 @@ def in_blocks(published: str, foreign: str, rules: Table) -> dict[str, Rule]:
 
 
 def _pattern(name: str, separator: str) -> tuple[str, str]:
-    """A name with its block number replaced, and that number: a.7.b -> a.{}.b, 7."""
+    """A name with its block number, the first one, replaced: a.7.b.0 -> a.{}.b.0, 7."""
     words = name.split(separator)
-    numbers = [word for word in words if word.isdecimal()]
-    pattern = separator.join("{}" if word.isdecimal() else word for word in words)
-    return pattern, numbers[0] if numbers else ""
+    at = next((i for i, word in enumerate(words) if word.isdecimal()), None)
+    if at is None:
+        return name, ""
+    return separator.join((*words[:at], "{}", *words[at + 1 :])), words[at]
 
 
 def without(tensors: Mapping[str, Tensor], dropped: str) -> dict[str, Tensor]:

@@ -7,9 +7,9 @@ import math
 from typing import Any
 
 from convert import openai
-from convert.dialect import Dialect, Settings, Source, one_value
+from convert.dialect import Dialect, Settings, Source, one_value, own_towers
 from nnclip.errors import CheckpointError
-from nnclip.graph.config import BlockConfig, ClipConfig
+from nnclip.graph.config import BlockConfig, ClipConfig, ClipResNetConfig, VitConfig
 
 FILE = "open_clip_config.json"
 # settings that change what the same tensors compute -> the values that nnclip computes
@@ -44,12 +44,15 @@ def describe(source: Source) -> dict[str, Any]:
         for key, values in known.items():
             if cfg.get(key, values[0]) not in values:
                 raise CheckpointError(f"{FILE}: found {key} {cfg[key]!r}, expected {values[0]!r}")
-    eps = [(cfg.get("norm_kwargs") or {}).get("eps", 1e-5) for cfg in (vision, text)]
+    resnet = isinstance(vision.get("layers"), list)
+    normed = (text,) if resnet else (vision, text)
+    eps = [(cfg.get("norm_kwargs") or {}).get("eps", 1e-5) for cfg in normed]
+    channels = vision.get("width", 768) * (32 if resnet else 1)  # of what has heads
     return {
         "activation": "quick_gelu" if model.get("quick_gelu", False) else "gelu",
-        "image_heads": vision.get("width", 768) // vision.get("head_width", 64),
+        "image_heads": channels // vision.get("head_width", 64),
         "text_heads": text.get("heads", 8),
-        "layer_norm_eps": one_value("norm_kwargs", *eps),
+        "layer_norm_eps": one_value("norm_kwargs", eps[0], eps[-1]),
         **{key: pictures[key] for key in ("mean", "std") if key in pictures},
         **({"resolution": vision["image_size"]} if "image_size" in vision else {}),
     }
@@ -65,19 +68,33 @@ def _blocks(config: BlockConfig) -> Settings:
     return settings
 
 
+def _vision(image: VitConfig | ClipResNetConfig) -> Settings:
+    if isinstance(image, ClipResNetConfig):
+        return {
+            "layers": list(image.layers),
+            "width": image.width,
+            "head_width": image.channels // image.heads,
+            "image_size": image.resolution,
+            "patch_size": None,
+        }
+    return {
+        **_blocks(image.blocks),
+        "head_width": image.blocks.width // image.blocks.heads,
+        "image_size": image.resolution,
+        "patch_size": image.patch,
+    }
+
+
 def settings_of(config: ClipConfig) -> dict[str, Settings]:
     """The file that open_clip's `local-dir:` reads."""
-    image, text = config.image, config.text
-    activation = one_value("activation", image.blocks.activation, text.blocks.activation)
+    image, text = own_towers(config, "open_clip")
+    activation = text.blocks.activation
+    if not isinstance(image, ClipResNetConfig):
+        one_value("activation", image.blocks.activation, activation)
     model = {
         "embed_dim": config.embed,
         "quick_gelu": activation == "quick_gelu",
-        "vision_cfg": {
-            **_blocks(image.blocks),
-            "head_width": image.blocks.width // image.blocks.heads,
-            "image_size": image.resolution,
-            "patch_size": image.patch,
-        },
+        "vision_cfg": _vision(image),
         "text_cfg": {
             **_blocks(text.blocks),
             "heads": text.blocks.heads,

@@ -7,6 +7,7 @@ import importlib.util
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +15,26 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
-from convert.dialect import Dialect
+from convert.dialect import Dialect, own_towers
 from convert.names import to_published
 from convert.tensors import of_array
 from convert.verify import Answers
 from nnclip.errors import ConfigError
-from nnclip.graph.config import ClipConfig
+from nnclip.graph.config import BertConfig, ClipConfig, ClipResNetConfig, ResNetConfig
+from nnclip.graph.parameters import TowerConfig
 
 PACKAGES = {
     "openai": "clip-anytorch",
     "open_clip": "open_clip_torch",
     "huggingface": "transformers",
+    "torchvision": "torchvision",
+    "bert": "transformers",
+    "distilbert": "transformers",
 }
-MODULES = {"openai": "clip", "open_clip": "open_clip", "huggingface": "transformers"}
+MODULES = {**PACKAGES, "openai": "clip", "open_clip": "open_clip"}
 
 
-def build(dialect: Dialect, config: ClipConfig) -> torch.nn.Module:
+def build(dialect: Dialect, config: ClipConfig | TowerConfig) -> torch.nn.Module:
     """The model in the dialect's own code, with random weights, as `dialect.settings_of` asks.
 
     Raises:
@@ -40,19 +45,24 @@ def build(dialect: Dialect, config: ClipConfig) -> torch.nn.Module:
             f"comparing with {dialect.name} needs {PACKAGES[dialect.name]}, which is not "
             "installed: `make setup-dev`, then try again"
         )
-    settings = dialect.settings_of(config)
+    # transformers has no projection of its own: the builder adds it
+    alone = replace(config, projection=0) if isinstance(config, BertConfig) else config
+    settings = dialect.settings_of(alone)
     model: torch.nn.Module = _BUILDERS[dialect.name](config, settings).eval().float()
     return model
 
 
 def _openai(config: ClipConfig, settings: Mapping[str, Any]) -> torch.nn.Module:
-    image, text = config.image, config.text
+    image, text = own_towers(config, "openai")
+    vision: tuple[Any, ...]
+    if isinstance(image, ClipResNetConfig):
+        vision = (image.layers, image.width, None)
+    else:
+        vision = (image.blocks.layers, image.blocks.width, image.patch)
     return openai_code().CLIP(
         config.embed,
         image.resolution,
-        image.blocks.layers,
-        image.blocks.width,
-        image.patch,
+        *vision,
         text.context,
         text.vocabulary,
         text.blocks.width,
@@ -87,11 +97,55 @@ def _huggingface(config: ClipConfig, settings: Mapping[str, Any]) -> torch.nn.Mo
     return transformers.CLIPModel(transformers.CLIPConfig(**settings["config.json"]))
 
 
-_BUILDERS: dict[str, Callable[[ClipConfig, Mapping[str, Any]], torch.nn.Module]] = {
+def _torchvision(config: ResNetConfig, settings: Mapping[str, Any]) -> torch.nn.Module:
+    from torchvision.models import resnet
+
+    block = resnet.Bottleneck if config.bottleneck else resnet.BasicBlock
+    model = resnet.ResNet(block, list(config.layers))
+    model.fc = torch.nn.Identity()
+    return model
+
+
+def _bert(config: BertConfig, settings: Mapping[str, Any]) -> torch.nn.Module:
+    import transformers
+
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    told = dict(settings["config.json"])
+    kind = told.pop("architectures")[0]
+    pooler = {} if kind == "DistilBertModel" else {"add_pooling_layer": False}
+    settings_class = getattr(transformers, kind.replace("Model", "Config"))
+    model: torch.nn.Module = getattr(transformers, kind)(settings_class(**told), **pooler)
+    if config.projection:
+        width = config.blocks.width
+        model.projection = torch.nn.Linear(width, config.projection, config.projection_bias)
+    return model
+
+
+_BUILDERS: dict[str, Callable[[Any, Mapping[str, Any]], torch.nn.Module]] = {
     "openai": _openai,
     "open_clip": _open_clip,
     "huggingface": _huggingface,
+    "torchvision": _torchvision,
+    "bert": _bert,
+    "distilbert": _bert,
 }
+
+
+def encode_pooled(
+    model: torch.nn.Module, config: BertConfig, ids_NL: np.ndarray
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Tokens (N, L, D) and features (N, E) of texts, differentiable, by an encoder of `build`.
+
+    Source: sentence-transformers' Pooling and Dense; M-CLIP's MultilingualCLIP.forward.
+    """
+    code: Any = model
+    ids, mask = torch.from_numpy(ids_NL.astype(np.int64)), torch.from_numpy(ids_NL != config.pad)
+    tokens_NLD = code(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+    if config.pooling == "first":
+        pooled_ND = tokens_NLD[:, 0]
+    else:
+        pooled_ND = (tokens_NLD * mask[:, :, None]).sum(1) / mask.sum(1, keepdim=True)
+    return tokens_NLD, code.projection(pooled_ND) if config.projection else pooled_ND
 
 
 def encode(
@@ -144,6 +198,12 @@ def _logits(
     return code(images, ids)[0]
 
 
+def _stages_or_blocks(visual: Any) -> Any:
+    if hasattr(visual, "layer4"):
+        return [visual.layer1, visual.layer2, visual.layer3, visual.layer4]
+    return visual.transformer.resblocks
+
+
 @contextmanager
 def _hidden_states(
     dialect: Dialect, model: torch.nn.Module
@@ -154,13 +214,13 @@ def _hidden_states(
     if dialect.name == "huggingface":
         towers = {"image": code.vision_model.encoder.layers, "text": code.text_model.encoder.layers}
     else:
-        blocks = (code.visual.transformer.resblocks, code.transformer.resblocks)
-        towers = dict(zip(("image", "text"), blocks, strict=True))
+        towers = {"image": _stages_or_blocks(code.visual), "text": code.transformer.resblocks}
 
     def keep(tower: str, output: Any) -> None:
         x = (output[0] if isinstance(output, tuple) else output).detach()
         # OpenAI's code has the tokens on the first axis
-        hidden[tower].append((x.transpose(0, 1) if dialect.name == "openai" else x).numpy())
+        turned = dialect.name == "openai" and x.ndim == 3
+        hidden[tower].append((x.transpose(0, 1) if turned else x).numpy())
 
     hooks = [
         block.register_forward_hook(lambda _, __, output, tower=tower: keep(tower, output))

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from convert import huggingface, open_clip, openai
+from convert import bert, huggingface, open_clip, openai, torchvision
 from convert.dialect import Dialect, Source, read_settings
 from convert.safetensors_files import read_safetensors
 from convert.tensors import Tensor
@@ -13,7 +13,15 @@ from convert.torch_files import read_torch
 from nnclip.errors import CheckpointError
 
 DIALECTS: dict[str, Dialect] = {
-    module.DIALECT.name: module.DIALECT for module in (openai, open_clip, huggingface)
+    dialect.name: dialect
+    for dialect in (
+        openai.DIALECT,
+        open_clip.DIALECT,
+        huggingface.DIALECT,
+        torchvision.DIALECT,
+        bert.DIALECT,
+        bert.DISTILBERT_DIALECT,
+    )
 }
 SETTINGS = (open_clip.FILE, huggingface.FILE, huggingface.PICTURES_FILE)
 IN_FOLDER = (
@@ -118,6 +126,12 @@ def dialect_of(source: Source, name: str = "auto") -> Dialect:
             f"{source.path}: found names that openai and open_clip share, but their activations "
             "differ; say which it is with --dialect openai or --dialect open_clip"
         )
+    if torchvision.is_torchvision(source):
+        return torchvision.DIALECT
+    if bert.is_bert(source):
+        return bert.DIALECT
+    if bert.is_distilbert(source):
+        return bert.DISTILBERT_DIALECT
     shown = ", ".join(list(source.tensors)[:3])
     raise CheckpointError(
         f"{source.path}: found no CLIP of a known dialect (its first tensors: {shown}), expected "

@@ -1,4 +1,4 @@
-"""Converts a checkpoint of OpenAI, open_clip or Hugging Face into an .h5 for NNabla and nnclip.
+"""Converts a checkpoint of OpenAI, open_clip, Hugging Face or torchvision into an .h5 for nnclip.
 
 No code in the checkpoint is ever executed, and torch is needed only for --verify.
 
@@ -20,21 +20,28 @@ if not __package__:  # run as a file: Python then looks for packages here, and f
 
     configure_logging()  # before NNabla is imported
 
+from convert import openai
 from convert.dialect import Dialect, Source
+from convert.encoders import open_checkpoint
 from convert.names import to_foreign, to_published, without
-from convert.source import DIALECTS, dialect_of, open_source, sha256_of
+from convert.report import described
+from convert.source import DIALECTS, dialect_of, sha256_of
 from convert.tensors import Tensor, Values
 from convert.verify import largest_differences
 from nnclip.errors import CheckpointError, NnclipError
+from nnclip.graph.bert import POOLINGS
 from nnclip.graph.config import ClipConfig, config_from_shapes, metadata_of
+from nnclip.graph.convolution import is_statistic
 from nnclip.graph.layers import ACTIVATIONS
-from nnclip.graph.parameters import expected_shapes
+from nnclip.graph.parameters import TowerConfig, expected_shapes, expected_tower_shapes
+from nnclip.graph.reading import Reader, Shapes
 from nnclip.weights.h5 import write_h5
 from nnclip.weights.model import check_names_and_shapes
+from nnclip.weights.tower import READERS, tower_metadata
 
 TOLERANCE = {False: 2e-5, True: 5e-3}  # of features relative to their norm; stored as float16?
-# tensors of OpenAI's ModifiedResNet, and of open_clip's and timm's
-RESNETS = {"visual.layer1.0.conv1.weight", "visual.trunk.layer1.0.conv1.weight"}
+RESNET = "visual.layer1.0.conv1.weight"  # a tensor of OpenAI's and open_clip's ResNets
+TIMM = "visual.trunk."  # before the names of towers of the timm package
 
 
 @dataclass(frozen=True)
@@ -44,22 +51,24 @@ class Conversion:
     Attributes:
         source: the checkpoint.
         dialect: its dialect.
-        config: the model.
+        config: the model, or the tower that the dialect knows alone.
         tensors: by published names, in the order of their making, not yet read.
-        dropped: the checkpoint's buffers that hold nothing learned.
+        dropped: the checkpoint's tensors that nnclip has no use for.
     """
 
     source: Source
     dialect: Dialect
-    config: ClipConfig
+    config: ClipConfig | TowerConfig
     tensors: dict[str, Tensor]
     dropped: tuple[str, ...]
 
     def metadata(self) -> dict[str, Any]:
         """What the .h5 says beside its tensors."""
         stored = {name: t.dtype for name, t in self.tensors.items() if t.dtype != "float32"}
+        config = self.config
         return {
-            **metadata_of(self.config),
+            **(metadata_of(config) if isinstance(config, ClipConfig) else tower_metadata(config)),
+            **self.dialect.carried(self.source, config),
             "dialect": self.dialect.name,
             "source": self.source.path.name,
             "sha256": sha256_of(self.source.files),
@@ -86,10 +95,11 @@ def plan(source: Source, dialect: Dialect, given: Mapping[str, Any] | None = Non
         tensors["logit_scale"] = Tensor((), flat.dtype, lambda: flat.read().reshape(()))
     published = to_published(tensors, dialect.table)
     metadata = {**dialect.describe(source), **(given or {})}
-    _check_tower(source, dialect, published)
+    if dialect.side is None:
+        _check_towers(source, dialect, published)
     _check_told(dialect, source, metadata)
-    config = config_from_shapes({k: t.shape for k, t in published.items()}, metadata)
-    shapes = expected_shapes(config)
+    found = {k: t.shape for k, t in published.items()}
+    config, shapes = _understood(dialect.side, found, metadata)
     expected = to_foreign({k: _shape_only(v) for k, v in shapes.items()}, dialect.table)
     check_names_and_shapes(
         {k: t.shape for k, t in tensors.items()}, {k: t.shape for k, t in expected.items()}
@@ -98,18 +108,33 @@ def plan(source: Source, dialect: Dialect, given: Mapping[str, Any] | None = Non
     return Conversion(source, dialect, config, {k: published[k] for k in shapes}, dropped)
 
 
-def _check_tower(source: Source, dialect: Dialect, published: Mapping[str, Tensor]) -> None:
+def _understood(
+    side: str | None, found: Shapes, metadata: Mapping[str, Any]
+) -> tuple[ClipConfig | TowerConfig, dict[str, tuple[int, ...]]]:
+    """The configuration of a model, or of the tower of one side, and the shapes it asks for."""
+    if side is None:
+        whole = config_from_shapes(found, metadata)
+        return whole, expected_shapes(whole)
+    tower, width = READERS[side](Reader(found, metadata))
+    return tower, expected_tower_shapes(tower, width)
+
+
+def _check_towers(source: Source, dialect: Dialect, published: Mapping[str, Tensor]) -> None:
     """CheckpointError unless the tensors around the blocks, that tell the sizes, are there."""
-    if RESNETS & source.tensors.keys():
+    if any(name.startswith(TIMM) for name in source.tensors):
         raise CheckpointError(
-            "found a CLIP whose image tower is a ResNet, expected a vision transformer; ResNets "
-            "cannot be converted yet"
+            "found a CLIP whose image tower is one of timm's, expected a vision transformer or a "
+            "ResNet in OpenAI's own code; such towers cannot be converted"
         )
+    own, other = openai.VIT, openai.RESNET
+    if RESNET in source.tensors:
+        own, other = other, own
     for name, rule in dialect.table.items():
-        if name.format(0) not in published:
+        if name.format(0) not in published and not (name in other and name not in own):
             raise CheckpointError(
                 f"tensor {' or '.join(rule.parts).format(0)}: missing; this is not the whole of a "
-                f"CLIP of {dialect.name} with a vision transformer"
+                f"CLIP of {dialect.name} with a "
+                f"{'vision transformer' if own is openai.VIT else 'ResNet'}"
             )
 
 
@@ -147,7 +172,7 @@ def convert_file(
     Args:
         source: a file, a folder, or the index of several files.
         destination: written whole or not at all.
-        dialect: "openai", "open_clip", "huggingface" or "auto".
+        dialect: a key of DIALECTS, or "auto".
         config: an open_clip_config.json that does not lie beside the file.
         given: metadata that comes before what the source says.
         half: store float16.
@@ -155,11 +180,14 @@ def convert_file(
     Raises:
         CheckpointError: the checkpoint cannot be read, trusted or understood; names the file.
     """
-    opened = open_source(source, config)
+    opened = open_checkpoint(source, config)
     try:
         conversion = plan(opened, dialect_of(opened, dialect), given)
-        metadata = conversion.metadata()
-        write_h5(destination, Values(conversion.tensors), metadata, half=half)
+        metadata, frozen = (
+            conversion.metadata(),
+            frozenset(filter(is_statistic, conversion.tensors)),
+        )
+        write_h5(destination, Values(conversion.tensors), metadata, half=half, frozen=frozen)
     except CheckpointError as error:
         if str(source) in str(error) or str(destination) in str(error):
             raise
@@ -168,17 +196,14 @@ def convert_file(
 
 
 def _report(conversion: Conversion, destination: Path) -> None:
-    source, config = conversion.source, conversion.config
+    source = conversion.source
     dtypes = Counter(t.dtype for t in source.tensors.values())
     counts = ", ".join(f"{n} {dtype}" for dtype, n in dtypes.most_common())
     print(f"read      {source.path}: {source.kind} of {conversion.dialect.name}, {counts}")
     if conversion.dropped:
         print(f"dropped   {', '.join(conversion.dropped)}")
-    for tower, blocks in (("image", config.image.blocks), ("text", config.text.blocks)):
-        print(
-            f"{tower:<9} {blocks.layers} blocks of {blocks.width}, {blocks.heads} heads, "
-            f"perceptron {blocks.hidden}, {blocks.activation}, eps {blocks.eps:g}"
-        )
+    for side, description in described(conversion.dialect.side, conversion.config):
+        print(f"{side:<9} {description}")
     size = destination.stat().st_size
     print(f"wrote     {destination}: {len(conversion.tensors)} tensors, {size:,} bytes")
 
@@ -218,24 +243,40 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--config", type=Path, help="open_clip_config.json, if not beside the source")
     p.add_argument("--activation", choices=tuple(ACTIVATIONS), help="if the source does not say")
     p.add_argument("--heads", type=_heads, metavar="IMAGE[,TEXT]", help="numbers of heads")
+    p.add_argument("--resolution", type=int, metavar="PIXELS", help="if the source does not say")
+    p.add_argument("--pooling", choices=tuple(POOLINGS), help="of a text encoder (what it says)")
+    p.add_argument("--context", type=int, metavar="TOKENS", help="longest text of an encoder (128)")
     p.add_argument("--half", action="store_true", help="store float16: half the size")
     p.add_argument("--verify", action="store_true", help="compare with torch on fixed inputs")
     return p
 
 
+def _given(args: argparse.Namespace) -> dict[str, Any]:
+    """Metadata that the command line tells."""
+    image_heads, text_heads = args.heads or (None, None)
+    told = {
+        "activation": args.activation,
+        "bert_activation": args.activation,
+        "bert_context": args.context,
+        "bert_heads": text_heads,
+        "bert_pooling": args.pooling,
+        "image_heads": image_heads,
+        "resolution": args.resolution,
+        "text_heads": text_heads,
+    }
+    return {key: value for key, value in told.items() if value is not None}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status: 0 done, 2 an error."""
     args = parser().parse_args(argv)
-    given: dict[str, Any] = {"activation": args.activation} if args.activation else {}
-    if args.heads:
-        given["image_heads"], given["text_heads"] = args.heads
     try:
         conversion = convert_file(
             args.source,
             args.destination,
             dialect=args.dialect,
             config=args.config,
-            given=given,
+            given=_given(args),
             half=args.half,
         )
         _report(conversion, args.destination)

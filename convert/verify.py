@@ -13,10 +13,11 @@ from convert.dialect import Dialect, Source
 from convert.names import without
 from nnclip.errors import ConfigError
 from nnclip.graph.beside import text_inputs
-from nnclip.graph.config import ClipConfig
-from nnclip.graph.features import image_features, text_features
-from nnclip.graph.parameters import building
-from nnclip.weights.model import ModelWeights, load_model
+from nnclip.graph.config import BertConfig, ClipConfig, ImageConfig
+from nnclip.graph.features import image_features, image_side, text_features, text_side
+from nnclip.graph.parameters import TowerConfig, building
+from nnclip.weights.model import load_model
+from nnclip.weights.tower import load_tower
 
 PAIRS = 2
 
@@ -58,28 +59,25 @@ def relative_difference(found_NX: np.ndarray, expected_NX: np.ndarray) -> float:
 
 
 def largest_differences(source: Source, dialect: Dialect, h5: Path) -> dict[str, float]:
-    """The `relative_difference` of "image" and "text" features between `source` and its `h5`.
+    """The `relative_difference` between `source` and its `h5`: "image" and "text" features.
 
     Raises:
         ConfigError: torch, or the package with the dialect's model code, is not installed.
         CheckpointError: the dialect's own code has no such model.
     """
+    config, inputs, found = _features(h5) if dialect.side is None else _tower_features(h5)
+    expected = _torch_features(source, dialect, config, inputs)
+    return {side: relative_difference(found[side], expected[side]) for side in found}
+
+
+Arrays = dict[str, np.ndarray]  # by side
+
+
+def _features(h5: Path) -> tuple[ClipConfig, Arrays, Arrays]:
+    """A model's configuration, inputs for it, and its features of them."""
     model = load_model(h5)
-    images_N3RR, ids_NL = inputs_of(model.config, PAIRS)
-    found = _features(model, images_N3RR, ids_NL)
     config = model.config
-    del model  # so that the weights are in memory once
-    expected = _torch_features(source, dialect, config, images_N3RR, ids_NL)
-    return {
-        tower: relative_difference(a, b)
-        for tower, a, b in zip(("image", "text"), found, expected, strict=True)
-    }
-
-
-def _features(
-    model: ModelWeights, images_N3RR: np.ndarray, ids_NL: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    config = model.config
+    images_N3RR, ids_NL = inputs_of(config, PAIRS)
     images = nn.Variable.from_numpy_array(images_N3RR)
     texts = {
         k: nn.Variable.from_numpy_array(a) for k, a in text_inputs(ids_NL, config.text).items()
@@ -88,20 +86,45 @@ def _features(
         image_NE = image_features(images, config)
         text_NE = text_features(texts, config)
     nn.forward_all([image_NE, text_NE])
-    return image_NE.d.copy(), text_NE.d.copy()
+    inputs = {"image": images_N3RR, "text": ids_NL}
+    return config, inputs, {"image": image_NE.d.copy(), "text": text_NE.d.copy()}
+
+
+def _tower_features(h5: Path) -> tuple[TowerConfig, Arrays, Arrays]:
+    """The same of a tower alone."""
+    tower = load_tower(h5)
+    config = tower.config
+    with building(tower.scope):
+        if isinstance(config, ImageConfig):
+            shape = (PAIRS, 3, config.resolution, config.resolution)
+            array = np.random.RandomState(0).randn(*shape).astype(np.float32)
+            features = image_side(nn.Variable.from_numpy_array(array), config, tower.width)
+        else:
+            assert isinstance(config, BertConfig)
+            array = padded_ids(config, PAIRS)
+            texts = text_inputs(array, config).items()
+            variables = {k: nn.Variable.from_numpy_array(a) for k, a in texts}
+            features = text_side(variables, config, tower.width)
+    features.forward()
+    return config, {tower.side: array}, {tower.side: features.d.copy()}
+
+
+def padded_ids(config: BertConfig, texts: int, seed: int = 0) -> np.ndarray:
+    """Fixed token ids (N, L) int64 of texts of different lengths; the first fills the context."""
+    ids_NL = np.random.RandomState(seed).randint(0, config.vocabulary, (texts, config.context))
+    ids_NL[ids_NL == config.pad] = (config.pad + 1) % config.vocabulary
+    for row, length in enumerate(np.linspace(config.context, 2, texts).astype(int)):
+        ids_NL[row, length:] = config.pad
+    return ids_NL
 
 
 def _torch_features(
-    source: Source,
-    dialect: Dialect,
-    config: ClipConfig,
-    images_N3RR: np.ndarray,
-    ids_NL: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray]:
+    source: Source, dialect: Dialect, config: ClipConfig | TowerConfig, inputs: Arrays
+) -> Arrays:
     try:
         import torch
 
-        from convert.reference import build, encode
+        from convert.reference import build, encode, encode_pooled
     except ImportError as error:
         raise ConfigError(
             f"comparing needs torch ({error}): `make setup-dev`, then try again"
@@ -111,5 +134,10 @@ def _torch_features(
     with torch.no_grad():
         for name, tensor in without(source.tensors, dialect.dropped).items():
             own[name].copy_(torch.from_numpy(tensor.read().copy()).reshape(own[name].shape))
-        image_NE, text_NE = encode(reference, images_N3RR, ids_NL)
-    return image_NE.numpy(), text_NE.numpy()
+        if dialect.side is not None:
+            array = inputs[dialect.side]
+            if isinstance(config, BertConfig):
+                return {"text": encode_pooled(reference, config, array)[1].numpy()}
+            return {dialect.side: reference(torch.from_numpy(array)).numpy()}
+        image_NE, text_NE = encode(reference, inputs["image"], inputs["text"])
+    return {"image": image_NE.numpy(), "text": text_NE.numpy()}

@@ -4,7 +4,7 @@ A post-norm transformer in which every token sees every other but the padding. T
 in little: DistilBERT has no token types, RoBERTa and XLM-R count positions from the padding's id
 plus one and have one type. The tensors stand below `bert`: token_embedding/W (V, D),
 positional_embedding (P, D), type_embedding (T, D), ln_embedding, transformer/resblocks/i as in
-CLIP's towers, and, where there are such, pooler/{W,b} (D, D) and projection/{W,b} (E, D).
+CLIP's towers, and projection/W (E, D) and projection/b where features are projected.
 
 Axes: N batch, L tokens, D width, E width of the features.
 """
@@ -36,7 +36,6 @@ SCOPE = "bert"
 POOLINGS = {
     "first": "the first token",
     "mean": "the mean of all tokens but the padding",
-    "pooler": "the first token through BERT's pooler, a dense layer and tanh",
 }
 
 
@@ -126,7 +125,7 @@ def bert_tower(
         hidden_from = F.reshape((mask_NL - 1.0) * -MASKED, (n, 1, 1, length))
         for i in range(config.blocks.layers):
             last = i == config.blocks.layers - 1
-            rows = _first if last and config.pooling != "mean" else every_row
+            rows = _first if last and config.pooling == "first" else every_row
             with nn.parameter_scope(f"transformer/resblocks/{i}"):
                 x_NLD = _block(x_NLD, config.blocks, hidden_from, rows)
             if hidden is not None:
@@ -137,13 +136,11 @@ def bert_tower(
             pooled_ND = F.reshape(sum_N1D, (n, width)) / count_N1
         else:
             pooled_ND = F.reshape(x_NLD, (n, width))
-        if config.pooling == "pooler":
-            pooled_ND = F.tanh(linear(pooled_ND, width, "pooler", _normal(), ZERO))
         return _projected(pooled_ND, config)
 
 
 def _normal() -> NormalInitializer:
-    """Of all matrices and embeddings, as in BERT; an initialiser keeps the generator of its time."""
+    """Of all matrices and embeddings, as in BERT; made anew, since it keeps its generator."""
     return NormalInitializer(0.02)
 
 

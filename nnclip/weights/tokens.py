@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nnclip.errors import CheckpointError
+from nnclip.errors import CheckpointError, DataError
 from nnclip.graph.config import AnyTextConfig, BertConfig
 from nnclip.text import AnyTokenizer, ForeignTokenizer, openai_tokenizer, tokenizer_from_json
 
@@ -21,7 +21,7 @@ def tokenizer_of(
 
     Raises:
         CheckpointError: it does not fit the tower's table, or an encoder that needs one has none.
-        DataError: it is no tokenizer.
+        DataError: a trained vocabulary is none.
     """
     stored = metadata.get("tokenizer")
     if isinstance(config, BertConfig):
@@ -41,7 +41,10 @@ def _foreign(config: BertConfig, stored: Any, path: str | Path) -> ForeignTokeni
             f"{path}: found no tokenizer in its metadata, expected that of its text encoder; "
             "convert the encoder again, with its tokenizer.json beside it"
         )
-    tokenizer = ForeignTokenizer(stored, config.pad, str(path))
+    try:
+        tokenizer = ForeignTokenizer(stored, config.pad, str(path))
+    except DataError as error:
+        raise CheckpointError(str(error)) from error
     if tokenizer.vocab_size > config.vocabulary:  # the table may be filled up to a round number
         raise CheckpointError(
             f"{path}: tensor bert/token_embedding/W: found {config.vocabulary} rows, expected at "

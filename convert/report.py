@@ -1,0 +1,31 @@
+"""What a conversion tells: the sizes of what was converted, a line for each tower."""
+
+from nnclip.graph.config import ClipConfig, ClipResNetConfig, ResNetConfig
+from nnclip.graph.parameters import TowerConfig
+
+
+def described(side: str | None, config: ClipConfig | TowerConfig) -> list[tuple[str, str]]:
+    """What was converted, as pairs of side and description: both towers, or the one of `side`."""
+    if isinstance(config, ClipConfig):
+        return [("image", _tower(config.image)), ("text", _tower(config.text))]
+    assert side is not None
+    return [(side, _tower(config))]
+
+
+def _tower(config: TowerConfig) -> str:
+    if isinstance(config, ClipResNetConfig):
+        return (
+            f"{_stages(config.layers)}, {config.width} channels after the stem, {config.heads} "
+            f"heads, {config.resolution} pixels"
+        )
+    if isinstance(config, ResNetConfig):
+        return f"{_stages(config.layers)}, {config.features} features, {config.resolution} pixels"
+    blocks = config.blocks
+    return (
+        f"{blocks.layers} blocks of {blocks.width}, {blocks.heads} heads, perceptron "
+        f"{blocks.hidden}, {blocks.activation}, eps {blocks.eps:g}"
+    )
+
+
+def _stages(layers: tuple[int, ...]) -> str:
+    return f"stages of {', '.join(map(str, layers))} residual blocks"
