@@ -9,7 +9,7 @@ from nnclip.errors import CheckpointError, ConfigError
 from nnclip.graph.heads import FORMS, HeadConfig
 from nnclip.model import find_model
 from nnclip.weights.heads import HeadWeights, load_head
-from nnclip.weights.join import Sides, join, load_sides, new_head
+from nnclip.weights.join import LOGIT_SCALE, Sides, join, load_sides, new_head
 from nnclip.weights.model import save_model
 
 HELP = "make one model of an image tower and a text tower, and put heads on them"
@@ -98,4 +98,4 @@ def with_new_heads(sides: Sides, args: argparse.Namespace) -> Sides:
     for side, tower in (("image", sides.image), ("text", sides.text)):
         config = HeadConfig(tower.width, args.width, layers, args.dropout)
         heads[side] = new_head(side, config, args.seed)
-    return dataclasses.replace(sides, heads=heads)
+    return dataclasses.replace(sides, heads=heads, logit_scale=LOGIT_SCALE)

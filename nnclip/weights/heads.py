@@ -1,5 +1,6 @@
 """A projection head in a file of its own, which fits every tower of the same width."""
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from nnclip.errors import CheckpointError
 from nnclip.graph.heads import IMAGE_HEAD, TEXT_HEAD, HeadConfig, head_from_shapes, head_metadata
 from nnclip.graph.parameters import expected_head_shapes
 from nnclip.weights.h5 import open_h5, read_h5, write_h5
-from nnclip.weights.model import check_names_and_shapes
+from nnclip.weights.model import ModelWeights, check_names_and_shapes
 
 SCOPES = {"image": IMAGE_HEAD, "text": TEXT_HEAD}  # side -> scope
 
@@ -70,3 +71,11 @@ def head_on_side(path: str | Path, side: str) -> HeadWeights | None:
         config = head_from_shapes({k: d.shape for k, d in own.items()}, metadata, SCOPES[side])
         arrays = {k: np.array(d[()], np.float32) for k, d in own.items()}
     return None if config is None else HeadWeights(side, config, arrays)
+
+
+def without_heads(weights: ModelWeights, side: str) -> ModelWeights:
+    """The same parameters as a model that gives what one side's tower gives, before any head."""
+    config = weights.config
+    width = config.image_width if side == "image" else config.text_width
+    bare = dataclasses.replace(config, embed=width, image_head=None, text_head=None)
+    return dataclasses.replace(weights, config=bare)
