@@ -42,7 +42,8 @@ Runner = CompiledGraph | InterpretedBatches
 
 NOMINAL = 2  # the batch a graph is written for; the compiler makes it any size
 LEAST_COSINE = 0.99  # between int8 and fp32 features; below, int8 is warned of
-LENGTHS = (8, 16, 32)  # tokens; a shorter graph serves texts that are shorter than the context
+LENGTHS = (8, 16, 32, 64)  # tokens; a shorter graph serves texts shorter than the context
+WORTH = 0.8  # of the context: a graph that is longer saves less than its memory costs
 
 
 class Towers:
@@ -112,7 +113,7 @@ class Towers:
             )
         inputs = text_inputs(ids_NL, config)
         used = used_columns(inputs)
-        length = next((n for n in LENGTHS if used <= n < context), context)
+        length = next((n for n in LENGTHS if used <= n <= WORTH * context), context)
         return self._answer(length, **{name: _to(length, a) for name, a in inputs.items()})
 
     def _answer(self, key: str | int, **arrays: np.ndarray) -> np.ndarray:
