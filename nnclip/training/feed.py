@@ -2,20 +2,21 @@
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
-from nnclip.graph.config import VitConfig
-from nnclip.text import Tokenizer, end_of_text_positions
+from nnclip.graph.config import ImageConfig
+from nnclip.text import AnyTokenizer
+from nnclip.training.batch import AnyBatch, Batch
 from nnclip.training.communicator import Communicator
 from nnclip.training.config import TrainConfig
 from nnclip.training.data.decode import Recipe
 from nnclip.training.data.loader import Loader
 from nnclip.training.data.pairs import Draw, PairTable
 from nnclip.training.data.readers import read_pairs
-from nnclip.training.step import Batch
 
 BUCKET = 16  # tokens; a batch's texts are cut to its longest, rounded up to a multiple
 
@@ -25,25 +26,71 @@ class FedBatch:
     """A batch and what came with it.
 
     Attributes:
-        batch: ready for a step; its pictures are overwritten once the next one is asked for.
+        batch: ready for a step; its arrays are overwritten once the next one is asked for.
         broken: name -> what is wrong with it, of the pictures that were replaced.
         replaced: their rows.
     """
 
-    batch: Batch
+    batch: AnyBatch
     broken: dict[str, str]
     replaced: list[int]
 
 
+class AnyTable(Protocol):
+    """Pairs that can be counted, and how many were left out."""
+
+    @property
+    def dropped(self) -> int:
+        """Pairs without a caption."""
+        ...
+
+    def __len__(self) -> int: ...
+
+
+class AnyFeed(Protocol):
+    """What makes batches; see `Feed`."""
+
+    @property
+    def table(self) -> AnyTable:
+        """The pairs."""
+        ...
+
+    @property
+    def context(self) -> int:
+        """Tokens of a caption, at most."""
+        ...
+
+    def training(
+        self, communicator: Communicator, position: int, steps: int
+    ) -> AbstractContextManager[Iterator[FedBatch]]:
+        """This rank's part of the next `steps` global batches, from draw `position` on."""
+        ...
+
+    def in_order(
+        self, communicator: Communicator, share: Sequence[int]
+    ) -> AbstractContextManager[Iterator[FedBatch]]:
+        """The pairs of these rows, in this order; the last batch is filled up with its last row."""
+        ...
+
+    def workers(self, communicator: Communicator) -> int:
+        """Processes that prepare batches for this rank."""
+        ...
+
+
 class Feed:
-    """Makes batches for one model and one table."""
+    """Makes batches for one model and one table.
+
+    Attributes:
+        table: the pairs.
+        context: tokens of a caption, at most.
+    """
 
     def __init__(
         self,
         config: TrainConfig,
         source: str,
-        image: VitConfig,
-        tokenizer: Tokenizer,
+        image: ImageConfig,
+        tokenizer: AnyTokenizer,
         context: int,
         crop: float | None,
     ) -> None:
@@ -67,7 +114,7 @@ class Feed:
             config.csv_caption_key,
             config.every_caption,
         )
-        self._config, self._tokenizer, self._context = config, tokenizer, context
+        self._config, self._tokenizer, self.context = config, tokenizer, context
         self._recipe = Recipe(image.resolution, image.mean, image.std, crop)
 
     @contextmanager
@@ -101,14 +148,17 @@ class Feed:
 
     def ids(self, captions: list[str]) -> np.ndarray:
         """Token ids of captions, without the columns that no caption reaches: (N, L) int32."""
-        ids_NL = self._tokenizer(captions, self._context, truncate=True)
-        longest = int(end_of_text_positions(ids_NL).max()) + 1
-        length = min(-(-longest // BUCKET) * BUCKET, self._context)
+        ids_NL = self._tokenizer(captions, self.context, truncate=True)
+        longest = self._tokenizer.longest(ids_NL)
+        length = min(-(-longest // BUCKET) * BUCKET, self.context)
         return np.ascontiguousarray(ids_NL[:, :length])
 
+    def workers(self, communicator: Communicator) -> int:
+        """Processes that decode pictures for this rank: as asked for, or its share of the cores."""
+        if self._config.workers >= 0:
+            return self._config.workers
+        return max(1, (os.cpu_count() or 1) // communicator.local_size)
+
     def _loader(self, communicator: Communicator) -> Loader:
-        workers = self._config.workers
-        if workers < 0:
-            workers = max(1, (os.cpu_count() or 1) // communicator.local_size)
-        config = self._config
+        config, workers = self._config, self.workers(communicator)
         return Loader(self.table, self._recipe, config.batch_size, config.seed, workers)

@@ -10,17 +10,26 @@ import nnabla as nn
 import numpy as np
 from PIL import Image
 
-from nnclip.errors import ConfigError, DataError
+from nnclip.errors import ConfigError
+from nnclip.graph.config import ImageConfig, VitConfig
+from nnclip.graph.convolution import is_statistic
 from nnclip.graph.parameters import make_parameters, scope_of
+from nnclip.graph.resnet import SHRINKS, ClipResNetConfig
 from nnclip.graph.siglip import LOGIT_BIAS, LOGIT_SCALE
-from nnclip.text import Tokenizer, load_tokenizer, openai_tokenizer, tokenizer_from_json
+from nnclip.text import AnyTokenizer, load_tokenizer, openai_tokenizer
 from nnclip.training.config import TrainConfig
 from nnclip.training.sizes import named_size
+from nnclip.training.step import side_of
 from nnclip.weights.download import fetch
 from nnclip.weights.model import ModelWeights, load_model, save_model
+from nnclip.weights.tokens import tokenizer_of
 
 logger = logging.getLogger(__name__)
 
+POSITIONS = {
+    VitConfig: "visual/positional_embedding",
+    ClipResNetConfig: "visual/attnpool/positional_embedding",
+}
 FINE_TUNING_RATE = 1e-4  # above it, fine-tuning forgets what the model knew
 
 
@@ -35,7 +44,7 @@ class Trainee:
     """
 
     weights: ModelWeights
-    tokenizer: Tokenizer
+    tokenizer: AnyTokenizer
     bias: nn.Variable | None = None
 
     def variables(self) -> dict[str, nn.Variable]:
@@ -47,6 +56,10 @@ class Trainee:
         """Write the model as `clip.load` reads it, its tokenizer and SigLIP's bias as metadata."""
         bias = {} if self.bias is None else {"logit_bias": float(self.bias.d)}
         save_model(path, self.weights, extra=bias)
+
+    def save_best(self, folder: Path) -> None:
+        """Keep the model as the best one so far of a run."""
+        self.save(folder / "best.h5")
 
 
 def make_trainee(config: TrainConfig) -> Trainee:
@@ -82,10 +95,7 @@ def _fresh(config: TrainConfig) -> Trainee:
         context=config.context_length or size.text.context,
     )
     size = dataclasses.replace(size, image=image, text=text)
-    if image.resolution < image.patch:
-        raise ConfigError(
-            f"--image-size: found {image.resolution}, expected at least a patch ({image.patch})"
-        )
+    check_resolution(image)
     metadata = {"tokenizer": tokenizer.to_json()} if config.tokenizer else {}
     return Trainee(ModelWeights(size, make_parameters(size, config.seed), metadata), tokenizer)
 
@@ -102,46 +112,85 @@ def _loaded(config: TrainConfig) -> Trainee:
     source = config.model_load_path
     path = Path(source) if source.endswith(".h5") or Path(source).is_file() else fetch(source)
     weights = resized(load_model(path), config.image_size)
+    frozen = [n for n, v in weights.variables().items() if not (v.need_grad or is_statistic(n))]
+    if frozen:
+        logger.warning(
+            "%s: %d tensors stay as they are, such as %s: they were frozen when it was trained "
+            "(--freeze none trains them too)",
+            path,
+            len(frozen),
+            frozen[0],
+        )
     context = config.context_length
     if context > weights.config.text.context:
         raise ConfigError(
             f"--context-length: found {context}, expected at most the model's "
             f"{weights.config.text.context}"
         )
-    stored = weights.metadata.get("tokenizer")
-    tokenizer = tokenizer_from_json(stored, str(path)) if stored else openai_tokenizer()
-    if tokenizer.vocab_size != weights.config.text.vocabulary:
-        raise DataError(
-            f"{path}: its table holds {weights.config.text.vocabulary} tokens, its vocabulary "
-            f"{tokenizer.vocab_size}"
-        )
+    tokenizer = tokenizer_of(weights.config.text, weights.metadata, path)
     return Trainee(weights, tokenizer)
 
 
 def resized(weights: ModelWeights, resolution: int) -> ModelWeights:
-    """The model for pictures of another resolution: its positions are interpolated bicubically."""
-    image = weights.config.image
-    if resolution in (0, image.resolution):
+    """The model for pictures of another resolution.
+
+    Its positions, where its image tower has any, are interpolated bicubically.
+
+    Raises:
+        ConfigError: the tower cannot have that resolution.
+    """
+    old = weights.config.image
+    if resolution in (0, old.resolution):
         return weights
-    old, new = image.resolution // image.patch, resolution // image.patch
-    if new < 1:
-        raise ConfigError(f"--image-size: found {resolution}, expected at least {image.patch}")
+    new = dataclasses.replace(old, resolution=resolution)
+    check_resolution(new)
     variables = weights.variables()
-    name = "visual/positional_embedding"
-    positions = variables[name].d
-    grid = positions[1:].reshape(old, old, -1)
-    planes = [
-        np.asarray(Image.fromarray(grid[:, :, i]).resize((new, new), Image.Resampling.BICUBIC))
-        for i in range(grid.shape[2])
-    ]
-    rows = np.stack(planes, axis=-1).reshape(new * new, -1)
-    variables[name] = nn.Variable.from_numpy_array(
-        np.concatenate([positions[:1], rows]), need_grad=True
-    )
-    config = dataclasses.replace(
-        weights.config, image=dataclasses.replace(image, resolution=resolution)
-    )
+    if name := POSITIONS.get(type(old)):
+        positions = variables[name].d
+        rows = _interpolated(positions[1:], resolution // place_size(new))
+        variables[name] = nn.Variable.from_numpy_array(
+            np.concatenate([positions[:1], rows]), need_grad=variables[name].need_grad
+        )
+    config = dataclasses.replace(weights.config, image=new)
     return ModelWeights(config, scope_of(variables), weights.metadata)
+
+
+def check_resolution(image: ImageConfig) -> None:
+    """ConfigError where the tower sees nothing, or parts of its places lie outside the picture."""
+    least = place_size(image)
+    whole = isinstance(image, ClipResNetConfig)
+    if image.resolution < least or (whole and image.resolution % SHRINKS):
+        kind = f"a multiple of {SHRINKS}" if whole else f"at least {least}"
+        raise ConfigError(f"--image-size: found {image.resolution}, expected {kind}")
+
+
+def place_size(image: ImageConfig) -> int:
+    """Pixels along a side of the parts that a tower tells apart."""
+    return image.patch if isinstance(image, VitConfig) else SHRINKS
+
+
+def _interpolated(positions_LD: np.ndarray, side: int) -> np.ndarray:
+    """Vectors of a square grid -> those of a grid of `side` rows."""
+    old = round(len(positions_LD) ** 0.5)
+    planes = [
+        np.asarray(Image.fromarray(plane).resize((side, side), Image.Resampling.BICUBIC))
+        for plane in np.ascontiguousarray(positions_LD.T).reshape(-1, old, old)
+    ]
+    return np.stack(planes, axis=-1).reshape(side * side, -1)
+
+
+def trains_statistics(config: TrainConfig, variables: dict[str, nn.Variable]) -> bool:
+    """Whether batch normalisations normalise with the statistics of each batch, and move their own.
+
+    From scratch they do. When fine-tuning, those of a file are better than what a small batch
+    says, and pictures mean the same alone and in a batch; with a frozen tower nothing may move.
+    """
+    names = [name for name in variables if is_statistic(name)]
+    layers = {name.rpartition("/")[0] for name in names}
+    moving = any(variables[f"{layer}/W"].need_grad for layer in layers)
+    if config.batch_norm == "auto":
+        return moving and not config.finetuning
+    return moving and config.batch_norm == "trained"
 
 
 def freeze(variables: dict[str, nn.Variable], patterns: str) -> None:
@@ -149,14 +198,18 @@ def freeze(variables: dict[str, nn.Variable], patterns: str) -> None:
 
     Args:
         variables: the model's, by name.
-        patterns: comma-separated: `image`, `text`, or names with `*`.
+        patterns: comma-separated: `image`, `text`, or names with `*`; `none` first lets go of
+            what a file has frozen.
 
     Raises:
         ConfigError: a pattern fits no parameter, or nothing is left to train.
     """
-    image = {name for name in variables if name.startswith("visual/")}
-    towers = {"image": image, "text": set(variables) - image - {"logit_scale", "logit_bias"}}
-    for pattern in filter(None, (part.strip() for part in patterns.split(","))):
+    towers = {side: {n for n in variables if side_of(n) == side} for side in ("image", "text")}
+    wanted = [part.strip() for part in patterns.split(",") if part.strip()]
+    if wanted[:1] == ["none"]:
+        for name, variable in variables.items():
+            variable.need_grad = not is_statistic(name)
+    for pattern in wanted[wanted[:1] == ["none"] :]:
         names = towers.get(pattern) or set(fnmatch.filter(variables, pattern))
         if not names:
             raise ConfigError(
