@@ -1,0 +1,216 @@
+"""Batches of cached features, for the trainer: what `feed` is for pictures and captions.
+
+Axes: N batch, P pictures, C captions, I and T width of the towers' features, S layers and E width
+of a head.
+"""
+
+import csv
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from nnclip.errors import DataError
+from nnclip.graph.heads import HeadConfig, dropout_masks
+from nnclip.training.communicator import Communicator
+from nnclip.training.data.pairs import CAPTION, Draw, PairTable, Stream
+from nnclip.training.features import Features
+from nnclip.training.feed import FedBatch
+
+DROPOUT, SPLIT = 10, 11  # purposes of chance, beside those of `data.pairs`
+
+
+@dataclass(frozen=True)
+class FeaturePairs:
+    """Features of pictures (or of a teacher's texts) and of all that is said about each.
+
+    Attributes:
+        image: (P, I), mapped.
+        text: (C, T), mapped.
+        first: (P + 1,) the texts of picture p are rows first[p] to first[p + 1] - 1.
+        rows: the pictures that are used.
+        dropped: pairs without a caption.
+    """
+
+    image: np.ndarray
+    text: np.ndarray
+    first: np.ndarray
+    rows: np.ndarray
+    dropped: int = 0
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def split(self, share: float, seed: int) -> tuple["FeaturePairs", "FeaturePairs"]:
+        """A random share of the pictures, and the others; DataError if either is empty."""
+        order = np.random.default_rng([seed, SPLIT]).permutation(self.rows)
+        at = round(share * len(order))
+        if not 0 < at < len(order):
+            raise DataError(
+                f"--split {share}: found {len(order)} pictures, too few for two parts; give more, "
+                "or --split 1 to train on all of them"
+            )
+        parts = (np.sort(order[:at]), np.sort(order[at:]))
+        first, second = (
+            FeaturePairs(self.image, self.text, self.first, rows, self.dropped) for rows in parts
+        )
+        return first, second
+
+
+def feature_pairs(table: PairTable, image: Features, text: Features) -> FeaturePairs:
+    """The pairs of a table, without those whose picture cannot be read.
+
+    Raises:
+        DataError: none can.
+    """
+    counts = [len(table[row].captions) for row in range(len(table))]
+    rows = np.setdiff1d(np.arange(len(table)), list(image.broken))
+    if not len(rows):
+        raise DataError(f"found no readable picture among {len(table)}")
+    first = np.concatenate([[0], np.cumsum(counts)])
+    return FeaturePairs(image.rows, text.rows, first, rows, table.dropped)
+
+
+def read_parallel(path: Path) -> tuple[list[str], list[str]]:
+    """The first two columns of a table with a header: texts, and the same in other words.
+
+    Pairs of which one is empty are left out.
+
+    Raises:
+        DataError: the file cannot be read, or holds no pair.
+    """
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            tabbed = "\t" in file.readline()
+            file.seek(0)
+            lines = (
+                csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+                if tabbed
+                else csv.reader(file)
+            )
+            pairs = [[cell.strip() for cell in line[:2]] for line in lines][1:]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: cannot be read as a table of texts ({error})") from error
+    whole = [pair for pair in pairs if len(pair) == 2 and all(pair)]
+    if not whole:
+        raise DataError(
+            f"{path}: found no pair of texts, expected a header and, in the first two columns, "
+            "what the teacher reads and what the student reads"
+        )
+    teacher, student = zip(*whole, strict=True)
+    return list(teacher), list(student)
+
+
+@dataclass(frozen=True)
+class FeatureBatch:
+    """What heads read.
+
+    Attributes:
+        image: (N, I) float32.
+        text: (N, T) float32.
+        keep: `image_keep` and `text_keep`, (N, S, E) each, of the heads that drop anything; none
+            outside training.
+    """
+
+    image: np.ndarray
+    text: np.ndarray
+    keep: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    def pieces(self, rows: int) -> Sequence["FeatureBatch"]:
+        """See `AnyBatch`."""
+        rows = rows or len(self)
+        parts = [slice(at, at + rows) for at in range(0, len(self), rows)]
+        return [
+            FeatureBatch(self.image[p], self.text[p], {name: a[p] for name, a in self.keep.items()})
+            for p in parts
+        ]
+
+    def inputs(self, _: object = None) -> dict[str, np.ndarray]:
+        """See `AnyBatch`."""
+        return {"image_features": self.image, "text_features": self.text, **self.keep}
+
+
+class FeatureFeed:
+    """Makes batches for two heads of one table of features."""
+
+    def __init__(
+        self,
+        table: FeaturePairs,
+        heads: dict[str, HeadConfig],
+        batch: int,
+        seed: int,
+        context: int,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            table: the pairs.
+            heads: `image` and `text`, where there is one.
+            batch: pairs per rank and step.
+            seed: of the order, of the choice of captions, and of what is dropped.
+            context: tokens of a caption, which were counted when features were made.
+        """
+        self.table, self._batch, self._seed, self.context = table, batch, seed, context
+        self._dropping = {
+            f"{side}_keep": head for side, head in heads.items() if head.layers and head.dropout
+        }
+        self._stream = Stream(len(table), seed)
+
+    @contextmanager
+    def training(
+        self, communicator: Communicator, position: int, steps: int
+    ) -> Iterator[Iterator[FedBatch]]:
+        """See `Feed.training`."""
+        own = self._batch
+        first = position + communicator.rank * own
+        starts = (first + step * own * communicator.size for step in range(steps))
+        yield self._fed(self._dropped(start) for start in starts)
+
+    @contextmanager
+    def in_order(
+        self, communicator: Communicator, share: Sequence[int]
+    ) -> Iterator[Iterator[FedBatch]]:
+        """See `Feed.in_order`."""
+        own = self._batch
+        parts = (list(share[at : at + own]) for at in range(0, len(share), own))
+        full = (part + part[-1:] * (own - len(part)) for part in parts)
+        yield self._fed(self._of([Draw(self._seed, 0, index) for index in p]) for p in full)
+
+    def workers(self, _: Communicator) -> int:
+        """See `AnyFeed`: none, features are mapped."""
+        return 0
+
+    @staticmethod
+    def _fed(batches: Iterable[FeatureBatch]) -> Iterator[FedBatch]:
+        return (FedBatch(batch, {}, []) for batch in batches)
+
+    def _dropped(self, start: int) -> FeatureBatch:
+        """The batch that begins with draw number `start`, with what its heads drop.
+
+        Each draw has chance of its own: what is dropped does not depend on who computes it.
+        """
+        draws = self._stream.draws(start, self._batch)
+        keep: dict[str, list[np.ndarray]] = {name: [] for name in self._dropping}
+        for rng in (draw.rng(DROPOUT) for draw in draws if keep):
+            for name, head in self._dropping.items():
+                keep[name].append(dropout_masks(rng, 1, head))
+        masks = {name: np.concatenate(parts) for name, parts in keep.items()}
+        return dataclasses.replace(self._of(draws), keep=masks)
+
+    def _of(self, draws: Sequence[Draw]) -> FeatureBatch:
+        """The pictures of these draws, each with one of its texts."""
+        table = self.table
+        pictures = table.rows[[draw.index for draw in draws]]
+        counts = table.first[pictures + 1] - table.first[pictures]
+        chosen = [
+            draw.rng(CAPTION).integers(count) if count > 1 else 0
+            for draw, count in zip(draws, counts, strict=True)
+        ]
+        texts = table.text[table.first[pictures] + chosen]
+        return FeatureBatch(table.image[pictures].astype("f4"), texts.astype("f4"))
