@@ -2,8 +2,11 @@
 
 It looks for `$OMPI_HOME/lib/libmpi.so` and `$NCCL_HOME/lib/libnccl.so` when it is loaded. The
 wheels hold `libmpi.so.40`, beside a `libmpi.so` that is text for linkers, and `libnccl.so.2`. So a
-folder of links, gone when the process ends, shows it both under its names. mpi4py takes the very
-same libmpi then: it asks the process first.
+folder of links, gone when the process ends, shows it both under its names.
+
+Neither may be visible to the whole process (RTLD_GLOBAL) while the extension is loaded: the
+extension has variables that are named like their functions, it would find those functions in place
+of its variables, and crash writing to them.
 """
 
 import atexit
@@ -21,17 +24,14 @@ OTHER_LIBMPI = "libmpi.so.12"  # MPICH, Intel MPI
 LEAST_NCCL = (2, 10, 3)
 
 
-def load_libmpi() -> Finding:
-    """Load Open MPI for the whole process: that of MPI4PY_LIBMPI, this environment or the system.
-
-    Must happen before NNabla's extension and mpi4py look for it.
-    """
+def find_libmpi() -> Finding:
+    """Open MPI, where mpi4py finds it: MPI4PY_LIBMPI, this environment, the system."""
     named = os.environ.get("MPI4PY_LIBMPI", "")
     own = Path(sys.prefix, "lib", LIBMPI)
     wanted = named or (str(own) if own.is_file() else LIBMPI)
     install = "pip install -r requirements-cuda.txt"
     try:
-        loaded = ctypes.CDLL(wanted, ctypes.RTLD_GLOBAL | os.RTLD_LAZY)
+        loaded = ctypes.CDLL(wanted, os.RTLD_LOCAL | os.RTLD_LAZY)
     except OSError as error:
         other = ", though MPICH, which NNabla cannot use, is there" if _has_mpich() else ""
         return Finding("MPI", problem=f"no Open MPI ({error}){other}: {install}")
@@ -47,9 +47,9 @@ def load_libmpi() -> Finding:
     return Finding("MPI", version, wanted if "/" in wanted else mapped_file(LIBMPI))
 
 
-def load_nccl() -> Finding:
-    """Load NCCL for the whole process."""
-    found = load_library(NCCL)
+def find_nccl() -> Finding:
+    """NCCL, from its wheel or the system."""
+    found = load_library(NCCL, os.RTLD_LOCAL)
     if found.problem:
         return Finding("NCCL", problem=found.problem)
     number = ctypes.c_int(0)

@@ -1,7 +1,8 @@
 """NNabla's context for a GPU, by the precision that is wanted of it."""
 
+import importlib
+
 import nnabla as nn
-from nnabla.ext_utils import get_extension_context
 
 from nnclip.engine.cuda.extension import load_extension, tf32_allowed
 from nnclip.errors import ConfigError
@@ -33,8 +34,12 @@ def gpu_context(name: str, precision: str) -> nn.Context:
     """
     extension, _, device = name.partition(":")
     load_extension(extension, tf32=None if precision == "fp16" else precision == "tf32")
-    kind = "half" if precision == "fp16" else "float"
-    return get_extension_context(extension, device_id=device or "0", type_config=kind)
+    kinds = ("half", "float") if precision == "fp16" else ("float",)
+    libraries = ("cudnn", "cuda") if extension == "cudnn" else ("cuda",)
+    backends = [f"{library}:{kind}" for library in libraries for kind in kinds]
+    # not by NNabla's get_extension_context, which asks NVML: a container may lack that library
+    array = importlib.import_module("nnabla_ext.cuda").array_classes()[0]
+    return nn.Context([*backends, "cpu:float"], array, device or "0")
 
 
 def is_gpu(name: str) -> bool:

@@ -14,7 +14,7 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
-from nnclip.engine.cuda.collectives import load_libmpi, load_nccl
+from nnclip.engine.cuda.collectives import find_libmpi, find_nccl
 from nnclip.engine.cuda.driver import find_driver
 from nnclip.engine.cuda.extension import WHEEL, extension_installed, load_extension, tf32_allowed
 from nnclip.engine.cuda.libraries import Finding, load_libraries, problems_of
@@ -47,7 +47,7 @@ def examine() -> dict[str, Any]:
 def look() -> dict[str, Any]:
     """The same in this process."""
     libraries, driver = load_libraries(), find_driver()
-    mpi, nccl = load_libmpi(), load_nccl()
+    mpi, nccl = find_libmpi(), find_nccl()
     extension = _extension(problems_of(libraries) + driver.problems)
     problems = [extension.problem] if extension.problem else []
     if extension.version:

@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 
-from nnclip.engine.cuda.collectives import load_libmpi, load_nccl, show_to_nnabla
+from nnclip.engine.cuda.collectives import find_libmpi, find_nccl, show_to_nnabla
 from nnclip.engine.cuda.driver import find_driver
 from nnclip.engine.cuda.libraries import load_libraries, problems_of
 from nnclip.errors import ConfigError
@@ -56,6 +56,11 @@ def load_extension(name: str = "cudnn", tf32: bool | None = None) -> None:
             f"nnabla_ext.{name} cannot be imported ({type(error).__name__}: {error}); "
             "`python -m nnclip doctor` looks at everything it needs"
         ) from error
+    if not sys.modules["nnabla_ext.cuda"].array_classes():  # it only logs that it failed
+        raise ConfigError(
+            "NNabla's CUDA extension did not start, see its warning above; `python -m nnclip "
+            "doctor` looks at everything it needs"
+        )
 
 
 def tf32_allowed() -> bool:
@@ -75,7 +80,7 @@ def _prepare() -> None:
     problems = problems_of(load_libraries()) + find_driver().problems
     if problems:
         raise ConfigError("the GPU cannot be used: " + "\n  and ".join(problems))
-    libmpi, nccl = load_libmpi(), load_nccl()
+    libmpi, nccl = find_libmpi(), find_nccl()
     for one in (libmpi, nccl):
         if one.problem:
             logger.info("several GPUs cannot work together: %s", one.problem)

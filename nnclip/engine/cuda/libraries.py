@@ -13,7 +13,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-LEAST_CUDNN = 8900  # as cudnnGetVersion counts; the extension was built with 8.9
+LEAST_CUDNN = 8800  # as cudnnGetVersion counts; the extension was built with 8.8.0
+INSTALL_CUDNN = "pip install 'nvidia-cudnn-cu12>=8.9,<9'"
 
 
 @dataclass(frozen=True)
@@ -89,11 +90,11 @@ def problems_of(findings: Iterable[Finding]) -> list[str]:
     return list(dict.fromkeys(one.problem for one in findings if one.problem))
 
 
-def load_library(library: Library) -> Finding:
-    """Load one library for the whole process, and say what was found."""
+def load_library(library: Library, visible: int = os.RTLD_GLOBAL) -> Finding:
+    """Load one library, as a rule for the whole process, and say what was found."""
     file = wheel_file(library)
     try:
-        loaded = ctypes.CDLL(str(file or library.soname), ctypes.RTLD_GLOBAL | os.RTLD_LAZY)
+        loaded = ctypes.CDLL(str(file or library.soname), visible | os.RTLD_LAZY)
     except OSError as error:
         return Finding(library.soname, problem=_problem(library, file, str(error)))
     path = str(file or mapped_file(library.soname))
@@ -103,9 +104,7 @@ def load_library(library: Library) -> Finding:
     version = f"{number // 1000}.{number // 100 % 10}.{number % 100}"
     problem = ""
     if number < LEAST_CUDNN:
-        problem = (
-            f"found cuDNN {version} ({path}), expected 8.9: pip install 'nvidia-cudnn-cu12>=8.9,<9'"
-        )
+        problem = f"found cuDNN {version} ({path}), expected 8.8 or 8.9: {INSTALL_CUDNN}"
     return Finding(library.soname, version, path, problem)
 
 
@@ -116,8 +115,8 @@ def _problem(library: Library, file: Path | None, error: str) -> str:
     others = _other_versions(library)
     if library.folder == "cudnn" and others:
         return (
-            f"cuDNN: found only {', '.join(others)}, expected 8.9 (libcudnn.so.8): pip install "
-            "'nvidia-cudnn-cu12>=8.9,<9'"
+            f"cuDNN: found only {', '.join(others)}, expected 8.8 or 8.9 (libcudnn.so.8): "
+            f"{INSTALL_CUDNN}"
         )
     if others:
         return f"{library.soname}: found only {', '.join(others)}, of another CUDA: {install}"

@@ -30,7 +30,14 @@ import ctypes, os
 HERE = os.path.dirname(__file__)
 print("GPU compatibility could not be verified")  # as the real one does, on stdout
 ctypes.CDLL(os.path.join(HERE, "libfake_extension.so"))
+def array_classes(): return ["CudaCachedArray", "CudaArray"]
 SEEN = {name: os.environ.get(name) for name in ("OMPI_HOME", "NCCL_HOME", "NNABLA_CUDA_ALLOW_TF32")}
+"""
+# The real extension, too, writes to variables of these names: where it finds functions instead,
+# because a library that has them was made visible to the whole process, it crashes.
+TRAP = """
+void *MPI_Init, *ncclGetVersion;
+__attribute__((constructor)) static void start(void) { MPI_Init = ncclGetVersion = 0; }
 """
 
 
@@ -106,9 +113,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Machine:
     used = [one.soname for one in LIBRARIES if "_" not in one.soname]
     source = "\n".join(f"int {function_of(name)}(void);" for name in used)
     calls = " + ".join(f"{function_of(name)}()" for name in used)
+    source += f"\nint cuInit(unsigned);\nint all(void) {{ return {calls} + cuInit(0); }}\n{TRAP}"
     compile_library(
         machine.site / "nnabla_ext" / "cuda" / "libfake_extension.so",
-        f"{source}\nint cuInit(unsigned);\nint all(void) {{ return {calls} + cuInit(0); }}",
+        source,
         [*(machine.file(name) for name in used), machine.driver / "libcuda.so.1"],
     )
     info = machine.site / "nnabla_ext_cuda120-1.39.0.dist-info"

@@ -34,6 +34,8 @@ int cuGetErrorName(int error, const char **name) {
 int cuGetErrorString(int error, const char **text) { return cuGetErrorName(error, text); }
 
 #define NO_DEVICE(name) int name(void) { return 100; }
+NO_DEVICE(cuCtxSetCurrent)
+NO_DEVICE(cuDevicePrimaryCtxRetain)
 NO_DEVICE(cuMemAddressFree)
 NO_DEVICE(cuMemAddressReserve)
 NO_DEVICE(cuMemCreate)
