@@ -56,6 +56,7 @@ class AdamW:
         eps: Added to the root of the second moment (outside the root, as in torch).
         weight_decay: Multiplied by the learning rate (as in torch, unlike NNabla's solver).
         decays: Says which parameters decay.
+        threads: Number of threads; None for one per core.
 
     Source: Decoupled Weight Decay Regularization, arXiv:1711.05101, algorithm 2.
     """
@@ -68,6 +69,7 @@ class AdamW:
         eps: float = 1e-6,
         weight_decay: float = 0.2,
         decays: Callable[[str, nn.Variable], bool] = is_matrix,
+        threads: int | None = None,
     ) -> None:
         self.parameters = {n: v for n, v in parameters.items() if v.need_grad}
         self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
@@ -80,7 +82,7 @@ class AdamW:
         self._places: list[int] = []
         self._requests: list[ov.InferRequest] = []
         self._rest: list[tuple[_Rates, list[np.ndarray]]] = []
-        self._models = _compiled(betas, eps) if openvino_available() else {}
+        self._models = _compiled(betas, eps, threads) if openvino_available() else {}
 
     def update(self, lr: float, *, scale: float = 1.0) -> None:
         """Move every parameter against its gradient.
@@ -210,11 +212,14 @@ def _request(model: ov.CompiledModel, arrays: list[np.ndarray], rates: _Rates) -
     return request
 
 
-def _compiled(betas: tuple[float, float], eps: float) -> dict[int, ov.CompiledModel]:
+def _compiled(
+    betas: tuple[float, float], eps: float, threads: int | None
+) -> dict[int, ov.CompiledModel]:
     """The update as one fused loop, compiled for each size of piece."""
     from nnclip.engine.model import compile_model
     from nnclip.engine.optimiser_model import adamw_model
 
     return {
-        size: compile_model(adamw_model(size, betas, eps), "fp32", latency=False) for size in PIECES
+        size: compile_model(adamw_model(size, betas, eps), "fp32", latency=False, threads=threads)
+        for size in PIECES
     }

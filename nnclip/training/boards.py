@@ -112,14 +112,24 @@ class TensorBoard:
 class WeightsAndBiases:
     """A run on W&B; offline where WANDB_MODE says so."""
 
-    def __init__(self, project: str, folder: Path, settings: dict[str, Any]) -> None:
+    def __init__(self, project: str, folder: Path, start: int, settings: dict[str, Any]) -> None:
+        """Begin a run, or go on with the one of `folder` after step `start`."""
         try:
             import wandb
         except ImportError as error:
             raise ConfigError(
                 f"--wandb: {error}; install it (pip install wandb==0.25.0)"
             ) from error
-        self._run = wandb.init(project=project, dir=str(folder), config=settings, resume="allow")
+        kept = folder / "wandb-id"
+        if not (start and kept.exists()):
+            kept.write_text(wandb.util.generate_id(), encoding="utf-8")
+        self._run = wandb.init(
+            project=project,
+            dir=str(folder),
+            config=settings,
+            id=kept.read_text(encoding="utf-8"),
+            resume=None if wandb.setup().settings.mode == "offline" else "allow",
+        )
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
         """See `Board`."""
@@ -138,5 +148,5 @@ def open_boards(
     if config.tensorboard:
         boards.append(TensorBoard(folder, start))
     if config.wandb:
-        boards.append(WeightsAndBiases(config.wandb, folder, settings))
+        boards.append(WeightsAndBiases(config.wandb, folder, start, settings))
     return boards

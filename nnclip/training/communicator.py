@@ -55,7 +55,7 @@ class Communicator(Protocol):
         ...
 
     def broadcast(self, array: np.ndarray) -> None:
-        """Replace `array` by that of rank 0."""
+        """Replace `array` by that of rank 0; shape and dtype are the same on all."""
         ...
 
     def gather(self, value: Any) -> list[Any]:

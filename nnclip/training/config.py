@@ -34,7 +34,9 @@ class TrainConfig:
     every_caption: bool = option(
         False, "COCO: each caption is a pair of its own (default: one random caption per picture)"
     )
-    workers: int = option(-1, "processes that decode pictures, per rank (-1: what the cores allow)")
+    workers: int = option(
+        -1, "processes that decode pictures, per rank (default: what the cores allow)"
+    )
     max_bad: int = option(
         1000, "broken pictures and empty captions that are skipped before stopping"
     )
@@ -57,18 +59,30 @@ class TrainConfig:
     )
     aggregate: bool = option(False, "contrast over the pairs of all ranks", "-ag", "--aggregate")
     loss: str = option("softmax", "CLIP's loss or SigLIP's", choices=("softmax", "sigmoid"))
-    freeze: str = option("", "parameters that stay: image, text, or names with * (comma-separated)")
+    freeze: str = option(
+        "",
+        "parameters that stay: image, text, or names with * (comma-separated); none lets go of "
+        "what the model file has frozen",
+    )
+    batch_norm: str = option(
+        "auto",
+        "statistics of a ResNet's normalisations: of each batch, moving the model's, or the "
+        "model's, frozen (default: frozen with -ft)",
+        choices=("auto", "trained", "frozen"),
+    )
     recompute: bool = option(False, "recompute activations in the backward pass: less memory")
 
     # Optimiser
     epochs: float = option(30.0, "passes over the pairs", "-ep", "--epochs")
-    max_iter: int = option(0, "steps, whatever --epochs says", "-i", "--max-iter")
+    max_iter: int = option(0, "steps (default: what --epochs says)", "-i", "--max-iter")
     solver: str = option("AdamW", "how parameters move", choices=("AdamW", "Adam", "Lamb", "Lars"))
     lr: float = option(5e-4, "learning rate after the warm-up (fine-tuning wants 1e-5 or less)")
     beta1: float = option(0.9, "of the running mean of the gradients")
     beta2: float = option(0.98, "of the running mean of their squares")
     eps: float = option(1e-6, "of Adam")
-    wd: float = option(-1.0, "weight decay in NNabla's units: torch's times the learning rate")
+    wd: float = option(
+        -1.0, "decay in NNabla's units, torch's times the learning rate (default: none)"
+    )
     weight_decay: float = option(0.2, "weight decay in torch's units; --wd replaces it")
     clip_norm: float = option(0.0, "largest norm of the gradient (0: no limit)")
     schedule: str = option("cosine", "after the warm-up", choices=("cosine", "constant"))
@@ -85,6 +99,11 @@ class TrainConfig:
         "-t",
         "--type-config",
         choices=("float", "half"),
+    )
+    tf32: str = option(
+        "off",
+        "let float32 products on a GPU round to TF32 (Ampere and later)",
+        choices=("off", "on"),
     )
     device_id: int = option(-1, "GPU (default: the rank's number on its host)", "-d", "--device-id")
     engine: str = option(
@@ -111,11 +130,15 @@ class TrainConfig:
     wandb: str = option("", "Weights & Biases project to log to")
 
     def __post_init__(self) -> None:
-        positive = ("batch_size", "keep_last", "log_interval", "model_save_interval", "timeout")
-        for name in positive:
-            if getattr(self, name) <= 0:
+        for name in _ABOVE_ZERO:
+            if not getattr(self, name) > 0:
                 raise ConfigError(
                     f"{flag_of(name)}: found {getattr(self, name)}, expected more than 0"
+                )
+        for name in _AT_LEAST_ZERO:
+            if not getattr(self, name) >= 0:
+                raise ConfigError(
+                    f"{flag_of(name)}: found {getattr(self, name)}, expected 0 or more"
                 )
         for name in ("beta1", "beta2"):
             if not 0 <= getattr(self, name) < 1:
@@ -147,9 +170,28 @@ class TrainConfig:
         return self.wd / self.lr if self.lr else 0.0
 
 
+_ABOVE_ZERO = (
+    "batch_size", "epochs", "keep_last", "log_interval", "model_save_interval", "check_interval",
+    "timeout",
+)  # fmt: skip
+_AT_LEAST_ZERO = (
+    "lr", "eps", "weight_decay", "clip_norm", "warmup_iter", "max_iter", "val_interval", "max_bad",
+    "image_size", "context_length",
+)  # fmt: skip
+
+
 def flag_of(name: str) -> str:
     """The long flag of a field."""
     fields = {entry.name: entry for entry in dataclasses.fields(TrainConfig)}
     flags = fields[name].metadata["flags"]
     long = [flag for flag in flags if flag.startswith("--")]
     return long[0] if long else "--" + name.replace("_", "-")
+
+
+def shown_default(entry: "dataclasses.Field[Any]") -> str:
+    """A field's default as a reader wants it; empty where the help says what happens by default."""
+    if "(default" in entry.metadata["help"]:
+        return ""
+    if isinstance(entry.default, bool):
+        return "on" if entry.default else "off"
+    return f"{entry.default:g}" if isinstance(entry.default, float) else str(entry.default)

@@ -9,13 +9,14 @@ from typing import Any
 import yaml
 
 from nnclip.errors import ConfigError
-from nnclip.training.config import TrainConfig, flag_of
+from nnclip.training.config import TrainConfig, flag_of, shown_default
 
 
 def make_parser() -> argparse.ArgumentParser:
     """A parser with one flag per field of TrainConfig."""
     parser = argparse.ArgumentParser(
         prog="train.py",
+        usage="%(prog)s --train-txt-path PAIRS [FLAGS]",
         description="Train CLIP on captioned pictures: mpirun -n 2 python train.py ...",
         argument_default=argparse.SUPPRESS,
     )
@@ -23,21 +24,39 @@ def make_parser() -> argparse.ArgumentParser:
         "--config", action="append", default=[], help="YAML file of settings; may be given again"
     )
     for entry in dataclasses.fields(TrainConfig):
-        flags = entry.metadata["flags"] or (flag_of(entry.name),)
-        text = f"{entry.metadata['help']} (default: {entry.default})".replace("%", "%%")
-        if isinstance(entry.default, bool):
-            parser.add_argument(
-                *flags, dest=entry.name, action=argparse.BooleanOptionalAction, help=text
-            )
-        else:
-            parser.add_argument(
-                *flags,
-                dest=entry.name,
-                type=type(entry.default) if not isinstance(entry.default, float) else float,
-                choices=entry.metadata["choices"],
-                help=text,
-            )
+        add_setting(parser, entry, shown_default(entry))
     return parser
+
+
+def add_setting(
+    parser: argparse.ArgumentParser, entry: "dataclasses.Field[Any]", default: str
+) -> None:
+    """Declare the flag of a field of TrainConfig; what is not given is left out of the result.
+
+    Args:
+        parser: gets the flag.
+        entry: the field.
+        default: what the help calls it; empty where the help says it already.
+    """
+    flags = entry.metadata["flags"] or (flag_of(entry.name),)
+    text = entry.metadata["help"].replace("%", "%%") + (f" (default: {default})" if default else "")
+    if isinstance(entry.default, bool):
+        parser.add_argument(
+            *flags,
+            dest=entry.name,
+            action=argparse.BooleanOptionalAction,
+            default=argparse.SUPPRESS,
+            help=text,
+        )
+    else:
+        parser.add_argument(
+            *flags,
+            dest=entry.name,
+            type=type(entry.default),
+            choices=entry.metadata["choices"],
+            default=argparse.SUPPRESS,
+            help=text,
+        )
 
 
 def parse_flags(argv: Sequence[str] | None = None) -> TrainConfig:

@@ -2,7 +2,8 @@
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from nnclip.errors import ConfigError, NnclipError
 from nnclip.training.communicator import Alone, Communicator, connect
@@ -14,30 +15,40 @@ from nnclip.training.trainer import Trainer
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Train as the flags say; returns the exit status.
-
-    An exception that left one rank of a job alone would hang the others: every way out of here
-    but a success ends the whole job.
-    """
+    """Train as the flags say; returns the exit status."""
     config = _parsed(argv)
     if config is None:
         return 2
     if config.model == "list":
         print("\n".join(SIZES))
         return 0
+    return launch("train.py", config, partial(Trainer, config))
+
+
+def launch(name: str, config: TrainConfig, make: Callable[[Communicator, str], Trainer]) -> int:
+    """Run what `make` makes of the ranks and the context's name; returns the exit status.
+
+    An exception that left one rank of a job alone would hang the others: every way out of here
+    but a success ends the whole job.
+
+    Args:
+        name: of the program, for its messages.
+        config: the settings.
+        make: makes the trainer, once this rank is ready.
+    """
     communicator: Communicator = Alone()
     status = 1
     try:
-        context = choose_context(config.context)
+        context = choose_context(config.context, config.tf32 == "on")
         communicator = connect(config.timeout)
         log_from(communicator)
-        status = _train(config, communicator, context)
+        status = _train(config, communicator, context, make)
     except NnclipError as error:
-        print(f"train.py: {error}", file=sys.stderr, flush=True)
+        print(f"{name}: {error}", file=sys.stderr, flush=True)
         status = 2
     except OSError as error:
         print(
-            f"train.py: {error}; the checkpoints written before are whole, --resume latest goes "
+            f"{name}: {error}; the checkpoints written before are whole, --resume latest goes "
             "on from the last one",
             file=sys.stderr,
             flush=True,
@@ -62,7 +73,12 @@ def _parsed(argv: Sequence[str] | None) -> TrainConfig | None:
         return None
 
 
-def _train(config: TrainConfig, communicator: Communicator, context: str) -> int:
+def _train(
+    config: TrainConfig,
+    communicator: Communicator,
+    context: str,
+    make: Callable[[Communicator, str], Trainer],
+) -> int:
     if not config.train:
         raise ConfigError("--train-txt-path: found nothing, expected pairs to train on")
     gpu = enter_context(config, context, communicator)
@@ -70,7 +86,7 @@ def _train(config: TrainConfig, communicator: Communicator, context: str) -> int
         from nnclip.training.nccl import NcclCommunicator  # needs the GPU's extension
 
         communicator = NcclCommunicator(config.timeout, gpu)
-    path = Trainer(config, communicator, context).run()
+    path = make(communicator, context).run()
     if communicator.rank == 0:
         print(path or f"stopped; go on with --resume latest -m {config.monitor_path}")
     return 0

@@ -1,14 +1,14 @@
 """What a rank computes on: NNabla's context, cores, the compiler."""
 
-import importlib
-import importlib.util
 import logging
 import os
+from dataclasses import dataclass
 
 import nnabla as nn
 from nnabla.ext_utils import get_extension_context
 
 from nnclip.engine import available_precisions, default_precision, openvino_available
+from nnclip.engine.cuda import extension_installed, gpu_context, load_extension
 from nnclip.errors import ConfigError
 from nnclip.training.communicator import Communicator
 from nnclip.training.config import TrainConfig
@@ -17,36 +17,40 @@ from nnclip.training.step import MakeStep, step_maker
 logger = logging.getLogger(__name__)
 
 
-def choose_context(wanted: str) -> str:
-    """`cpu` or `cudnn`: what is wanted, or what is there; imports the latter's extension.
+def choose_context(wanted: str, tf32: bool = False) -> str:
+    """`cpu` or `cudnn`: what is wanted, or what is there; loads the latter's extension.
 
     Called before MPI is: NNabla's CUDA extension crashes when MPI comes first.
 
+    Args:
+        wanted: `cpu`, `cudnn`, or nothing.
+        tf32: let a GPU's float32 products round their factors to TF32.
+
     Raises:
-        ConfigError: the extension is not there, or cannot be imported.
+        ConfigError: a GPU is wanted and cannot be used.
     """
-    there = importlib.util.find_spec("nnabla_ext.cudnn") is not None
-    name = wanted or ("cudnn" if there else "cpu")
+    name = wanted or ("cudnn" if extension_installed() else "cpu")
     if name == "cpu":
         return name
     try:
-        importlib.import_module(f"nnabla_ext.{name}")
-    except (ImportError, OSError) as error:
+        load_extension(name, tf32)
+    except ConfigError as error:
         if not wanted:
-            logger.warning("no GPU (%s): training on the CPU", error)
+            logger.warning("training on the CPU: %s", error)
             return "cpu"
-        raise ConfigError(
-            f"--context {name}: cannot be used here ({error}); install nnabla-ext-cuda and the "
-            "NVIDIA libraries, or leave the flag out"
-        ) from error
+        raise ConfigError(f"--context {name}: cannot be used here: {error}") from error
     return name
 
 
 def enter_context(config: TrainConfig, name: str, communicator: Communicator) -> nn.Context:
     """Make everything that NNabla does from now on happen there; returns the context."""
-    half = "half" if config.type_config == "half" and name != "cpu" else "float"
-    device = communicator.local_rank if config.device_id < 0 else config.device_id
-    context = get_extension_context(name, device_id=str(device), type_config=half)
+    if name == "cpu":
+        context = get_extension_context(name)
+    else:
+        device = communicator.local_rank if config.device_id < 0 else config.device_id
+        exact = "tf32" if config.tf32 == "on" else "fp32"
+        half = config.type_config == "half"
+        context = gpu_context(f"{name}:{device}", "fp16" if half else exact)
     nn.set_default_context(context)
     return context
 
@@ -64,23 +68,44 @@ def threads_of(communicator: Communicator) -> int:
     return min(bound, share)
 
 
-def make_step_maker(config: TrainConfig, context: str, communicator: Communicator) -> MakeStep:
+@dataclass(frozen=True)
+class Engine:
+    """How a rank computes its steps.
+
+    Attributes:
+        compiled: by OpenVINO; otherwise by NNabla.
+        precision: of products: fp32, bf16 or fp16.
+        threads: of a compiled step.
+    """
+
+    compiled: bool
+    precision: str
+    threads: int
+
+    def step_maker(self) -> MakeStep:
+        """What makes steps of graphs."""
+        return step_maker(self.compiled, self.precision, self.threads)
+
+
+def choose_engine(config: TrainConfig, context: str, communicator: Communicator) -> Engine:
     """The compiler on CPUs, NNabla itself elsewhere or where the settings say so.
 
     Raises:
-        ConfigError: a compiled step is asked for where there is none.
+        ConfigError: settings that contradict each other or what there is.
     """
-    can = context == "cpu" and openvino_available()
+    can, half = context == "cpu" and openvino_available(), config.type_config == "half"
+    threads = threads_of(communicator)
     if config.engine == "compiled" and not can:
         raise ConfigError(f"--engine compiled: found context {context}, expected cpu with OpenVINO")
-    half = config.type_config == "half"
     if config.engine == "nnabla" or not can:
         if half and context == "cpu":
             raise ConfigError("--type-config half on a CPU needs the compiled step")
-        return step_maker(compiled=False)
+        return Engine(False, "fp16" if half else "fp32", threads)
     if config.recompute:
-        logger.warning("--recompute is for NNabla's own step; here use --micro-batch-size")
+        raise ConfigError(
+            "--recompute: found the compiled step, expected NNabla's own (--engine nnabla); "
+            "--micro-batch-size saves memory in both"
+        )
     if half and "bf16" not in available_precisions():
         logger.warning("this processor has no bfloat16: training in float32")
-    precision = default_precision() if half else "fp32"
-    return step_maker(compiled=True, precision=precision, threads=threads_of(communicator))
+    return Engine(True, default_precision() if half else "fp32", threads)

@@ -8,12 +8,14 @@ from typing import Any
 import nnabla as nn
 import numpy as np
 
+from nnclip.engine.memory import float_memory
 from nnclip.errors import CheckpointError
 from nnclip.training.checkpoint import (
     Checkpoint,
     latest_checkpoint,
     read_checkpoint,
 )
+from nnclip.training.communicator import Communicator
 from nnclip.training.solvers import Optimiser
 
 logger = logging.getLogger(__name__)
@@ -72,9 +74,49 @@ def arrays_of(variables: dict[str, nn.Variable], optimiser: Optimiser) -> dict[s
     return arrays | {f"optimiser/{name}": a for name, a in optimiser.state().items()}
 
 
+def resume(
+    wanted: str,
+    folder: Path,
+    variables: dict[str, nn.Variable],
+    optimiser: Optimiser,
+    communicator: Communicator,
+) -> RunState | None:
+    """Go where a checkpoint says; None if there is none to go on from.
+
+    Only rank 0 reads it, and tells the others: they may be on hosts that see other disks.
+
+    Args:
+        wanted: `--resume`.
+        folder: of the run, for `latest`.
+        variables: parameters by name; get the checkpoint's values.
+        optimiser: gets its state.
+        communicator: the ranks; NumPy's random state is restored where there are as many.
+
+    Raises:
+        CheckpointError: no such checkpoint, or it is damaged or of another model.
+    """
+    if not wanted:
+        return None
+    checkpoint = find_checkpoint(wanted, folder) if communicator.rank == 0 else None
+    if checkpoint is not None:
+        restore(checkpoint, variables, optimiser)
+    state = communicator.gather(checkpoint and checkpoint.state)[0]
+    if state is None:
+        return None
+    for variable in variables.values():
+        communicator.broadcast(float_memory(variable.data))
+    arrays = {name: np.array(a) for name, a in optimiser.state().items()}
+    for array in arrays.values():
+        communicator.broadcast(array)
+    optimiser.load_state(arrays)
+    if len(state["random"]) == communicator.size:
+        restore_random_state(state["random"][communicator.rank])
+    return RunState(**state["run"])
+
+
 def restore(
     checkpoint: Checkpoint, variables: dict[str, nn.Variable], optimiser: Optimiser
-) -> RunState:
+) -> None:
     """Put a checkpoint's arrays in place; CheckpointError if they are of another model."""
     found = checkpoint.group("parameters")
     shapes = {name: v.shape for name, v in variables.items()}
@@ -86,7 +128,6 @@ def restore(
     optimiser.load_state(checkpoint.group("optimiser"))
     for name, variable in variables.items():
         variable.d = found[name]
-    return RunState(**checkpoint.state["run"])
 
 
 def find_checkpoint(wanted: str, folder: Path) -> Checkpoint | None:

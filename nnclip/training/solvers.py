@@ -10,6 +10,7 @@ import nnabla.solvers as S
 import numpy as np
 
 from nnclip.engine import AdamW
+from nnclip.engine.contexts import float_context
 from nnclip.errors import CheckpointError
 from nnclip.training.config import TrainConfig
 
@@ -40,13 +41,21 @@ def decays(name: str, parameter: nn.Variable) -> bool:
 
 
 def make_optimiser(
-    config: TrainConfig, parameters: dict[str, nn.Variable], on_cpu: bool
+    config: TrainConfig,
+    parameters: dict[str, nn.Variable],
+    on_cpu: bool,
+    threads: int | None = None,
 ) -> Optimiser:
-    """The optimiser that the settings ask for."""
+    """The optimiser that the settings ask for; `threads` of the processor, None for all."""
     betas = (config.beta1, config.beta2)
     if config.solver == "AdamW" and on_cpu:
         return AdamW(
-            parameters, betas=betas, eps=config.eps, weight_decay=config.decay, decays=decays
+            parameters,
+            betas=betas,
+            eps=config.eps,
+            weight_decay=config.decay,
+            decays=decays,
+            threads=threads,
         )
     return NnablaSolver(config.solver, parameters, betas, config.eps, config.decay)
 
@@ -119,7 +128,7 @@ class NnablaSolver:
 
     def gradient_norm(self) -> float:
         """See `Optimiser`."""
-        with nn.auto_forward():
+        with nn.auto_forward(), nn.context_scope(float_context()):  # squares overflow float16
             squares = [F.sum(v.grad**2) for v in self._trained.values()]
             return float(np.sqrt(F.add_n(*squares).data))
 

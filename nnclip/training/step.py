@@ -14,19 +14,22 @@ whole batch, then each piece again with the gradients of its features. That, too
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import nnabla as nn
 import numpy as np
 
 from nnclip.engine import Step, StockStep, compile_step
+from nnclip.engine.contexts import float_context
 from nnclip.engine.memory import float_memory
-from nnclip.graph.beside import text_inputs
-from nnclip.graph.config import AnyTextConfig, ClipConfig
+from nnclip.graph.config import ClipConfig
+from nnclip.graph.convolution import is_statistic
 from nnclip.graph.features import image_features, text_features
 from nnclip.graph.loss import contrastive_loss, logit_scale, normalise
 from nnclip.graph.parameters import Scope, building, flatten
 from nnclip.graph.siglip import sigmoid_loss
+from nnclip.training.batch import AnyBatch
 from nnclip.training.communicator import Communicator
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -34,32 +37,14 @@ Graph = tuple[dict[str, nn.Variable], dict[str, nn.Variable]]  # inputs, outputs
 MakeStep = Callable[..., Step]
 
 
-@dataclass(frozen=True)
-class Batch:
-    """What the towers read.
+OF_IMAGES = ("images", "grad_image")  # inputs of the image side; the others are the text side's
 
-    Attributes:
-        images: (N, 3, R, R) float32, normalised.
-        ids: (N, L) int32.
-    """
 
-    images: np.ndarray
-    ids: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def pieces(self, rows: int) -> list["Batch"]:
-        """Consecutive pieces of `rows` pairs; 0 for all in one."""
-        rows = rows or len(self)
-        return [
-            Batch(self.images[at : at + rows], self.ids[at : at + rows])
-            for at in range(0, len(self), rows)
-        ]
-
-    def inputs(self, text: AnyTextConfig) -> dict[str, np.ndarray]:
-        """The arrays by the names of the inputs of a graph with this text tower."""
-        return {"images": self.images, **text_inputs(self.ids, text)}
+def side_of(name: str) -> str:
+    """`image`, `text` or `loss`: to which side a parameter belongs."""
+    if name.startswith("logit_"):
+        return "loss"
+    return "image" if name.startswith("visual") else "text"
 
 
 @dataclass(frozen=True)
@@ -85,11 +70,14 @@ class StepOptions:
         aggregate: contrast over the pairs of all ranks; otherwise within each rank.
         micro_batch: pairs whose activations are held at once; 0 for the whole batch.
         recompute: hold only what enters each block and compute the rest again on the way back.
+        trained_statistics: let batch normalisations normalise with the statistics of what this rank
+            computes at once (its batch, or a piece of it), and move their running ones along.
     """
 
     aggregate: bool = False
     micro_batch: int = 0
     recompute: bool = False
+    trained_statistics: bool = False
 
 
 def step_maker(compiled: bool, precision: str = "fp32", threads: int | None = None) -> MakeStep:
@@ -164,15 +152,22 @@ class ContrastiveStep:
         both = towers | self._scalars
         self.trained = {name: v for name, v in both.items() if v.need_grad}
         sides = ("image", "text")
+        self._moving = [s for s in sides if s in {side_of(n) for n in self.trained}]
         # SigLIP's rows are pictures alone: they need the others' texts, not their pictures
         self._asked = () if not self._shares else sides if bias is None else ("text",)
         others = [f"all_{side}" for side in self._asked]
         self._whole = _Program(self._build_whole, both, make, of=("scaled",))
-        self._features = _Program(self._build_features, towers, make, of=())
+        self._statistics = [v for name, v in towers.items() if is_statistic(name)]
+        trained = self._options.trained_statistics
+        build = partial(self._build_features, trained=trained)
+        self._features = self._evaluated = _Program(build, towers, make, of=())
+        if trained:
+            frozen = partial(self._build_features, trained=False)
+            self._evaluated = _Program(frozen, towers, make, of=())
         self._loss = _Program(self._build_loss, self._scalars, make, wrt=(*sides, *others))
-        self._backward = _Program(self._build_features, towers, make, of=sides)
+        self._backward = _Program(build, towers, make, of=self._moving)
 
-    def __call__(self, batch: Batch, scale: float = 1.0) -> StepResult:
+    def __call__(self, batch: AnyBatch, scale: float = 1.0) -> StepResult:
         """One forward and backward pass.
 
         Args:
@@ -189,23 +184,40 @@ class ContrastiveStep:
         found = self._whole(batch.inputs(self._config.text) | {"scale": factor})
         return StepResult(float(found["loss"]), found["image"], found["text"])
 
-    def features(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
-        """Features of pictures and texts, (N, E) each."""
-        found = self._features(batch.inputs(self._config.text))
+    def features(self, batch: AnyBatch) -> tuple[np.ndarray, np.ndarray]:
+        """Features of pictures and texts as the trained model gives them, (N, E) each."""
+        found = self._evaluated(batch.inputs(self._config.text))
         return found["image"], found["text"]
 
-    def _in_stages(self, pieces: Sequence[Batch], scale: float) -> StepResult:
+    def _in_stages(self, pieces: Sequence[AnyBatch], scale: float) -> StepResult:
         """All features first, then the loss, then the gradients of each piece."""
-        found = [self.features(piece) for piece in pieces]
-        image, text = (np.concatenate(side) for side in zip(*found, strict=True))
+        found = [self._features(piece.inputs(self._config.text)) for piece in pieces]
+        image, text = (np.concatenate([f[side] for f in found]) for side in ("image", "text"))
         loss, d_image, d_text = self._loss_of(image, text, scale)
         at = 0
-        for number, piece in enumerate(pieces):
+        for number, piece in enumerate(pieces if self._moving else ()):
             rows = slice(at, at := at + len(piece))
             seeds = {"grad_image": d_image[rows], "grad_text": d_text[rows]}
-            self._backward(piece.inputs(self._config.text) | seeds, accumulate=number > 0)
+            asked = self._of_moving(piece.inputs(self._config.text) | seeds)
+            self._backward(asked, accumulate=number > 0)
         self._communicator.sum_gradients(list(self.trained.values()))
+        if self._options.trained_statistics:
+            self._share_statistics()
         return StepResult(loss, image, text)
+
+    def _share_statistics(self) -> None:
+        """Give all ranks the mean of their running statistics, so that they stay one model."""
+        memories = [float_memory(v.data) for v in self._statistics]
+        together = np.concatenate(memories) if memories else np.zeros(0, np.float32)
+        self._communicator.sum_array(together)
+        parts = np.split(together, np.cumsum([len(m) for m in memories[:-1]], dtype=int))
+        for memory, total in zip(memories, parts, strict=False):
+            memory[...] = total / self._communicator.size
+
+    def _of_moving(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Without the side of which nothing is trained: its features are not needed again."""
+        image, text = (side in self._moving for side in ("image", "text"))
+        return {k: a for k, a in arrays.items() if (image if k in OF_IMAGES else text)}
 
     def _loss_of(
         self, image: np.ndarray, text: np.ndarray, scale: float
@@ -229,17 +241,18 @@ class ContrastiveStep:
         mean = float(loss[0]) / communicator.size
         return mean, gradients["image"] * share, gradients["text"] * share
 
-    def _build_features(self, shapes: Shapes) -> Graph:
+    def _build_features(self, shapes: Shapes, trained: bool) -> Graph:
         inputs = {name: nn.Variable(shape) for name, shape in shapes.items()}
         with building(self._scope):
-            return inputs, self._towers(inputs)
+            return inputs, self._towers(inputs, trained)
 
     def _build_whole(self, shapes: Shapes) -> Graph:
         inputs = {name: nn.Variable(shape) for name, shape in shapes.items()}
         with building(self._scope):
-            outputs = self._towers(inputs)
+            outputs = self._towers(inputs, self._options.trained_statistics)
             outputs["loss"] = self._loss_graph(outputs, first=0)
-            outputs["scaled"] = outputs["loss"].reshape((1,)) * inputs["scale"]
+            with nn.context_scope(float_context()):
+                outputs["scaled"] = outputs["loss"].reshape((1,)) * inputs["scale"]
         return inputs, outputs
 
     def _build_loss(self, shapes: Shapes) -> Graph:
@@ -249,7 +262,15 @@ class ContrastiveStep:
             return inputs, {"loss": self._loss_graph(inputs, first)}
 
     def _loss_graph(self, features: dict[str, nn.Variable], first: int) -> nn.Variable:
-        """The loss of features by name: `image`, `text`, and `all_` of both where ranks share."""
+        """The loss of features by name: `image`, `text`, and `all_` of both where ranks share.
+
+        It is computed in float32, also where the towers are not: float16 tells logits near 100
+        apart by 0.06, and holds no gradient above 65504.
+        """
+        with nn.context_scope(float_context()):
+            return self._float_loss(features, first)
+
+    def _float_loss(self, features: dict[str, nn.Variable], first: int) -> nn.Variable:
         unit = {name: normalise(variable) for name, variable in features.items()}
         own, scale = (unit["image"], unit["text"]), logit_scale()
         all_image, all_text = unit.get("all_image"), unit.get("all_text")
@@ -257,12 +278,15 @@ class ContrastiveStep:
             return sigmoid_loss(*own, scale, self._bias, all_text, first)
         return contrastive_loss(*own, scale, all_image, all_text, first)
 
-    def _towers(self, inputs: dict[str, nn.Variable]) -> dict[str, nn.Variable]:
+    def _towers(self, inputs: dict[str, nn.Variable], trained: bool) -> dict[str, nn.Variable]:
         config = self._config
         blocks: list[nn.Variable] = []
         with nn.recompute() if self._options.recompute else nullcontext():
-            image = image_features(inputs["images"], config, blocks)
-            text = text_features(inputs, config, blocks)
-        for held in (image, text, *blocks):
+            found = {}
+            if "images" in inputs:
+                found["image"] = image_features(inputs["images"], config, blocks, trained)
+            if "ids" in inputs:
+                found["text"] = text_features(inputs, config, blocks)
+        for held in (*found.values(), *blocks):
             held.recompute = False
-        return {"image": image, "text": text}
+        return found

@@ -6,6 +6,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import numpy as np
 from tqdm.contrib.logging import logging_redirect_tqdm
@@ -18,17 +19,23 @@ from nnclip.training.checkpoint import checkpoint_path, tidy, write_checkpoint
 from nnclip.training.communicator import Communicator, check_equal
 from nnclip.training.config import TrainConfig
 from nnclip.training.curves import draw_curves
-from nnclip.training.feed import FedBatch, Feed
+from nnclip.training.feed import AnyFeed, FedBatch, Feed
 from nnclip.training.flags import write_settings
-from nnclip.training.machine import make_step_maker
-from nnclip.training.model import make_trainee
+from nnclip.training.machine import choose_engine
+from nnclip.training.model import Trainee, make_trainee, trains_statistics
+from nnclip.training.resolved import (
+    of_data,
+    of_machine,
+    of_model,
+    of_schedule,
+    told,
+    write_resolved,
+)
 from nnclip.training.runstate import (
     RunState,
     arrays_of,
-    find_checkpoint,
     random_state,
-    restore,
-    restore_random_state,
+    resume,
 )
 from nnclip.training.schedule import make_schedule
 from nnclip.training.solvers import LossScale, make_optimiser
@@ -58,13 +65,16 @@ class Trainer:
             NnclipError: of all kinds, see `model`, `data.readers` and `checkpoint`.
         """
         self.config, self.communicator, self._context = config, communicator, context
+        self._engine = choose_engine(config, context, communicator)
         self.folder = Path(config.monitor_path)
-        self.trainee = make_trainee(config)
+        self.trainee = self._make_trainee()
         self.feed = self._make_feed(config.train, config.crop_scale)
         self._validation = self._make_feed(config.val, None) if config.val else None
         self.step = self._make_step()
         self._variables = self.trainee.variables()
-        self._optimiser = make_optimiser(config, self._variables, on_cpu=context == "cpu")
+        self._optimiser = make_optimiser(
+            config, self._variables, on_cpu=context == "cpu", threads=self._engine.threads
+        )
         self._scale = LossScale() if self._half_on_gpu else LossScale(1.0, patience=0)
         batch, pairs = config.batch_size * communicator.size, len(self.feed.table)
         self.total = config.max_iter or max(round(config.epochs * pairs / batch), 1)
@@ -72,7 +82,7 @@ class Trainer:
         self.state = RunState(batch=batch, pairs=pairs)
         self._asked_to_stop = self._stop = False
         self._overflows = 0
-        self._resume()
+        self._go_on()
 
     def run(self) -> Path | None:
         """Train to the end and return where the model is; None where SIGTERM came before."""
@@ -158,7 +168,7 @@ class Trainer:
             return
         values |= progress.rates()
         values |= accuracies(Embeddings(unit(result.image), unit(result.text)))
-        progress.show({k: values[k] for k in ("loss", "learning_rate", "logit_scale", "data_wait")})
+        progress.show(values)
         for board in boards:
             board.add(self.state.step, values)
 
@@ -173,18 +183,20 @@ class Trainer:
         if step % config.model_save_interval == 0 or self._stop or step == self.total:
             self._save()
 
-    def _validate(self, feed: Feed, boards: list[Board]) -> None:
-        found = embed_table(self.step, feed, self.communicator)
-        scale = float(np.exp(self._variables["logit_scale"].d))
-        bias = None if self.trainee.bias is None else float(self.trainee.bias.d)
-        values = validate(found, self.state.batch, scale, bias)
+    def _validate(self, feed: AnyFeed, boards: list[Board]) -> None:
+        values = self._judged(embed_table(self.step, feed, self.communicator))
         logger.info("step %d: %s", self.state.step, _shown(values))
         for board in boards:
             board.add(self.state.step, values)
         if values["validation_loss"] < self.state.best:
             self.state.best = values["validation_loss"]
             if self.communicator.rank == 0:
-                self.trainee.save(self.folder / "best.h5")
+                self.trainee.save_best(self.folder)
+
+    def _judged(self, found: Embeddings) -> dict[str, float]:
+        scale = float(np.exp(self._variables["logit_scale"].d))
+        bias = None if self.trainee.bias is None else float(self.trainee.bias.d)
+        return validate(found, self.state.batch, scale, bias)
 
     def _save(self) -> None:
         """Write a checkpoint on rank 0."""
@@ -196,16 +208,13 @@ class Trainer:
         write_checkpoint(path, arrays_of(self._variables, self._optimiser), state)
         tidy(self.folder, self.config.keep_last)
 
-    def _resume(self) -> None:
-        checkpoint = find_checkpoint(self.config.resume, self.folder)
-        if checkpoint is None:
-            return
-        state = restore(checkpoint, self._variables, self._optimiser)
-        self.state = state.advanced(self.state.batch, self.state.pairs)
-        self._scale.value, self._scale.good = self.state.loss_scale
-        randoms = checkpoint.state["random"]
-        if len(randoms) == self.communicator.size:
-            restore_random_state(randoms[self.communicator.rank])
+    def _go_on(self) -> None:
+        """From where a checkpoint says, if the settings ask for one."""
+        wanted, ranks = self.config.resume, self.communicator
+        state = resume(wanted, self.folder, self._variables, self._optimiser, ranks)
+        if state is not None:
+            self.state = state.advanced(self.state.batch, self.state.pairs)
+            self._scale.value, self._scale.good = self.state.loss_scale
 
     def _finish(self, boards: list[Board]) -> Path | None:
         for board in boards:
@@ -238,10 +247,26 @@ class Trainer:
     def _open_boards(self) -> list[Board]:
         if self.communicator.rank != 0:
             return []
+        resolved = self._resolved()
+        logger.info("%s", told(resolved))
         write_settings(self.folder / "settings.yaml", self.config)
-        return open_boards(self.config, self.folder, self.state.step, asdict(self.config))
+        write_resolved(self.folder / "resolved.yaml", resolved)
+        settings = asdict(self.config) | {"resolved": resolved}
+        return open_boards(self.config, self.folder, self.state.step, settings)
 
-    def _make_feed(self, source: str, crop: float | None) -> Feed:
+    def _resolved(self) -> dict[str, Any]:
+        config, ranks, state = self.config, self.communicator, self.state
+        return (
+            of_machine(self._context, self._engine, ranks)
+            | of_data(config, ranks, self.feed, self._validation)
+            | of_model(self.trainee, self.feed)
+            | of_schedule(config, self._schedule, state.pairs, state.batch)
+        )
+
+    def _make_trainee(self) -> Trainee:
+        return make_trainee(self.config)
+
+    def _make_feed(self, source: str, crop: float | None) -> AnyFeed:
         model = self.trainee.weights.config
         context = self.config.context_length or model.text.context
         tokenizer = self.trainee.tokenizer
@@ -253,8 +278,13 @@ class Trainer:
             weights.config,
             weights.scope,
             self.communicator,
-            make_step_maker(config, self._context, self.communicator),
-            StepOptions(config.aggregate, config.micro_batch_size, config.recompute),
+            self._engine.step_maker(),
+            StepOptions(
+                config.aggregate,
+                config.micro_batch_size,
+                config.recompute,
+                trains_statistics(config, self.trainee.variables()),
+            ),
             self.trainee.bias,
         )
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from nnclip.errors import DataError
 from nnclip.training.communicator import Communicator
-from nnclip.training.feed import Feed
+from nnclip.training.feed import AnyFeed
 from nnclip.training.step import ContrastiveStep
 
 
@@ -21,7 +21,7 @@ class Embeddings:
     text: np.ndarray
 
 
-def embed_table(step: ContrastiveStep, feed: Feed, communicator: Communicator) -> Embeddings:
+def embed_table(step: ContrastiveStep, feed: AnyFeed, communicator: Communicator) -> Embeddings:
     """Embeddings of every pair whose picture can be read, the same on every rank.
 
     Raises:

@@ -2,14 +2,13 @@
 
 import json
 import resource
-import signal
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from nnclip.training import launch
 from nnclip.training.boards import JsonLines, TensorBoard, WeightsAndBiases, read_log
 
 VALUES = [{"loss": 4.0 - step, "learning_rate": step / 8} for step in range(3)]
@@ -44,49 +43,53 @@ def history(folder: Path) -> list[dict[str, float]]:
     from wandb.sdk.internal.datastore import DataStore
 
     store, rows = DataStore(), []
-    (path,) = folder.glob("wandb/offline-run-*/*.wandb")
-    store.open_for_scan(str(path))
-    while data := store.scan_data():
-        record = wandb_internal_pb2.Record()
-        record.ParseFromString(data)
-        if record.WhichOneof("record_type") == "history":
-            items = record.history.item
-            rows.append({(i.key or i.nested_key[0]): json.loads(i.value_json) for i in items})
+    for path in sorted(folder.glob("wandb/offline-run-*/*.wandb")):
+        store.open_for_scan(str(path))
+        while (data := store.scan_data()) is not None:
+            record = wandb_internal_pb2.Record()
+            record.ParseFromString(data)
+            if record.WhichOneof("record_type") == "history":
+                items = record.history.item
+                rows.append({(i.key or i.nested_key[0]): json.loads(i.value_json) for i in items})
+        store._fp.close()
     return rows
 
 
 @pytest.mark.torch  # of requirements-dev, as torch is
 def test_wandb_offline_holds_every_value(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
-    board = WeightsAndBiases("nnclip", tmp_path, {"lr": 1e-3})
-    for step, values in enumerate(VALUES, start=1):
-        board.add(step, values)
-    board.close()
+    for start in (0, 3):
+        board = WeightsAndBiases("nnclip", tmp_path, start, {"lr": 1e-3})
+        for step, values in enumerate(VALUES, start=start + 1):
+            board.add(step, values)
+        board.close()
     rows = history(tmp_path)
-    assert [row["loss"] for row in rows] == [4.0, 3.0, 2.0]
-    assert [row["_step"] for row in rows] == [1, 2, 3]
+    assert [row["loss"] for row in rows] == [4.0, 3.0, 2.0] * 2
+    assert [row["_step"] for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert len({path.name for path in tmp_path.glob("wandb/offline-run-*/*.wandb")}) == 1
 
 
-@pytest.fixture
-def full_disk() -> Iterator[None]:
-    """No file of this process grows beyond 4 KiB; writing on raises instead of killing."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, handler)
+def small_disk() -> None:
+    """No file of this process grows beyond 4 KiB."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 
 
 def test_a_full_disk_ends_the_run_with_a_sentence(
-    full_disk: None,
+    rank_command: Callable[..., list[str]],
+    ranks_environment: dict[str, str],
+    root: Path,
     small_h5: Path,
     pairs_csv: Path,
     tmp_path: Path,
-    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    flags = f"-ft --model-load-path {small_h5} --train-txt-path {pairs_csv} --lr 1e-5 -c cpu -b 8"
-    more = f"-wi 0 --workers 0 --log-interval 1 -i 100 -m {tmp_path}"
-    assert launch.main([*flags.split(), *more.split()]) == 2
-    said = capfd.readouterr().err
-    assert "File too large" in said and "--resume latest" in said and "Traceback" not in said
+    flags = (
+        f"-ft --model-load-path {small_h5} --train-txt-path {pairs_csv} --lr 1e-5 -c cpu -b 8 "
+        f"-wi 0 --workers 0 --log-interval 1 -i 100 -m {tmp_path}"
+    )
+    done = subprocess.run(
+        rank_command(1, root / "train.py", *flags.split()),
+        cwd=root, env=ranks_environment, capture_output=True, text=True, preexec_fn=small_disk,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "File too large" in done.stderr and "--resume latest" in done.stderr
+    assert "Traceback" not in done.stderr

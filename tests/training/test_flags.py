@@ -1,13 +1,14 @@
 """Flags and YAML files become one configuration."""
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
 
 from nnclip.errors import ConfigError
-from nnclip.training.config import TrainConfig
-from nnclip.training.flags import parse_flags, write_settings
+from nnclip.training.config import TrainConfig, flag_of, shown_default
+from nnclip.training.flags import make_parser, parse_flags, write_settings
 
 PUBLISHED = (
     "-ft -b 64 -ag -ep 30 -wi 10000 --train-txt-path T.csv --val-txt-path V.csv --lr 5.0e-4 "
@@ -72,6 +73,11 @@ def test_a_wrong_file_is_named(tmp_path: Path, content: str, said: str) -> None:
         {"context": "tpu"},
         {"micro_batch_size": 48},
         {"solver": "SGD"},
+        {"epochs": 0.0},
+        {"check_interval": 0},
+        {"lr": -1.0},
+        {"clip_norm": -1.0},
+        {"max_iter": -1},
     ],
 )
 def test_impossible_settings_are_refused_by_their_flag(wrong: dict) -> None:
@@ -81,3 +87,25 @@ def test_impossible_settings_are_refused_by_their_flag(wrong: dict) -> None:
 
 def test_every_setting_says_what_it_does() -> None:
     assert all(entry.metadata["help"] for entry in dataclasses.fields(TrainConfig))
+
+
+def flag_table() -> str:
+    """The table at the end of docs/training.md."""
+    rows = ["| flag | default | |", "|---|---|---|", "| `--config` | | YAML file of settings |"]
+    for entry in dataclasses.fields(TrainConfig):
+        flags = ", ".join(f"`{f}`" for f in entry.metadata["flags"] or (flag_of(entry.name),))
+        choices = entry.metadata["choices"]
+        help_text = entry.metadata["help"] + (f" ({', '.join(choices)})" if choices else "")
+        rows.append(f"| {flags} | {shown_default(entry)} | {help_text} |".replace("|  |", "| |"))
+    return "\n".join(rows) + "\n"
+
+
+def test_the_page_lists_every_flag_and_no_other(root: Path) -> None:
+    """To renew it, put what `flag_table` gives behind the heading."""
+    page = (root / "docs" / "training.md").read_text(encoding="utf-8")
+    assert page.split("## Flags\n\n")[1] == flag_table()
+    known = set(make_parser()._option_string_actions) | {"--column", "--no-..."}
+    clusters = (root / "docs" / "clusters.md").read_text(encoding="utf-8")
+    text = page + clusters.split("## Slurm")[1]
+    mentioned = set(re.findall(r"`(--?[a-z][a-z0-9_-]*)", text))
+    assert mentioned <= known, mentioned - known

@@ -64,6 +64,13 @@ def test_a_missing_column_is_named(tmp_path: Path) -> None:
         read_pairs(str(tmp_path / "t.csv"))
 
 
+def test_a_list_of_addresses_is_told_what_to_do_first(tmp_path: Path) -> None:
+    """Conceptual Captions as it is published: captions and addresses, no header."""
+    (tmp_path / "t.tsv").write_text("a red ball\thttp://127.0.0.1/a.jpg\n")
+    with pytest.raises(DataError, match=r"first run python -m nnclip fetch-pairs"):
+        read_pairs(str(tmp_path / "t.tsv"))
+
+
 @pytest.mark.parametrize("content", [b"", b"filepath\ttitle\n", b"\xff\xfe\x00"])
 def test_a_table_without_pairs_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "t.csv").write_bytes(content)

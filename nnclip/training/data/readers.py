@@ -50,6 +50,11 @@ def read_table(
             )
             names = rows.fieldnames or []
             missing = [key for key in (image_key, caption_key) if key not in names]
+            if missing and any(name.startswith(("http://", "https://")) for name in names):
+                raise DataError(
+                    f"{path}: found a list of addresses, expected a table of pictures; first run "
+                    f"python -m nnclip fetch-pairs {path} DIR, then train on DIR/pairs.csv"
+                )
             if missing:
                 raise DataError(
                     f"{path}: found the columns {', '.join(names) or 'none'}, expected "
