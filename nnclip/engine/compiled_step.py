@@ -65,7 +65,7 @@ class CompiledStep:
         """
         for i, array in enumerate(checked(self.specs, arrays)):
             self._request.set_input_tensor(i, ov.Tensor(array, shared_memory=True))
-        held = [*self.parameters.values(), *self._statistics]
+        held = dict.fromkeys([*self.parameters.values(), *self._statistics])
         for i, v in enumerate(held, start=len(self.specs)):
             self._bind("input", i, float_memory(v.data))
         targets = self._scratch if accumulate else [float_memory(v.grad) for v in self._trained]
@@ -108,9 +108,11 @@ def emit_step(
 
     In go inputs, seeds, parameters, running statistics; out come outputs, gradients of `wrt` and
     of the parameters, statistics. Gives the model, its inputs, what is trained, the statistics.
+    These move only where something is differentiated, so that a step which computes its features
+    twice moves them once.
     """
     functions = trace([*inputs.values(), *parameters.values()], outputs.values()).functions
-    statistics = running_statistics(functions)
+    statistics = running_statistics(functions) if of else {}
     specs = input_specs(inputs, functions, dynamic_batch=False)
     specs += tuple(
         InputSpec(f"grad_{name}", tuple(outputs[name].shape))
@@ -120,7 +122,7 @@ def emit_step(
     ports = {
         s.name: op.parameter(list(s.shape), np.int32 if s.integer else np.float32) for s in specs
     }
-    live = [*parameters.values(), *statistics]
+    live = list(dict.fromkeys([*parameters.values(), *statistics]))
     held = [op.parameter(list(v.shape), np.float32) for v in live]
     given = {v: ports[name].output(0) for name, v in inputs.items()}
     given |= {v: port.output(0) for v, port in zip(live, held, strict=True)}

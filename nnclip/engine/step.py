@@ -51,7 +51,8 @@ def compile_step(
         parameters: Every variable that changes between steps. Those with `need_grad` get a
             gradient; all other variables of the graph are folded in as constants, for good.
         of: Outputs that are differentiated. One that holds a single number starts with a gradient
-            of 1; any other makes an input `grad_NAME` of its own shape.
+            of 1; any other makes an input `grad_NAME` of its own shape. Without any, the running
+            statistics of batch normalisations stay as they are.
         wrt: Inputs whose gradient is returned as `grad_NAME`.
         precision: `fp32` or `bf16`. Parameters and gradients are float32 in either.
         threads: Number of threads; None for one per core.

@@ -19,7 +19,7 @@ from typing import Any
 
 import nnabla as nn
 import nnabla.functions as F
-from nnabla.initializer import NormalInitializer
+from nnabla.initializer import NormalInitializer, UniformInitializer
 
 from nnclip.errors import CheckpointError
 from nnclip.graph.convolution import average_pool, batch_norm, convolution
@@ -195,17 +195,22 @@ def attention_pool(x_NDXX: nn.Variable, heads: int, embed: int) -> nn.Variable:
     tokens = x_NDL.shape[2]
     position_LD = parameter("positional_embedding", (tokens, width), init)
     x_NDL = x_NDL + F.reshape(F.transpose(position_LD, (1, 0)), (1, width, tokens))
-    with nn.parameter_scope("k_proj"):
-        wk_DD = parameter("W", (width, width), init)
-        parameter("b", (width,), ZERO)
-    with nn.parameter_scope("v_proj"):
-        wv_DD, bv_D = parameter("W", (width, width), init), parameter("b", (width,), ZERO)
+    (wk_HKD, _), (wv_HKD, bv_D) = (_projection(s, width, heads) for s in ("k_proj", "v_proj"))
     q_ND = linear(F.reshape(x_NDL[:, :, :1], (n, width)), width, "q_proj", init) * k**-0.5
     q_HNK = F.transpose(F.reshape(q_ND, (n, heads, k)), (1, 0, 2))
-    q_HND = F.batch_matmul(q_HNK, F.reshape(wk_DD, (heads, k, width)))
+    q_HND = F.batch_matmul(q_HNK, wk_HKD)
     weights_NHL = F.softmax(F.batch_matmul(F.transpose(q_HND, (1, 0, 2)), x_NDL), axis=2)
     seen_NHD = F.batch_matmul(weights_NHL, x_NDL, transpose_b=True)
     seen_HND = F.transpose(seen_NHD, (1, 0, 2))
-    v_HNK = F.batch_matmul(seen_HND, F.reshape(wv_DD, (heads, k, width)), transpose_b=True)
+    v_HNK = F.batch_matmul(seen_HND, wv_HKD, transpose_b=True)
     v_ND = F.reshape(F.transpose(v_HNK, (1, 0, 2)), (n, width)) + F.reshape(bv_D, (1, width))
     return linear(v_ND, embed, "c_proj", init)
+
+
+def _projection(scope: str, width: int, heads: int) -> tuple[nn.Variable, nn.Variable]:
+    """The matrix of keys or values, head by head, and its bias."""
+    scaled, bound = NormalInitializer(width**-0.5), width**-0.5
+    with nn.parameter_scope(scope):
+        w_DD = parameter("W", (width, width), scaled)
+        b_D = parameter("b", (width,), UniformInitializer((-bound, bound)))
+    return F.reshape(w_DD, (heads, width // heads, width)), b_D
