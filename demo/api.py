@@ -9,7 +9,7 @@ import gradio as gr
 from demo.collection import Collection
 from demo.limits import checked_template, checked_texts
 from demo.picture import path_of
-from demo.search import find, vector
+from demo.search import limited, named, vector
 from demo.shelf import Shelf
 from nnclip.errors import ConfigError, NnclipError
 
@@ -69,8 +69,8 @@ def api_tab(shelf: Shelf, collections: Sequence[Collection], url: str) -> None:
     def search(text: str, amount: float, pictures: str, model: str) -> list[dict]:
         """Find the pictures of a collection that fit a text best."""
         embedder = shelf.get(model)
-        name = pictures or collections[0].name
-        hits = find(by_name, embedder, name, vector(embedder, text), int(amount))
+        collection = named(by_name, pictures or next(iter(by_name), ""))
+        hits = collection.search(embedder, vector(embedder, text), limited(amount))
         return [{"picture": hit.path.name, "score": hit.score} for hit in hits]
 
     def models() -> dict:

@@ -6,7 +6,6 @@ Needs no network, and lets nobody outside this machine in unless --host says so.
 import argparse
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 if not __package__:  # run as a file: Python then looks for packages here instead of one up
@@ -15,6 +14,7 @@ if not __package__:  # run as a file: Python then looks for packages here instea
 
     configure_logging()  # before NNabla is imported, which else takes the root logger over
 
+from demo.lean import import_gradio
 from demo.shelf import Shelf
 from nnclip.errors import NnclipError
 
@@ -43,11 +43,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
     shelf = Shelf(args.model, args.precision)
     try:
-        with ThreadPoolExecutor(1) as pool:  # the model is loaded while Gradio is imported
-            loading = pool.submit(shelf.get)
-            from demo.server import serve
+        shelf.get()
+        import_gradio()
+        from demo.server import serve
 
-            loading.result()
         serve(shelf, args)
     except (NnclipError, OSError) as error:
         print(f"demo: {error}", file=sys.stderr)

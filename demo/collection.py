@@ -21,10 +21,10 @@ BATCH = 32
 
 @dataclass(frozen=True)
 class Hit:
-    """A picture that was found, and its cosine with what was asked."""
+    """A picture that was found, and its cosine with what was asked, if anything was."""
 
     path: Path
-    score: float
+    score: float | None = None
 
 
 @dataclass
@@ -73,22 +73,31 @@ class Collection:
             return self._indices[key]
 
     def search(self, embedder: Embedder, query_E: np.ndarray, amount: int) -> list[Hit]:
-        """The pictures closest to an embedding of unit length, best first.
+        """The pictures closest to an embedding of unit length, best first, of those read so far.
 
         Raises:
-            DataError: pictures are still being read; says how far this is.
+            DataError: none was read yet, or none can be.
         """
         index = self.prepare(embedder)
-        if not index.ready:
-            raise DataError(
-                f"still reading {self.name}: {len(index.paths):,} of {index.total:,} pictures; "
-                "ask again in a moment"
-            )
-        if not index.rows:
+        rows = list(index.rows)
+        if not rows and not index.ready:
+            raise DataError(f"the pictures of {self.name} are being read: ask again in a moment")
+        if not rows:
             raise DataError(f"none of the {index.total:,} files in {self.name} is a picture")
-        scores_N = np.concatenate(index.rows) @ query_E
+        scores_N = np.concatenate(rows) @ query_E
         best = np.argsort(-scores_N, kind="stable")[:amount]
         return [Hit(index.paths[i], float(scores_N[i])) for i in best]
+
+    def first(self, amount: int) -> list[Hit]:
+        """Some pictures, for who has not asked yet."""
+        return [Hit(path) for path in self.paths[:amount]]
+
+    def progress(self, embedder: Embedder) -> str:
+        """A sentence on how many pictures were read; "" once they all were."""
+        index = self.prepare(embedder)
+        if index.ready:
+            return ""
+        return f"{len(index.paths):,} of {index.total:,} pictures have been read so far."
 
 
 def _fill(index: Index, paths: list[Path], embedder: Embedder) -> None:
@@ -98,9 +107,9 @@ def _fill(index: Index, paths: list[Path], embedder: Embedder) -> None:
             rows, kept = embedder.embed_files(batch), batch
         except NnclipError:
             rows, kept = _one_by_one(batch, embedder)
-        index.rows += [rows] if kept else []
         index.skipped += len(batch) - len(kept)
-        index.paths += kept
+        index.paths += kept  # before their rows: whoever finds a row also finds its path
+        index.rows += [rows] if kept else []
 
 
 def _one_by_one(batch: list[Path], embedder: Embedder) -> tuple[np.ndarray, list[Path]]:

@@ -1,4 +1,5 @@
-"""A model that remembers: the same text or picture is computed once.
+"""A model that remembers: the same text or picture is computed once, and what several visitors ask
+at the same time is computed together.
 
 Axes: N pictures, M texts, E embedding.
 """
@@ -7,17 +8,21 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from demo.languages import languages_of
 from demo.limits import checked_picture
 from nnclip.clip import CLIP
 from nnclip.model import softmax, unit
 
 TEXTS_KEPT = 20_000  # 40 MB of 512 numbers
 PICTURES_KEPT = 2_000
+TRIALS = 5
+WARM = (1, 10, 20, 40)  # words: texts of different lengths have graphs of their own
 
 
 class Memory:
@@ -49,6 +54,41 @@ class Memory:
             while len(self._rows) > self._size:
                 self._rows.popitem(last=False)
         return np.stack([known[key] for key in keys])
+
+
+class Together:
+    """A function of rows that computes what waits for it in one call; for several threads.
+
+    While one call runs, others gather; the next takes them all.
+    """
+
+    def __init__(self, function: Callable[[np.ndarray], np.ndarray]) -> None:
+        self._function = function
+        self._waiting: list[tuple[np.ndarray, Future[np.ndarray]]] = []
+        self._lock, self._turn = threading.Lock(), threading.Lock()
+
+    def __call__(self, rows: np.ndarray) -> np.ndarray:
+        """The function's answer to `rows`; raises what the call raised, for all who share it."""
+        answer: Future[np.ndarray] = Future()
+        with self._lock:
+            self._waiting.append((rows, answer))
+        with self._turn:
+            with self._lock:
+                taken, self._waiting = self._waiting, []
+            if taken:
+                self._compute(taken)
+        return answer.result()
+
+    def _compute(self, taken: list[tuple[np.ndarray, Future[np.ndarray]]]) -> None:
+        try:
+            found = self._function(np.concatenate([rows for rows, _ in taken]))
+        except Exception as error:  # whoever shares the call learns of it
+            for _, answer in taken:
+                answer.set_exception(error)
+            return
+        ends = np.cumsum([len(rows) for rows, _ in taken])
+        for part, (_, answer) in zip(np.split(found, ends[:-1]), taken, strict=True):
+            answer.set_result(part)
 
 
 @dataclass(frozen=True)
@@ -84,18 +124,21 @@ class Embedder:
     Attributes:
         name: what the page calls the model.
         model: it.
+        languages: codes of those it was taught, if its file says so.
     """
 
     def __init__(self, name: str, model: CLIP) -> None:
         self.name, self.model = name, model
+        self.languages = languages_of(model.metadata)
         self._texts, self._pictures = Memory(TEXTS_KEPT), Memory(PICTURES_KEPT)
+        self._encode_text = Together(lambda ids: unit(model.encode_text(ids)))
+        self._encode_image = Together(lambda images: unit(model.encode_image(images)))
 
     def texts(self, texts: Sequence[str]) -> np.ndarray:
         """(M, E) float32; DataError if a text is longer than the model reads."""
 
         def compute(missing: list[int]) -> np.ndarray:
-            ids = self.model.tokenize([texts[index] for index in missing])
-            return unit(self.model.encode_text(ids))
+            return self._encode_text(self.model.tokenize([texts[index] for index in missing]))
 
         return self._texts.rows(list(texts), compute)
 
@@ -110,7 +153,24 @@ class Embedder:
     def embed_files(self, paths: Sequence[str | Path]) -> np.ndarray:
         """As `pictures`, but nothing is remembered."""
         images = np.stack([self.model.preprocess(checked_picture(path)) for path in paths])
-        return unit(self.model.encode_image(images))
+        return self._encode_image(images)
+
+    def pace(self, path: str | Path) -> float:
+        """Seconds that the model takes for a picture file: the best of a few."""
+        images = self.model.preprocess(checked_picture(path))[None]
+        taken = []
+        for _ in range(TRIALS):
+            start = time.perf_counter()
+            self.model.encode_image(images)
+            taken.append(time.perf_counter() - start)
+        return min(taken)
+
+    def warm(self) -> None:
+        """Have everything compiled that a first question may need."""
+        size = self.model.config.image.resolution
+        self.model.encode_image(np.zeros((1, 3, size, size), np.float32))
+        for words in WARM:
+            self.model.encode_text(self.model.tokenize(["a " * words], truncate=True))
 
     def answer(self, paths: Sequence[str | Path], texts: Sequence[str], template: str) -> Answer:
         """Compare pictures with texts; DataError as for `texts` and `pictures`."""

@@ -47,7 +47,7 @@ def build_page(
             with tabs["zero-shot"]:
                 asked = zero_shot_tab(shelf, model, bundled, allow_urls)
             with tabs["search"]:
-                searched = search_tab(shelf, model, collections, bundled)
+                searched = search_tab(page, shelf, model, collections, bundled)
             with tabs["compare"]:
                 compare_tab(tabs["compare"], shelf, asked)
             with tabs["explain"]:

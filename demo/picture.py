@@ -14,6 +14,6 @@ def path_of(value: dict[str, Any] | None) -> str | None:
 
 
 def paths_of(picture: dict[str, Any] | None, gallery: list[dict[str, Any]] | None) -> list[str]:
-    """The paths of all files of a picture input and a gallery; videos are left out."""
-    found = [path_of(picture), *(path_of(item.get("image")) for item in gallery or [])]
-    return list(dict.fromkeys(filter(None, found)))
+    """The paths of a gallery's pictures, else of the picture input; videos are left out."""
+    several = [path_of(item.get("image")) for item in gallery or []]
+    return list(dict.fromkeys(filter(None, several or [path_of(picture)])))

@@ -1,42 +1,22 @@
-"""What can be picked instead of typed: lists of categories, templates, and pictures."""
+"""What can be picked instead of typed: lists of categories, templates, and pictures.
+
+The lists that suit the bundled pictures are made by scripts/write_words.py, in every language that
+a bundled model may know.
+"""
 
 import csv
+import json
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from nnclip.assets import assets_dir
 from nnclip.text.prompts import PRESETS as PEOPLE
 
+ENGLISH = "en"
 FRONT = 12  # examples that the first tab offers
 TEMPLATES = ("{}", "a picture of {}", "a drawing of {}", "a photo of a {}", "a photo of a {}.")
-_PLACES = (
-    "on the beach", "in a meadow", "in the snow", "under a starry sky", "under water",
-    "in the desert", "in the forest", "in the city", "at sunset", "among clouds",
-    "on a wooden table", "on a brick wall",
-)  # fmt: skip
-_COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "white", "grey")
-_SHAPES = ("circle", "square", "triangle", "star", "heart", "diamond", "ring", "crescent", "arrow")
-_JOBS = ("astronaut", "cook", "scientist", "mechanic", "firefighter", "pilot", "judge", "singer")
-_ANIMALS = (
-    "a seal", "a horse", "a tiger", "a penguin", "a raccoon", "a crocodile", "a rooster",
-    "a beetle", "a wolf", "a cat", "a dog", "an elephant",
-)  # fmt: skip
-
-DEFAULT = "Pictured here"
-# name -> the categories, one per line; the first two suit photographs, the others drawings
-PRESETS: dict[str, tuple[str, ...]] = {
-    DEFAULT: (
-        "a seal on the beach", "a man astronaut", "a racing car with a deer", "a blue star",
-        "a soft ice cream", "a woman cook", "a penguin and a cheese wedge", "a white ring",
-        "a flying saucer", "a woman scientist", "a tiger and a curling stone", "a crescent",
-    ),
-    "Animals": _ANIMALS,
-    "Places": _PLACES,
-    "Colours of a star": tuple(f"a {colour} star" for colour in _COLOURS),
-    "Shapes in yellow": tuple(f"a yellow {shape}" for shape in _SHAPES),
-    "People at work": tuple(f"a {sex} {job}" for job in _JOBS for sex in ("woman", "man")),
-    **PEOPLE,
-}  # fmt: skip
+IDEAS = ""  # the list in words.json that is offered for searching
 
 
 @dataclass(frozen=True)
@@ -60,3 +40,32 @@ def examples() -> list[Example]:
     with table.open(encoding="utf-8", newline="") as file:
         rows = csv.DictReader(file, delimiter="\t")
         return [Example(table.parent / row["filepath"], row["title"]) for row in rows]
+
+
+def presets(language: str = ENGLISH) -> dict[str, list[str]]:
+    """Names of lists -> their categories; the first suits the bundled pictures.
+
+    Args:
+        language: a code. Lists that are not written in it are in English; hair colours and
+            expressions are, and suit photographs.
+    """
+    words = _words()
+    drawn = words.get(language) or words.get(ENGLISH, {})
+    found = {name: texts for name, texts in drawn.items() if name != IDEAS}
+    return found | {name: list(texts) for name, texts in PEOPLE.items()}
+
+
+def ideas(languages: tuple[str, ...]) -> list[str]:
+    """What may be searched for: several things in one language, or one in each of several."""
+    words = _words()
+    known = [words[code][IDEAS] for code in languages if code in words]
+    if len(known) > 1:
+        return [texts[index % len(texts)] for index, texts in enumerate(known)]
+    return (known or [words.get(ENGLISH, {}).get(IDEAS, [])])[0]
+
+
+@cache
+def _words() -> dict[str, dict[str, list[str]]]:
+    """Language -> name of a list -> texts; nothing where the assets folder lacks them."""
+    path = assets_dir() / "examples" / "words.json"
+    return json.loads(path.read_text("utf-8")) if path.is_file() else {}

@@ -10,6 +10,7 @@ import numpy as np
 
 from demo.embedder import Answer
 from demo.limits import checked_picture
+from nnclip.errors import DataError
 
 SHOWN = 24  # bars
 COLUMNS = 12  # of the heat strip
@@ -22,8 +23,8 @@ def notice(sentence: str, kind: str = "empty") -> str:
     return f'<div class="notice {kind}"{role}><p>{escape(_capital(sentence))}</p></div>'
 
 
-def bars(answer: Answer, texts: Sequence[str], title: str = "") -> str:
-    """The probabilities for the first picture, best first."""
+def bars(answer: Answer, texts: Sequence[str], title: str = "", note: str = "") -> str:
+    """The probabilities for the first picture, best first, and a note: else how long it took."""
     order = np.argsort(-answer.probabilities[0], kind="stable")
     rows = "".join(
         f'<li style="--p:{answer.probabilities[0, i]:.4f}">'
@@ -37,7 +38,7 @@ def bars(answer: Answer, texts: Sequence[str], title: str = "") -> str:
     heading = f"<h3>{escape(title)}</h3>" if title else ""
     return (
         f'<div class="answer">{heading}<ol class="bars" aria-label="Probabilities">{rows}</ol>'
-        f'<p class="aside">{tail}{_taken(answer)}</p></div>'
+        f'<p class="aside">{tail}{escape(note) or _taken(answer)}</p></div>'
     )
 
 
@@ -100,6 +101,14 @@ def thumbnail(path: str, size: int = THUMBNAIL) -> str:
     file = io.BytesIO()
     picture.save(file, "WEBP", quality=80)
     return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def can_be_shown(path: str) -> bool:
+    """Whether a file is a picture still."""
+    try:
+        return bool(thumbnail(path))
+    except DataError:
+        return False
 
 
 def _percent(value: float) -> str:

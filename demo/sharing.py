@@ -1,17 +1,17 @@
 """Settings in the address: what the page shows can be sent to somebody as a link.
 
 The browser keeps the address up to date while the visitor works; a page that is opened with
-settings in its address begins with them.
+settings in its address begins with them, and without any with the first example.
 """
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
 
-from demo.presets import DEFAULT, PRESETS, TEMPLATES, Example
+from demo.presets import TEMPLATES, Example
 from demo.search import SearchTab
 from demo.zero_shot import ZeroShotTab
 
@@ -48,17 +48,17 @@ class Settings:
     """What a link can carry, each a name in the query string."""
 
     tab: str = "zero-shot"
-    categories: str = "\n".join(PRESETS[DEFAULT])
+    categories: str = ""
     template: str = TEMPLATES[0]
     example: str = ""
     model: str = ""
     query: str = ""
 
     @classmethod
-    def of(cls, given: Mapping[str, str]) -> "Settings":
+    def of(cls, given: Mapping[str, str], usual: "Settings") -> "Settings":
         """The settings in a query string; what it lacks or what is too long stays usual."""
         known = {k: given[k] for k in cls.__annotations__ if 0 < len(given.get(k, "")) <= LONGEST}
-        return cls(**known)
+        return replace(usual, **known)
 
 
 def connect_link(
@@ -80,17 +80,18 @@ def connect_link(
     }
     models = [value for _, value in model.choices]
     files = {e.name: str(e.path) for e in examples}
-    usual = Settings(model=models[0])
+    first = examples[0].name if examples else ""
+    usual = Settings(model=models[0], categories=asked.categories.value, example=first)
 
     def begin(request: gr.Request) -> list[Any]:
-        given = Settings.of(dict(request.query_params))
+        given = Settings.of(dict(request.query_params), usual)
         known = {"example": files, "model": models}
         values = []
         for name in parts:
             value = getattr(given, name)
             fits = value != getattr(usual, name) and value in known.get(name, [value])
             values.append(value if fits else gr.skip())
-        picture = files.get(given.example)
+        picture = files.get(given.example, files.get(first))
         tab = gr.Tabs(selected=given.tab) if given.tab in tabs else gr.skip()
         return [tab, picture or gr.skip(), *values]
 

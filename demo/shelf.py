@@ -1,21 +1,23 @@
 """The models that the page offers, loaded when somebody first asks."""
 
+import importlib.util
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from concurrent.futures import Future
 from pathlib import Path
-
-import numpy as np
 
 from demo.embedder import Embedder
 from nnclip.clip import CLIP
 from nnclip.engine.precision import available_precisions
-from nnclip.errors import ConfigError
+from nnclip.errors import ConfigError, NnclipError
 from nnclip.weights.download import cache_dir
 
 BUNDLED = "bundled"
 LOADED_AT_MOST = 4
 BETWEEN = " · "
+
+Key = tuple[str, str | None]
 
 
 class Shelf:
@@ -38,17 +40,20 @@ class Shelf:
         for path in sorted(cache_dir().glob("*/*.h5")):
             self._sources.setdefault(f"{path.parent.name}/{path.stem}", str(path))
         self._precision = precision
-        self._loaded: OrderedDict[tuple[str, str | None], Embedder] = OrderedDict()
+        self._loaded: OrderedDict[Key, Future[Embedder]] = OrderedDict()
         self._lock = threading.Lock()
         self.names = list(self._sources)
 
     def variants(self) -> list[str]:
-        """Every model in every precision that this processor has: "bundled · bf16"."""
-        precisions = [p for p in available_precisions() if p != "int8"]  # int8 must be calibrated
-        return [f"{name}{BETWEEN}{p}" for name in self.names for p in reversed(precisions)]
+        """Every model in every precision that can be had here: "bundled · bf16"."""
+        quantises = importlib.util.find_spec("nncf") is not None
+        precisions = [p for p in available_precisions() if p != "int8" or quantises]
+        return [f"{name}{BETWEEN}{p}" for name in self.names for p in precisions]
 
     def get(self, name: str | None = None) -> Embedder:
         """The model called `name`, one of `names` or `variants`; without a name the first.
+
+        Whoever asks for a model that is being loaded waits for it; the others do not.
 
         Raises:
             ConfigError: no such name; visitors cannot name files.
@@ -59,18 +64,27 @@ class Shelf:
             raise ConfigError(f"found no model {model!r}, expected one of {', '.join(self.names)}")
         key = model, precision or self._precision
         with self._lock:
-            if key not in self._loaded:
-                clip = CLIP(self._sources[model], precision=key[1])
-                self._loaded[key] = _warm(Embedder(model, clip))
+            found = self._loaded.get(key)
+            place = found or self._loaded.setdefault(key, Future())
             self._loaded.move_to_end(key)
             while len(self._loaded) > LOADED_AT_MOST:
                 self._loaded.popitem(last=False)
-            return self._loaded[key]
+        if not found:
+            self._fill(place, key)
+        return place.result()
 
+    def languages(self, name: str | None = None) -> tuple[str, ...]:
+        """What `Embedder.languages` says of a model; nothing if it cannot be loaded."""
+        try:
+            return self.get(name).languages
+        except NnclipError:
+            return ()
 
-def _warm(embedder: Embedder) -> Embedder:
-    """Let a model answer once, so that no visitor waits for its compilation."""
-    size = embedder.model.config.image.resolution
-    embedder.model.encode_image(np.zeros((1, 3, size, size), np.float32))
-    embedder.texts(["a picture"])
-    return embedder
+    def _fill(self, place: Future[Embedder], key: Key) -> None:
+        """Load a model for all who wait for it; one that fails may be tried again."""
+        try:
+            place.set_result(Embedder(key[0], CLIP(self._sources[key[0]], precision=key[1])))
+        except Exception as error:
+            with self._lock:
+                self._loaded.pop(key, None)
+            place.set_exception(error)

@@ -57,6 +57,7 @@ def theme() -> gr.themes.Base:
         block_shadow_dark="none",
         input_background_fill="#fffefb",
         input_background_fill_dark="*neutral_950",
+        input_border_width="1px",
         input_border_color="*neutral_300",
         input_border_color_dark="#3a414d",
         input_border_color_focus="*primary_500",

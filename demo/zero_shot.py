@@ -1,15 +1,18 @@
 """The first tab: a picture, some categories, how well each fits."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import gradio as gr
 
 from demo import rendering
 from demo.fetching import fetch_picture
 from demo.grid import grid, grid_component
+from demo.languages import choices
 from demo.limits import MAX_PICTURES, MAX_PIXELS, checked_template, checked_texts
 from demo.picture import paths_of
-from demo.presets import DEFAULT, FRONT, PRESETS, TEMPLATES, Example
+from demo.presets import ENGLISH, FRONT, TEMPLATES, Example, presets
 from demo.shelf import Shelf
 from nnclip.errors import DataError, NnclipError
 from nnclip.image import open_image
@@ -34,12 +37,12 @@ def zero_shot_tab(
 ) -> ZeroShotTab:
     """Draw the tab and connect it."""
     with gr.Row(equal_height=False):
-        with gr.Column(scale=5, min_width=300):
+        with gr.Column(scale=4, min_width=290):
             picture = gr.Image(
                 type="filepath",
                 label="Picture",
                 sources=["upload", "clipboard", "webcam"],
-                height=320,
+                height=340,
                 elem_id="picture",
                 buttons=["fullscreen"],
                 alt_text="The picture to be classified",
@@ -57,8 +60,9 @@ def zero_shot_tab(
                     height=200,
                     elem_id="more",
                 )
-        with gr.Column(scale=6, min_width=300):
-            categories, template = _questions()
+        with gr.Column(scale=3, min_width=250):
+            categories, template = _questions(shelf, model)
+        with gr.Column(scale=4, min_width=290):
             result = gr.HTML(rendering.notice(EMPTY), elem_id="result", elem_classes="result")
     tab = ZeroShotTab(picture, more, categories, template, example)
 
@@ -95,18 +99,23 @@ def _answer(shelf: Shelf, files: list[str], lines: str, template: str, model: st
         return rendering.notice(str(error), "problem")
 
 
-def _questions() -> tuple[gr.Textbox, gr.Dropdown]:
-    """Categories, template and presets."""
+def _questions(shelf: Shelf, model: gr.Dropdown) -> tuple[gr.Textbox, gr.Dropdown]:
+    """Categories, presets, the language of these where a model knows several, and the template."""
+    lists = presets()
+    usual = next(iter(lists))
     categories = gr.Textbox(
-        "\n".join(PRESETS[DEFAULT]),
+        "\n".join(lists[usual]),
         label="Categories, one per line",
-        lines=7,
+        lines=12,
         max_lines=12,
         elem_id="categories",
     )
     with gr.Row():
         preset = gr.Dropdown(
-            list(PRESETS), value=DEFAULT, label="Preset", elem_id="preset", min_width=150
+            list(lists), value=usual, label="Preset", elem_id="preset", min_width=150
+        )
+        language = gr.Dropdown(
+            label="Its language", elem_id="language", min_width=120, **_spoken(shelf.languages())
         )
         template = gr.Dropdown(
             list(TEMPLATES),
@@ -116,14 +125,24 @@ def _questions() -> tuple[gr.Textbox, gr.Dropdown]:
             elem_id="template",
             min_width=150,
         )
-    preset.input(
-        lambda name: "\n".join(PRESETS.get(name, ())) or gr.skip(),
-        preset,
+    quietly = {"show_progress": "hidden", "api_visibility": "private"}
+    gr.on(
+        [preset.input, language.input],
+        lambda name, code: "\n".join(presets(code).get(name, ())) or gr.skip(),
+        [preset, language],
         categories,
-        show_progress="hidden",
-        api_visibility="private",
+        **quietly,
+    )
+    model.change(
+        lambda name: gr.Dropdown(**_spoken(shelf.languages(name))), model, language, **quietly
     )
     return categories, template
+
+
+def _spoken(codes: Sequence[str]) -> dict[str, Any]:
+    """What a drop-down of a model's languages offers; one that has no choice is not shown."""
+    codes = codes or (ENGLISH,)
+    return {"choices": choices(codes), "value": codes[0], "visible": len(codes) > 1}
 
 
 def _examples(examples: list[Example], picture: gr.Image) -> gr.Textbox:
@@ -132,7 +151,7 @@ def _examples(examples: list[Example], picture: gr.Image) -> gr.Textbox:
     choice = grid_component(
         grid([(str(e.path), e.caption, "") for e in examples], "Examples"), elem_id="examples"
     )
-    example = gr.Textbox(visible="hidden", elem_id="example")
+    example = gr.Textbox(examples[0].name if examples else "", visible="hidden", elem_id="example")
 
     def pick(event: gr.EventData) -> tuple[str, str]:
         chosen = examples[event.index]

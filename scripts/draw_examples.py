@@ -13,6 +13,7 @@ from itertools import chain, zip_longest
 from pathlib import Path
 
 from nnclip.drawing import compose, describe, paint
+from nnclip.drawing.scene import Scene
 
 SEED = 7
 SIZE = 320
@@ -38,11 +39,16 @@ QUESTION = (
 )
 
 
-def drawn() -> Iterator[tuple[str, bytes]]:
-    """Caption and JPEG of each picture; kinds take turns: the first dozen shows them all."""
+def scenes() -> Iterator[Scene]:
+    """The pictures; kinds take turns: the first dozen shows them all."""
     numbered = [[(split, index) for index in indices] for split, indices in CHOSEN.items()]
     for split, index in filter(None, chain.from_iterable(zip_longest(*numbered))):
-        scene = compose(split, SEED, index)
+        yield compose(split, SEED, index)
+
+
+def drawn() -> Iterator[tuple[str, bytes]]:
+    """Caption and JPEG of each picture."""
+    for scene in scenes():
         caption, _ = describe(scene, ("en",))
         file = io.BytesIO()
         paint(scene, SIZE).save(file, "JPEG", quality=QUALITY, optimize=True)

@@ -62,7 +62,7 @@ install() {
         shift
     done
     if [ -n "$uv" ]; then
-        "$uv" pip install --python .venv/bin/python --require-hashes "$@" && return
+        "$uv" pip install --python .venv/bin/python --require-hashes --compile-bytecode "$@" && return
         say "uv did not get through; trying pip, which knows your pip.conf"
     fi
     .venv/bin/python -m ensurepip >/dev/null

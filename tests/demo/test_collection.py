@@ -1,12 +1,15 @@
+import threading
 import time
 
 import pytest
 from PIL import Image
 
+from demo import collection as collection_module
 from demo.collection import Collection
 from demo.embedder import Embedder
-from demo.presets import FRONT, PRESETS, examples
-from demo.search import find, vector
+from demo.languages import NAMES
+from demo.presets import FRONT, examples, ideas, presets
+from demo.search import limited, named, vector
 from nnclip.clip import CLIP
 from nnclip.errors import ConfigError, DataError
 
@@ -38,7 +41,7 @@ def filled(collection, embedder):
 def test_a_picture_finds_itself_first_and_broken_files_are_left_out(folder, embedder, caplog):
     collection = filled(Collection("mine", folder), embedder)
     path = folder / "below" / "2-blue.png"
-    hits = find({"mine": collection}, embedder, "mine", vector(embedder, "", path), 60)
+    hits = collection.search(embedder, vector(embedder, "", path), 60)
     assert hits[0].path == path
     assert hits[0].score == pytest.approx(1, abs=1e-4)
     assert {hit.path.name for hit in hits} == {f"{i}-{c}.png" for i, c in enumerate(COLOURS)}
@@ -47,11 +50,43 @@ def test_a_picture_finds_itself_first_and_broken_files_are_left_out(folder, embe
 
 
 def test_the_amount_is_kept_and_limited(folder, embedder):
-    collections = {"mine": filled(Collection("mine", folder), embedder)}
+    collection = filled(Collection("mine", folder), embedder)
     query = vector(embedder, "something red")
-    assert [len(find(collections, embedder, "mine", query, n)) for n in (-3, 2, 10**9)] == [1, 2, 5]
+    assert [len(collection.search(embedder, query, n)) for n in (1, 2, 10**9)] == [1, 2, 5]
+    assert [limited(n) for n in (-3, 2.0, 10**9)] == [1, 2, 60]
+
+
+def test_only_collections_of_this_page_are_searched(folder):
+    collections = {"mine": Collection("mine", folder)}
+    assert named(collections, "mine") is collections["mine"]
     with pytest.raises(ConfigError, match="expected one of mine"):
-        find(collections, embedder, "../other", query, 3)
+        named(collections, "../other")
+    with pytest.raises(ConfigError, match="--images"):
+        named({}, "")
+
+
+def test_what_was_read_so_far_is_searched(folder, embedder, monkeypatch):
+    reading, go_on = threading.Event(), threading.Event()
+    read = embedder.embed_files
+
+    def slowly(paths):
+        if len(paths) == 1:  # a batch that holds a broken file is read one by one
+            reading.set()
+            go_on.wait(60)
+        return read(paths)
+
+    monkeypatch.setattr(collection_module, "BATCH", 2)
+    monkeypatch.setattr(embedder, "embed_files", slowly)
+    collection = Collection("mine", folder)
+    query = vector(embedder, "something red")
+    collection.prepare(embedder)
+    reading.wait(60)
+    assert len(collection.search(embedder, query, 9)) == 4
+    assert collection.progress(embedder).startswith("4 of 6 pictures")
+    go_on.set()
+    filled(collection, embedder)
+    assert len(collection.search(embedder, query, 9)) == 5
+    assert collection.progress(embedder) == ""
 
 
 def test_folders_without_pictures_are_told(tmp_path, embedder):
@@ -79,6 +114,25 @@ def test_the_bundled_pictures_are_still_what_the_script_draws(tmp_path):
     assert captions == [e.caption for e in examples()]
 
 
-def test_every_preset_offers_a_choice():
-    for categories in PRESETS.values():
-        assert len(set(categories)) == len(categories) > 1
+def test_every_preset_offers_a_choice_in_every_language():
+    english = presets()
+    for code in NAMES:
+        assert presets(code).keys() == english.keys()
+        assert presets(code)["Animals"] != english["Animals"] or code == "en"
+        for categories in presets(code).values():
+            assert len(set(categories)) == len(categories) > 1
+    assert presets("xx") == english
+
+
+def test_the_first_preset_is_about_the_first_pictures():
+    categories = next(iter(presets().values()))
+    assert len(categories) == FRONT
+    for category, example in zip(categories, examples(), strict=False):
+        assert set(category.split()) <= {*example.caption.split(), "a", "and"}
+
+
+def test_ideas_are_in_the_languages_that_a_model_knows():
+    assert ideas(()) == ideas(("en",)) == ideas(("en", "xx"))
+    assert len(ideas(tuple(NAMES))) == len(NAMES)
+    assert ideas(("en", "de"))[0] == ideas(("en",))[0]
+    assert ideas(("en", "de"))[1] in ideas(("de",))

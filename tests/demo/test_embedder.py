@@ -1,11 +1,16 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import h5py
 import numpy as np
 import pytest
 from PIL import Image
 
-from demo.embedder import Embedder, Memory
+from demo.embedder import Embedder, Memory, Together
+from demo.languages import sentence
 from demo.shelf import Shelf
 from nnclip.clip import CLIP
-from nnclip.errors import ConfigError, DataError
+from nnclip.errors import CheckpointError, ConfigError, DataError
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +39,40 @@ def test_memory_computes_what_it_lacks_in_the_order_asked():
     assert computed == [["a", "b", "c"], ["d"]]
     assert [rows("vwxyz"), rows("xyz"), rows("d")] == ["vwxyz", "xyz", "d"]
     assert computed[2:] == [list("vwxyz"), ["d"]]  # the last three were kept
+
+
+def test_what_waits_is_computed_together():
+    sizes, begun, go = [], threading.Event(), threading.Event()
+
+    def double(rows):
+        sizes.append(len(rows))
+        begun.set()
+        go.wait(30)
+        return 2 * rows
+
+    together = Together(double)
+    with ThreadPoolExecutor(8) as pool:
+        answers = [pool.submit(together, np.zeros(1))]
+        begun.wait(30)
+        answers += [pool.submit(together, np.full(n, n)) for n in (1, 2, 3)]
+        while len(together._waiting) < 3:
+            threading.Event().wait(0.001)
+        go.set()
+        assert [list(answer.result(30)) for answer in answers] == [[0], [2], [4, 4], [6, 6, 6]]
+    assert sizes == [1, 6]
+
+
+def test_a_call_that_fails_says_so_and_the_next_one_works():
+    def positive(rows):
+        if (rows < 0).any():
+            raise DataError("negative")
+        return rows
+
+    together = Together(positive)
+    for _ in range(2):
+        with pytest.raises(DataError, match="negative"):
+            together(np.full(2, -1))
+        assert list(together(np.ones(2))) == [1, 1]
 
 
 def test_an_answer_is_that_of_the_model(embedder, picture):
@@ -82,6 +121,29 @@ def test_the_shelf_loads_what_it_offers_and_nothing_else(small_h5, other_h5, mon
     for name in ("/etc/passwd", str(small_h5), "bundled"):
         with pytest.raises(ConfigError, match="found no model"):
             shelf.get(name)
+
+
+def test_a_model_is_loaded_once_and_one_that_fails_may_be_tried_again(small_h5, tmp_path):
+    path = tmp_path / "late.h5"
+    shelf = Shelf([str(path)], "fp32")
+    assert shelf.languages() == ()
+    with pytest.raises(CheckpointError):
+        shelf.get()
+    path.write_bytes(small_h5.read_bytes())
+    with ThreadPoolExecutor(4) as pool:
+        assert len(set(pool.map(lambda _: shelf.get(), range(4)))) == 1
+
+
+def test_a_model_says_which_languages_it_knows(small_h5, tmp_path):
+    path = tmp_path / "speaking.h5"
+    path.write_bytes(small_h5.read_bytes())
+    with h5py.File(path, "a") as file:
+        file.attrs["nnclip.languages"] = "en de"
+    shelf = Shelf([str(path), str(small_h5)])
+    assert shelf.languages() == ("en", "de")
+    assert shelf.languages("small") == ()
+    assert "Deutsch" in sentence(shelf.languages())
+    assert sentence(()) == ""
 
 
 def test_the_shelf_names_no_precision_that_cannot_be_had(small_h5):

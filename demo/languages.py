@@ -1,0 +1,36 @@
+"""Which languages a model was taught, and what their speakers call them."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+NAMES = {
+    "ar": "العربية", "de": "Deutsch", "en": "English", "es": "español", "fa": "فارسی",
+    "fr": "français", "id": "Bahasa Indonesia", "it": "italiano", "ja": "日本語", "ko": "한국어",
+    "pt": "português", "ru": "русский", "tr": "Türkçe", "zh": "中文",
+}  # fmt: skip
+
+
+def languages_of(metadata: Mapping[str, Any]) -> tuple[str, ...]:
+    """The codes that a model's file names under "languages"; none where it says nothing.
+
+    >>> languages_of({"languages": "en, de"})
+    ('en', 'de')
+    """
+    told = metadata.get("languages", "")
+    codes = told.replace(",", " ").split() if isinstance(told, str) else map(str, told)
+    return tuple(dict.fromkeys(codes))
+
+
+def choices(codes: Sequence[str]) -> list[tuple[str, str]]:
+    """What a drop-down shows, and what it stands for."""
+    return [(NAMES.get(code, code), code) for code in codes]
+
+
+def sentence(codes: Sequence[str]) -> str:
+    """HTML that says in which languages to ask; "" if that is not known."""
+    names = [
+        f'<span lang="{escape(code)}" dir="auto">{escape(NAMES.get(code, code))}</span>'
+        for code in codes
+    ]
+    return f'<p class="aside">This model understands {", ".join(names)}.</p>' if names else ""
