@@ -1,0 +1,151 @@
+"""`python -m nnclip cache-features`: what frozen towers make of pairs, computed once."""
+
+import argparse
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nnclip.engine import PRECISIONS
+from nnclip.model import find_model
+from nnclip.text import AnyTokenizer
+from nnclip.towers import Towers
+from nnclip.training.data.decode import Recipe
+from nnclip.training.data.readers import read_pairs
+from nnclip.training.features import FeatureCache, Tower, by_picture, tower_identity
+from nnclip.training.head_feed import FeaturePairs, feature_pairs, read_parallel
+from nnclip.weights.digest import parameter_digest
+from nnclip.weights.heads import without_heads
+from nnclip.weights.model import ModelWeights, load_model
+from nnclip.weights.tokens import tokenizer_of
+
+HELP = "compute the features of a model's towers once, for train-heads"
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """A model whose towers only answer.
+
+    Attributes:
+        weights: the model, mapped.
+        tokenizer: its own.
+        precision: how its towers compute; None for the fastest exact-enough one.
+        context: where.
+    """
+
+    weights: ModelWeights
+    tokenizer: AnyTokenizer
+    precision: str | None
+    context: str
+
+    def image(self) -> Tower:
+        """The image tower, before its head."""
+        towers = self._towers("image")
+        return Tower(tower_identity(self.weights, "image", towers.precision), towers.image)
+
+    def text(self) -> Tower:
+        """The text tower, before its head."""
+        return self._texts(self._towers("text"), tower_identity(self.weights, "text"))
+
+    def teacher(self) -> Tower:
+        """The whole text side, with its head."""
+        towers = Towers(self.weights, self.precision, self.context, None)
+        return self._texts(towers, f"{parameter_digest(self.weights)} {self.weights.config}")
+
+    def _towers(self, side: str) -> Towers:
+        return Towers(without_heads(self.weights, side), self.precision, self.context, None)
+
+    def _texts(self, towers: Towers, identity: str) -> Tower:
+        context = self.weights.config.text.context
+
+        def encode(texts: list[str]) -> np.ndarray:
+            return towers.text(self.tokenizer(texts, context, truncate=True))
+
+        vocabulary = str(self.weights.metadata.get("tokenizer"))
+        return Tower(f"{identity} {towers.precision} {context} {vocabulary}", encode)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's flags."""
+    parser.add_argument("model", help="an .h5 or a published name")
+    parser.add_argument("pairs", help="as train.py takes them: table, COCO .json, folder or shards")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="the cache, a folder")
+    add_cache_arguments(parser)
+    parser.add_argument("-c", "--context", default="cpu", help="cpu, or cudnn")
+    parser.add_argument("--json", action="store_true", help="print one JSON line")
+    parser.add_argument("--workers", type=int, default=-1, help="processes that decode pictures")
+    parser.add_argument("--image-root", default="", help="folder that picture paths begin in")
+    parser.add_argument("--csv-img-key", default="filepath", help="column of picture paths")
+    parser.add_argument("--csv-caption-key", default="title", help="column of captions")
+
+
+def add_cache_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags that say how features are made."""
+    parser.add_argument(
+        "--precision", choices=PRECISIONS, help="of the towers; default: as for classify"
+    )
+    parser.add_argument("--half", action="store_true", help="keep features as float16")
+    parser.add_argument(
+        "--teacher",
+        metavar="MODEL",
+        help="PAIRS are texts in two columns, the first for this model; the second one's head "
+        "learns to give the same embeddings",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compute what is missing; prints what there is."""
+    workers = args.workers if args.workers >= 0 else os.cpu_count() or 1
+    cache = FeatureCache(args.output, args.half, workers)
+    pairs = cached_pairs(args, args.pairs, frozen(args.model, args), cache)
+    about = {
+        "path": str(args.output),
+        "pictures": len(pairs),
+        "texts": len(pairs.text),
+        "image_width": pairs.image.shape[1],
+        "text_width": pairs.text.shape[1],
+        "broken": len(pairs.first) - 1 - len(pairs),
+    }
+    if args.json:
+        print(json.dumps(about))
+    else:
+        print(
+            "{path}: {pictures} pictures of width {image_width}, {texts} texts of width "
+            "{text_width}; {broken} pictures could not be read".format(**about)
+        )
+    return 0
+
+
+def frozen(source: str, args: argparse.Namespace) -> Frozen:
+    """The model of that name or file, as the flags want it to compute."""
+    path = find_model(source)
+    weights = load_model(path, mapped=True)
+    tokenizer = tokenizer_of(weights.config.text, weights.metadata, path)
+    precision = args.precision or os.environ.get("NNCLIP_PRECISION")
+    return Frozen(weights, tokenizer, precision, args.context or "cpu")
+
+
+def cached_pairs(
+    args: argparse.Namespace, source: str, model: Frozen, cache: FeatureCache
+) -> FeaturePairs:
+    """The features of a source of pairs, computed where they are not in the cache.
+
+    Raises:
+        NnclipError: of all kinds, see `readers.read_pairs` and `FeatureCache`.
+    """
+    if args.teacher:
+        for_teacher, for_student = read_parallel(Path(source))
+        targets = cache.texts(for_teacher, frozen(args.teacher, args).teacher())
+        features = cache.texts(for_student, model.text())
+        rows = np.arange(len(for_teacher) + 1)
+        return FeaturePairs(targets.rows, features.rows, rows, rows[:-1])
+    table = by_picture(
+        read_pairs(source, args.image_root or None, args.csv_img_key, args.csv_caption_key)
+    )
+    image = model.weights.config.image
+    recipe = Recipe(image.resolution, image.mean, image.std, None)
+    pictures = cache.pictures(table, recipe, model.image())
+    captions = [text for row in range(len(table)) for text in table[row].captions]
+    return feature_pairs(table, pictures, cache.texts(captions, model.text()))

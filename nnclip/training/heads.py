@@ -1,0 +1,193 @@
+"""Training heads on frozen towers: the trainer's loop over cached features.
+
+Axes: N batch, I and T width of the towers' features, S layers and E width of a head.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nnabla as nn
+import nnabla.functions as F
+import numpy as np
+
+from nnclip.graph.heads import HeadConfig, head
+from nnclip.graph.loss import normalise
+from nnclip.graph.parameters import flatten, scope_of
+from nnclip.training.communicator import Communicator
+from nnclip.training.config import TrainConfig
+from nnclip.training.head_feed import FeatureFeed, FeaturePairs
+from nnclip.training.model import Trainee
+from nnclip.training.step import ContrastiveStep, StepOptions
+from nnclip.training.trainer import Trainer
+from nnclip.training.validation import Embeddings, validate
+from nnclip.weights.heads import SCOPES, HeadWeights, save_head
+from nnclip.weights.model import ModelWeights, save_model
+
+
+@dataclass(frozen=True)
+class HeadTask:
+    """What heads learn.
+
+    Attributes:
+        pairs: to train on.
+        held_out: to validate on; None for none.
+        learns: the sides whose heads are trained.
+        temperature: what cosines are divided by: None lets it be learned, 1 is the same as none.
+        imitates: the pictures' features are a teacher's of texts, and the loss is how far the
+            texts' embeddings are from its.
+    """
+
+    pairs: FeaturePairs
+    held_out: FeaturePairs | None
+    learns: tuple[str, ...] = ("image", "text")
+    temperature: float | None = None
+    imitates: bool = False
+
+
+def heads_of(weights: ModelWeights) -> dict[str, HeadConfig]:
+    """Side -> head, for the sides that have one."""
+    both = {"image": weights.config.image_head, "text": weights.config.text_head}
+    return {side: config for side, config in both.items() if config is not None}
+
+
+@dataclass(frozen=True)
+class HeadTrainee(Trainee):
+    """A model of which only the heads and the scale are held as Variables.
+
+    Attributes:
+        trained: those, by name.
+    """
+
+    trained: Mapping[str, nn.Variable] = dataclasses.field(default_factory=dict)
+
+    def variables(self) -> dict[str, nn.Variable]:
+        """See `Trainee`: without the towers."""
+        return dict(self.trained)
+
+    def save(self, path: Path) -> None:
+        """Write the whole model, and each head in a file of its own beside it."""
+        whole = {**self.weights.variables(), **self.trained}
+        for name in self.trained:
+            whole[name].need_grad = True
+        model = ModelWeights(self.weights.config, scope_of(whole), self.weights.metadata)
+        save_model(path, model)
+        self.save_heads(path.parent, "")
+
+    def save_best(self, folder: Path) -> None:
+        """Keep the heads, not the towers, which are large and stay as they are."""
+        self.save_heads(folder, "-best")
+
+    def save_heads(self, folder: Path, which: str) -> None:
+        """Write `image_head{which}.h5` and `text_head{which}.h5`."""
+        scale = float(self.trained["logit_scale"].d)
+        for side, config in heads_of(self.weights).items():
+            scope = SCOPES[side]
+            own = {k: v.d for k, v in self.trained.items() if k.startswith(scope + "/")}
+            save_head(folder / f"{side}_head{which}.h5", HeadWeights(side, config, own, scale))
+
+
+def head_trainee(trainee: Trainee, task: HeadTask) -> HeadTrainee:
+    """The heads and the scale of a model, ready to be trained as the task says."""
+    weights, trained = trainee.weights, {}
+    scopes = tuple(SCOPES[side] + "/" for side in task.learns)
+    for name in flatten(weights.scope):
+        if name == "logit_scale" or name.startswith(tuple(f"{s}/" for s in SCOPES.values())):
+            variable = nn.Variable.from_numpy_array(np.array(weights.array(name)))
+            variable.need_grad = name.startswith(scopes)
+            trained[name] = variable
+    scale = trained["logit_scale"]
+    if task.temperature is not None:
+        scale.d = -np.log(task.temperature)
+    scale.need_grad = task.temperature is None and not task.imitates
+    return HeadTrainee(weights, trainee.tokenizer, trained=trained)
+
+
+class HeadStep(ContrastiveStep):
+    """A step of which the towers are the heads alone."""
+
+    def __init__(self, *arguments: Any, imitates: bool = False) -> None:
+        """See `ContrastiveStep`; with `imitates`, see `HeadTask`."""
+        super().__init__(*arguments)
+        self._imitates = imitates
+
+    def _towers(self, inputs: dict[str, nn.Variable], trained: bool) -> dict[str, nn.Variable]:
+        config, found = self._config, {}
+        for side, own in (("image", config.image_head), ("text", config.text_head)):
+            features = inputs[f"{side}_features"]
+            if own is None or (self._imitates and side == "image"):
+                found[side] = F.identity(features)
+            else:
+                found[side] = head(features, own, SCOPES[side], inputs.get(f"{side}_keep"))
+        return found
+
+    def _of_moving(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        still = {f"grad_{side}" for side in SCOPES if side not in self._moving}
+        return {name: array for name, array in arrays.items() if name not in still}
+
+    def _loss_graph(self, features: dict[str, nn.Variable], first: int) -> nn.Variable:
+        if not self._imitates:
+            return super()._loss_graph(features, first)
+        gap_NE = normalise(features["image"]) - normalise(features["text"])
+        return F.mean(F.sum(gap_NE**2, axis=1))
+
+
+class HeadTrainer(Trainer):
+    """One run that trains heads."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        communicator: Communicator,
+        context: str,
+        model: Trainee,
+        task: HeadTask,
+    ) -> None:
+        """See `Trainer`.
+
+        Args:
+            config: the settings; what they say of data and model counts for nothing.
+            communicator: the ranks.
+            context: `cpu` or `cudnn`.
+            model: whose heads are trained.
+            task: what they learn.
+        """
+        self._model, self._task = model, task
+        named = dataclasses.replace(config, val="held out" if task.held_out else "")
+        super().__init__(named, communicator, context)
+
+    def _make_trainee(self) -> HeadTrainee:
+        return head_trainee(self._model, self._task)
+
+    def _make_feed(self, source: str, crop: float | None) -> FeatureFeed:
+        held_out = self._task.held_out
+        table = held_out if crop is None and held_out is not None else self._task.pairs
+        heads = {k: v for k, v in heads_of(self._model.weights).items() if k in self._task.learns}
+        context = self._model.weights.config.text.context
+        return FeatureFeed(table, heads, self.config.batch_size, self.config.seed, context)
+
+    def _make_step(self) -> ContrastiveStep:
+        config, imitates = self.config, self._task.imitates
+        return HeadStep(
+            self._model.weights.config,
+            scope_of(self.trainee.variables()),
+            self.communicator,
+            self._engine.step_maker(),
+            StepOptions(config.aggregate and not imitates, config.micro_batch_size),
+            imitates=imitates,
+        )
+
+    def _judged(self, found: Embeddings) -> dict[str, float]:
+        if not self._task.imitates:
+            return super()._judged(found)
+        gap_ME = found.image - found.text
+        loss = float((gap_ME.astype(np.float64) ** 2).sum(axis=1).mean())
+        return validate(found, self.state.batch, 1.0) | {"validation_loss": loss}
+
+    def _save(self) -> None:
+        super()._save()
+        if self.communicator.rank == 0:
+            assert isinstance(self.trainee, HeadTrainee)
+            self.trainee.save_heads(self.folder, "-last")
