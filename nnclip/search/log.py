@@ -82,7 +82,7 @@ class Log:
         if magic == _MAGIC and after > size:
             return None
         text, vectors = file.read(text_size), file.read(vector_size)
-        if magic != _MAGIC or zlib.crc32(vectors, zlib.crc32(text)) != checksum:
+        if magic != _MAGIC or not text or zlib.crc32(vectors, zlib.crc32(text)) != checksum:
             if magic == _MAGIC and after == size:  # the last one: its pages did not all arrive
                 return None
             raise DataError(
