@@ -20,7 +20,7 @@ import numpy as np
 from numpy.lib import format as npy
 from tqdm import tqdm
 
-from nnclip.errors import ConfigError, DataError
+from nnclip.errors import ConfigError, DataError, NnclipError
 from nnclip.graph.heads import IMAGE_HEAD, TEXT_HEAD
 from nnclip.graph.parameters import flatten
 from nnclip.training.data.decode import Recipe
@@ -124,6 +124,8 @@ class FeatureCache:
             if note["done"] < count:
                 note = _fill(path, note, count, kind, blocks)
             rows = np.load(path, mmap_mode="r")
+        except NnclipError:
+            raise
         except (OSError, ValueError) as error:
             raise DataError(
                 f"{path}: cannot be written or read ({error}); free some space, or remove the file "

@@ -69,9 +69,12 @@ class HeadTrainee(Trainee):
 
     def save(self, path: Path) -> None:
         """Write the whole model, and each head in a file of its own beside it."""
-        whole = {**self.weights.variables(), **self.trained}
-        for name in self.trained:
-            whole[name].need_grad = True
+        # What this run did not train, another one may.
+        heads = {
+            name: nn.Variable.from_numpy_array(v.d, need_grad=True)
+            for name, v in self.trained.items()
+        }
+        whole = {**self.weights.variables(), **heads}
         model = ModelWeights(self.weights.config, scope_of(whole), self.weights.metadata)
         save_model(path, model)
         self.save_heads(path.parent, "")
