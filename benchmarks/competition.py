@@ -15,8 +15,9 @@ from peers import torch_peers, ways_in_torch
 from products import product_contenders
 
 from nnclip.engine import NNABLA_LOCK, CompiledGraph, available_precisions, quantize
+from nnclip.graph.config import ClipResNetConfig
+from nnclip.graph.features import image_features
 from nnclip.graph.parameters import building
-from nnclip.graph.vit import image_tower
 from nnclip.towers import Towers
 
 PLAIN_CELL = 8  # the batch beside which plain NNabla is measured
@@ -51,9 +52,21 @@ class Competition:
         self.peers = torch_peers(self.weights, report.skip)
         bf16 = "bf16" in self.precisions
         self.lowered = {peer.name: peer.in_bf16() for peer in self.peers if bf16}
+        if self.alone:
+            return
         self.int8 = self._int8()
         openai = next((peer for peer in self.peers if peer.name == "openai"), None)
         self.exported = Exported(openai, report.skip)
+
+    @property
+    def alone(self) -> bool:
+        """Whether a text encoder is measured alone."""
+        return self.name in models.ENCODERS
+
+    @property
+    def resnet(self) -> bool:
+        """Whether pictures go through convolutions, which plain NNabla is not written with here."""
+        return isinstance(self.config.image, ClipResNetConfig)
 
     def image_cell(self, batch: int, with_peak: bool) -> list[Contender]:
         """Everyone who takes part with this batch of pictures; call inside `torch_session`."""
@@ -68,9 +81,9 @@ class Competition:
             entered.append(Contender("nnclip", "int8", call, batch))
         entered += self._torch("encode_image", x)
         entered += self.exported.contenders(x, self.precisions)
-        if batch == PLAIN_CELL:
+        if batch == PLAIN_CELL and not self.resnet:
             entered.append(self._plain(x[: PLAIN_BATCH.get(self.name, 1)]))
-        if with_peak:
+        if with_peak and not self.resnet:  # whose products are of all shapes
             blocks, tokens = self.config.image.blocks, self.config.image.tokens
             for precision in self.precisions:
                 entered += product_contenders(
@@ -85,7 +98,9 @@ class Competition:
             Contender("nnclip", p, lambda t=tower: t.text(ids), batch)
             for p, tower in self.towers.items()
         ]
-        return entered + self._torch("encode_text", ids.astype(np.int64))
+        # transformers fills up to the longest text of a batch, the others to the whole context
+        theirs = ids[:, :tokens] if self.alone else ids
+        return entered + self._torch("encode_text", theirs.astype(np.int64))
 
     def _torch(self, encode: str, array: np.ndarray) -> list[Contender]:
         return [
@@ -114,6 +129,6 @@ class Competition:
         size = self.config.image.resolution
         images = nn.Variable((2, 3, size, size))
         with building(self.weights.scope):
-            features = image_tower(images, self.config.image, self.config.embed)
+            features = image_features(images, self.config)
         seen = models.pictures(self.config, CALIBRATION, seed=1)
         return quantize({"images": images}, {"features": features}, {"images": seen})

@@ -26,7 +26,7 @@ from measuring import (
     row,
     take_turns,
 )
-from peers import PEERS
+from peers import PEERS, TEXT_PEERS
 
 from nnclip.weights.model import ModelWeights
 
@@ -35,8 +35,10 @@ BATCHES = {"ViT-B/32": (1, 8, 32)}  # of other models (1, 8): as many tokens, as
 TOKENS = {  # B/16 has B/32's text tower
     "ViT-B/32": (16, 77),
     "ViT-L/14": (16,),
+    "xlm-roberta-base": (16, 64),
     "small": (16,),
     "tiny": (8,),
+    "tiny-encoder": (8, 16),
 }
 FIRST_ANSWER = ("ViT-B/32", "small")
 PATIENCE, QUICK_PATIENCE = 4.0, 0.5  # seconds a contender may use in one cell
@@ -80,7 +82,7 @@ def _key(contender: Contender) -> tuple[str, str]:
 
 def rows_of(cell: Cell, **more: object) -> list[dict]:
     """Rows of all who computed features, each with its agreement with torch in fp32."""
-    reference = cell.get(("openai", "fp32"))
+    reference = cell.get(("openai", "fp32")) or cell.get(("transformers encoder", "fp32"))
     rows = []
     for (name, _), contender in cell.items():
         if name.startswith("peak "):
@@ -95,7 +97,7 @@ def rows_of(cell: Cell, **more: object) -> list[dict]:
 
 def best_torch(cell: Cell, precision: str) -> Contender | None:
     """The fastest torch peer of a cell."""
-    found = [c for (name, p), c in cell.items() if name in PEERS and p == precision]
+    found = [c for (name, p), c in cell.items() if name in (*PEERS, *TEXT_PEERS) and p == precision]
     return max(found, key=lambda c: c.per_second()["median"], default=None)
 
 
@@ -170,7 +172,7 @@ def measure(model: str, batches: Sequence[int], rounds: int, quick: bool, report
     competition = Competition(model, report)
     rows, ratios, peaks = [], {}, {}
     with torch_session():
-        for batch in batches:
+        for batch in () if competition.alone else batches:
             with_peak = batch == max(batches)
             cell = run_cell(competition.image_cell(batch, with_peak), rounds, patience)
             new = rows_of(cell, model=model, tower="image", batch=batch)
@@ -196,16 +198,18 @@ def measure(model: str, batches: Sequence[int], rounds: int, quick: bool, report
 
 
 def text_ratios(cell: Cell, competition: Competition, batch: int, tokens: int) -> dict[str, dict]:
-    """The ratio of one cell of captions, by name; torch always computes the whole context."""
-    precision = competition.precisions[-1]
-    best = best_torch(cell, precision)
-    if best is None:
-        return {}
-    name = (
-        f"{competition.name} text {precision}, {tokens}-token captions, batch {batch}, against "
-        f"the best torch {precision} peer at {competition.config.text.context}"
-    )
-    return {name: judged(ratio(cell["nnclip", precision], best), TARGETS.get(name))}
+    """The ratios of one cell of captions, by name; CLIP in torch computes the whole context."""
+    length = tokens if competition.alone else competition.config.text.context
+    ratios = {}
+    for precision in competition.precisions if competition.alone else competition.precisions[-1:]:
+        name = (
+            f"{competition.name} text {precision}, {tokens}-token captions, batch {batch}, against "
+            f"the best torch {precision} peer at {length}"
+        )
+        best = best_torch(cell, precision)
+        if best is not None:
+            ratios[name] = judged(ratio(cell["nnclip", precision], best), TARGETS.get(name))
+    return ratios
 
 
 def _first_answers(model: str, weights: ModelWeights, precisions: tuple[str, ...]) -> list[dict]:

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
-from nnclip.graph.config import PUBLISHED, BlockConfig, ClipConfig, TextConfig, VitConfig
+from nnclip.graph.config import (
+    PUBLISHED,
+    BertConfig,
+    BlockConfig,
+    ClipConfig,
+    ClipResNetConfig,
+    TextConfig,
+    VitConfig,
+)
 from nnclip.graph.parameters import make_parameters
 from nnclip.weights.model import ModelWeights
 
@@ -18,7 +28,33 @@ TINY = ClipConfig(
     image=VitConfig(32, 8, BlockConfig(128, 2, 2, 512)),
     text=TextConfig(1000, 16, BlockConfig(128, 2, 2, 512)),
 )
-MODELS = {"tiny": TINY, "small": SMALL, **PUBLISHED}
+
+# a pixel's worth of an image tower beside a text encoder that is measured alone
+NO_PICTURES = VitConfig(8, 8, BlockConfig(64, 1, 1, 64))
+TINY_XLM_R = BertConfig(
+    vocabulary=1000,
+    positions=34,
+    context=16,
+    blocks=BlockConfig(64, 2, 2, 256, "gelu", 1e-5),
+    types=1,
+    pad=1,
+    first_position=2,
+)
+XLM_R = BertConfig(
+    vocabulary=250_002,
+    positions=514,
+    context=64,
+    blocks=BlockConfig(768, 12, 12, 3072, "gelu", 1e-5),
+    types=1,
+    pad=1,
+    first_position=2,
+)
+ENCODERS = {
+    "tiny-encoder": ClipConfig(64, NO_PICTURES, TINY_XLM_R),
+    "xlm-roberta-base": ClipConfig(768, NO_PICTURES, XLM_R),
+}
+TINY_RESNET = dataclasses.replace(TINY, image=ClipResNetConfig(64, (1, 1, 1, 1), 16, 8))
+MODELS = {"tiny": TINY, "tiny-RN": TINY_RESNET, "small": SMALL, **PUBLISHED, **ENCODERS}
 
 
 def random_weights(name: str) -> ModelWeights:
@@ -35,8 +71,13 @@ def pictures(config: ClipConfig, count: int, seed: int = 0) -> np.ndarray:
 
 
 def captions(config: ClipConfig, count: int, tokens: int, seed: int = 0) -> np.ndarray:
-    """(N, context) int32: start, random words, end at token number `tokens`, then zeros."""
+    """(N, context) int32: start, random words, end at token number `tokens`, then padding."""
     text = config.text
+    if isinstance(text, BertConfig):
+        ids = np.full((count, text.context), text.pad, np.int32)
+        words = np.random.default_rng(seed).integers(5, text.vocabulary, (count, tokens))
+        ids[:, :tokens], ids[:, 0], ids[:, tokens - 1] = words, 0, 2
+        return ids
     ids = np.zeros((count, text.context), np.int32)
     words = np.random.default_rng(seed).integers(1, text.vocabulary - 2, (count, tokens))
     ids[:, :tokens] = words

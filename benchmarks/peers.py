@@ -21,10 +21,12 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for convert/, in any working folder
 
-from convert import huggingface, open_clip, openai
+from convert import bert, huggingface, open_clip, openai
 from convert.names import Table, to_foreign, to_published
 from convert.tensors import of_array
+from nnclip.graph.config import BertConfig, ClipResNetConfig
 from nnclip.weights.model import ModelWeights
+from nnclip.weights.tower import side_of
 
 if TYPE_CHECKING:
     import torch
@@ -85,8 +87,12 @@ def openai_module() -> ModuleType:
 def _openai(weights: ModelWeights) -> torch.nn.Module:
     c = weights.config
     image, text = c.image, c.text
+    if isinstance(image, ClipResNetConfig):
+        vision = (image.layers, image.width, None)
+    else:
+        vision = (image.blocks.layers, image.blocks.width, image.patch)
     return openai_module().CLIP(
-        *(c.embed, image.resolution, image.blocks.layers, image.blocks.width, image.patch),
+        *(c.embed, image.resolution, *vision),
         *(text.context, text.vocabulary, text.blocks.width, text.blocks.heads, text.blocks.layers),
     )
 
@@ -108,6 +114,15 @@ def _transformers(weights: ModelWeights) -> torch.nn.Module:
     return CLIPModel(CLIPConfig(**settings, attn_implementation="sdpa"))
 
 
+def _encoder(weights: ModelWeights) -> torch.nn.Module:
+    from transformers import XLMRobertaConfig, XLMRobertaModel
+
+    settings = dict(bert.settings_of_bert(weights.config.text)[bert.FILE])
+    del settings["architectures"], settings["model_type"]
+    config = XLMRobertaConfig(**settings, attn_implementation="sdpa")
+    return XLMRobertaModel(config, add_pooling_layer=False)
+
+
 def _methods(model: Any) -> tuple[Encode, Encode]:
     return model.encode_image, model.encode_text
 
@@ -119,29 +134,51 @@ def _pooled(model: Any) -> tuple[Encode, Encode]:
     )
 
 
-# name -> modules that it needs, how it is built, its table of names
+def _first_token(model: Any) -> tuple[Encode, Encode]:
+    def encode_text(ids: torch.Tensor) -> torch.Tensor:
+        mask = (ids != model.config.pad_token_id).long()
+        return model(input_ids=ids, attention_mask=mask).last_hidden_state[:, 0]
+
+    return encode_text, encode_text
+
+
+# name -> modules that it needs, how it is built, its table of names; of whole models, of encoders
 PEERS: Mapping[str, tuple[tuple[str, ...], Callable[[ModelWeights], Any], Table]] = {
     "openai": (("torch", "clip"), _openai, openai.TABLE),
     "open_clip": (("torch", "open_clip"), _open_clip, open_clip.DIALECT.table),
     "transformers": (("torch", "transformers"), _transformers, huggingface.TABLE),
 }
-ENCODERS = {"openai": _methods, "open_clip": _methods, "transformers": _pooled}
+TEXT_PEERS: Mapping[str, tuple[tuple[str, ...], Callable[[ModelWeights], Any], Table]] = {
+    "transformers encoder": (("torch", "transformers"), _encoder, bert.BERT),
+}
+ENCODERS = {
+    "openai": _methods,
+    "open_clip": _methods,
+    "transformers": _pooled,
+    "transformers encoder": _first_token,
+}
 
 
 def torch_peers(
-    weights: ModelWeights, skip: Callable[[str], None], *, names: tuple[str, ...] = tuple(PEERS)
+    weights: ModelWeights, skip: Callable[[str], None], *, names: tuple[str, ...] | None = None
 ) -> list[TorchPeer]:
     """The torch peers that are installed, in eval mode, with their own copy of the weights.
 
     Args:
         weights: the model.
         skip: told what is not installed.
-        names: keys of PEERS.
+        names: keys of PEERS, or of TEXT_PEERS where the text tower is an encoder; None for all.
     """
+    alone = isinstance(weights.config.text, BertConfig)
+    known = TEXT_PEERS if alone else PEERS
+    variables = {n: v for n, v in weights.variables().items() if not alone or side_of(n) == "text"}
     logging.getLogger("transformers").setLevel(logging.ERROR)
     peers = []
-    for name in names:
-        modules, build, table = PEERS[name]
+    for name in names or known:
+        modules, build, table = known[name]
+        if name == "transformers" and isinstance(weights.config.image, ClipResNetConfig):
+            skip("transformers: has no ResNet of CLIP")
+            continue
         if not measuring.installed(*modules):
             absent = [module for module in modules if not measuring.installed(module)]
             skip(f"{name}: {' and '.join(absent)} not installed")
@@ -150,7 +187,7 @@ def torch_peers(
 
         torch.set_num_threads(measuring.CORES)
         model = build(weights).float().eval()
-        arrays = to_foreign({n: of_array(v.d) for n, v in weights.variables().items()}, table)
+        arrays = to_foreign({n: of_array(v.d) for n, v in variables.items()}, table)
         state = {n: torch.tensor(np.ascontiguousarray(t.read())) for n, t in arrays.items()}
         found = model.load_state_dict(state, strict=False)
         assert not found.unexpected_keys, found

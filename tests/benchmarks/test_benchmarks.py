@@ -11,7 +11,7 @@ import cpu_training
 import models
 import numpy as np
 import pytest
-from peers import PEERS
+from peers import PEERS, TEXT_PEERS
 
 from nnclip.engine import available_precisions
 
@@ -77,6 +77,20 @@ def test_all_implementations_compute_the_same_features(capsys):
         else:
             assert close["least_cosine"] > 0.99, row
     assert not found["skipped"]
+
+
+@pytest.mark.torch
+def test_a_text_encoder_is_measured_alone(capsys):
+    found = last_line(cpu_inference.main, capsys, "--models", "tiny-encoder", "--batches", "2")
+    check_shape(found)
+    assert {r["implementation"] for r in found["rows"]} == {"nnclip", *TEXT_PEERS}
+    assert {(r["tower"], r["tokens"]) for r in found["rows"]} == {("text", 8), ("text", 16)}
+    for row in found["rows"]:
+        close = row["agreement"]
+        if row["precision"] == "fp32":
+            assert close["largest_error"] < 1e-5, row
+        else:
+            assert close["least_cosine"] > 0.99, row
 
 
 @pytest.mark.torch
