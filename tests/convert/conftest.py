@@ -18,6 +18,7 @@ from convert.verify import inputs_of, relative_difference
 from nnclip.clip import CLIP
 
 VOCABULARY = 49408  # so that nnclip.CLIP finds a tokenizer that fits
+NOT_ROUNDED = ("ln_", "bn", "downsample.1", "embedding", "logit_scale")
 OPENAI_SIZES = ("input_resolution", "context_length", "vocab_size")
 
 
@@ -42,22 +43,44 @@ def openai_model() -> torch.nn.Module:
 
 def openai_archive(folder: Path) -> Sample:
     """A TorchScript archive as OpenAI publishes them: float16 but for norms and embeddings."""
-    model = openai_model()
+    return archived(openai_model(), 16, folder)
+
+
+def archived(model: torch.nn.Module, resolution: int, folder: Path) -> Sample:
     openai_code().convert_weights(model)  # rounds the values
     model.float()
-    for name, size in zip(OPENAI_SIZES, (16, 12, VOCABULARY), strict=True):
+    for name, size in zip(OPENAI_SIZES, (resolution, 12, VOCABULARY), strict=True):
         if name in vars(model):
             delattr(model, name)
         model.register_buffer(name, torch.tensor(size))
     ids = torch.zeros(1, 12, dtype=torch.long)
-    archive = torch.jit.trace(model, (torch.zeros(1, 3, 16, 16), ids), check_trace=False)
+    images = torch.zeros(1, 3, resolution, resolution)
+    archive = torch.jit.trace(model, (images, ids), check_trace=False)
     for name, parameter in archive.named_parameters():
-        norm_or_embedding = any(word in name for word in ("ln_", "embedding", "logit_scale"))
+        norm_or_embedding = any(word in name for word in NOT_ROUNDED)
         parameter.data = parameter.data if norm_or_embedding else parameter.data.half()
     torch.jit.save(archive, folder / "small.pt")
     for name in OPENAI_SIZES:
         delattr(model, name)
     return Sample(model, folder / "small.pt", "openai")
+
+
+def openai_resnet_archive(folder: Path) -> Sample:
+    """A ResNet of 16 channels; pictures of 64."""
+    torch.manual_seed(3)
+    model = openai_code().CLIP(32, 64, (1, 2, 1, 1), 16, None, 12, VOCABULARY, 64, 1, 2).eval()
+    return archived(enlivened(model), 64, folder)
+
+
+def enlivened(model: torch.nn.Module) -> torch.nn.Module:
+    """With statistics and gains that no exchange of two tensors would leave unseen."""
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            if name.endswith("running_var"):
+                tensor.uniform_(0.5, 1.5)
+            elif tensor.ndim == 1 and "visual" in name:
+                tensor.add_(0.2 * torch.randn_like(tensor))
+    return model
 
 
 def openai_state(folder: Path) -> Sample:
@@ -68,13 +91,16 @@ def openai_state(folder: Path) -> Sample:
     return Sample(model, path, "openai", ("--dialect", "openai"))
 
 
-def open_clip_model(quick_gelu: bool, head_width: int) -> tuple[torch.nn.Module, dict[str, Any]]:
+def open_clip_model(
+    quick_gelu: bool, head_width: int, vision: dict[str, Any] | None = None
+) -> tuple[torch.nn.Module, dict[str, Any]]:
     import open_clip.model
 
     config = {
         "embed_dim": 32,
         "quick_gelu": quick_gelu,
-        "vision_cfg": {
+        "vision_cfg": vision
+        or {
             "image_size": 16,
             "patch_size": 8,
             "layers": 2,
@@ -105,6 +131,17 @@ def open_clip_safetensors(folder: Path) -> Sample:
 
     model, config = open_clip_model(quick_gelu=False, head_width=80)
     save_file(model.state_dict(), folder / "open_clip_model.safetensors")
+    (folder / "open_clip_config.json").write_text(open_clip_config(config))
+    return Sample(model, folder, "open_clip")
+
+
+def open_clip_resnet(folder: Path) -> Sample:
+    """GELU in the text tower, heads of 32 in the attention pooling."""
+    from safetensors.torch import save_file
+
+    vision = {"image_size": 64, "layers": [2, 1, 1, 1], "width": 16, "head_width": 32}
+    model, config = open_clip_model(False, 32, vision)
+    save_file(enlivened(model).state_dict(), folder / "open_clip_model.safetensors")
     (folder / "open_clip_config.json").write_text(open_clip_config(config))
     return Sample(model, folder, "open_clip")
 
@@ -204,6 +241,8 @@ SAMPLES: dict[str, Callable[[Path], Sample]] = {
     for make in (
         openai_archive,
         openai_state,
+        openai_resnet_archive,
+        open_clip_resnet,
         open_clip_safetensors,
         open_clip_checkpoint,
         open_clip_bfloat16,

@@ -206,14 +206,19 @@ def test_the_wrong_dialect(saved, state):
     refused(saved(state), "no dialect 'jax'", dialect="jax")
 
 
-def test_a_resnet_is_refused_by_name(saved):
+def test_what_a_resnet_lacks_is_named(saved):
     from convert.reference import openai_code
 
     resnet = openai_code().CLIP(16, 32, (1, 1, 1, 1), 8, None, 8, 50, 64, 1, 1)
-    refused(saved(resnet.state_dict()), "ResNet.*cannot be converted yet", dialect="openai")
-    config = {"vision_cfg": {"layers": [1, 1, 1, 1], "width": 8}, "text_cfg": {}}
-    (saved(resnet.state_dict()).parent / "open_clip_config.json").write_text(json.dumps(config))
-    refused(saved(resnet.state_dict()), "ResNet.*cannot be converted yet", dialect="open_clip")
+    for name in ("visual.bn1.running_mean", "visual.layer3.0.downsample.1.running_var"):
+        state = resnet.state_dict()
+        del state[name]
+        refused(saved(state), f"tensor {name}: missing.*ResNet", dialect="openai")
+
+
+def test_a_tower_of_timm_is_refused_by_name(saved, state):
+    state = {k.replace("visual.", "visual.trunk."): t for k, t in state.items()}
+    refused(saved(state), "one of timm's.*cannot be converted", dialect="open_clip")
 
 
 def test_openai_and_open_clip_are_not_confused(saved, state, tmp_path):
@@ -275,7 +280,7 @@ def test_the_settings_of_another_model_are_not_overwritten(small_h5, other_h5, t
 
 def test_an_h5_of_something_else(tmp_path):
     write_h5(tmp_path / "a.h5", {"conv/W": np.zeros((2, 2), "f4")})
-    with pytest.raises(CheckpointError, match=r"a\.h5: tensor visual/proj"):
+    with pytest.raises(CheckpointError, match=r"a\.h5: tensor visual/conv1/W"):
         h5_to_torch.convert_h5(tmp_path / "a.h5", tmp_path / "out.pt", DIALECTS["openai"])
 
 

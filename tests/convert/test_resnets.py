@@ -1,0 +1,110 @@
+"""ResNets on their way there and back: names, statistics, torchvision's towers."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+from torchvision.models import resnet
+
+from convert import h5_to_torch, torch_to_h5
+from convert.names import to_foreign, to_published
+from convert.openai import RESNET
+from convert.source import DIALECTS
+from convert.tensors import of_array
+from nnclip.errors import CheckpointError
+from nnclip.graph.torch_resnet import IMAGENET_MEAN, TORCH_RESNETS
+from nnclip.weights.h5 import read_h5
+from nnclip.weights.tower import load_tower
+from tests.convert.conftest import Sample, enlivened
+
+pytestmark = [
+    pytest.mark.torch,
+    pytest.mark.filterwarnings("ignore:.torch.jit:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:Converting a tensor:torch.jit.TracerWarning"),
+]
+
+
+def test_bn1_is_not_a_bias_of_n1():
+    """A replacement of `b` by `bias` made `visual.biasn1.weight` of it."""
+    names = {
+        "visual/bn1/W": "visual.bn1.weight",
+        "visual/bn1/b": "visual.bn1.bias",
+        "visual/bn1/running_var": "visual.bn1.running_var",
+        "visual/layer2/0/downsample/0/W": "visual.layer2.0.downsample.0.weight",
+        "visual/layer2/3/bn3/b": "visual.layer2.3.bn3.bias",
+        "visual/layer2/0/downsample/1/running_mean": "visual.layer2.0.downsample.1.running_mean",
+    }
+    published = {name: of_array(np.full(1, i, "f4")) for i, name in enumerate(names)}
+    foreign = to_foreign(published, RESNET)
+    assert list(foreign) == list(names.values())
+    back = to_published(foreign, RESNET)
+    assert {k: t.read().item() for k, t in back.items()} == {
+        k: t.read().item() for k, t in published.items()
+    }
+
+
+@pytest.fixture(params=["resnet18", "resnet34", "resnet50"])
+def tower(request, tmp_path) -> Sample:
+    """A ResNet of torchvision, its classifier for three classes."""
+    torch.manual_seed(0)
+    model = getattr(resnet, request.param)(num_classes=3).eval()
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            if name.endswith("running_var"):
+                tensor.uniform_(0.5, 1.5)
+            elif name.endswith(("running_mean", "bias")):
+                tensor.normal_(0, 0.2)
+    torch.save(model.state_dict(), tmp_path / f"{request.param}.pth")
+    return Sample(model, tmp_path / f"{request.param}.pth", "torchvision")
+
+
+def test_a_resnet_of_torchvision_becomes_a_tower_and_returns(tower, tmp_path, capsys):
+    h5, back = tmp_path / "tower.h5", tmp_path / "back.pth.pt"
+    words = [str(tower.path), str(h5), "--resolution", "64", "--verify"]
+    assert torch_to_h5.main(words) == 0
+    assert "image features differ by" in capsys.readouterr().out  # within the tolerance: status 0
+    found, published = load_tower(h5), TORCH_RESNETS[tower.path.stem]
+    assert (found.side, found.width) == ("image", published.features)
+    assert (found.config.layers, found.config.resolution) == (published.layers, 64)
+    assert found.config.mean == IMAGENET_MEAN
+    assert json.loads(found.metadata["dropped"])[-2:] == ["fc.weight", "fc.bias"]
+    assert not found.variables()["visual/bn1/running_mean"].need_grad
+    assert found.variables()["visual/bn1/W"].need_grad
+
+    assert h5_to_torch.main([str(h5), str(back), "--dialect", "torchvision"]) == 0
+    state, original = torch.load(back), tower.state()
+    left_out = {n for n in original if n.startswith("fc.") or n.endswith("num_batches_tracked")}
+    assert state.keys() == original.keys() - left_out
+    assert all(torch.equal(state[name], original[name]) for name in state)
+
+
+def test_a_tower_is_no_model_and_a_model_no_tower(small_h5, tmp_path):
+    with pytest.raises(CheckpointError, match="found a whole model, but torchvision's code"):
+        h5_to_torch.convert_h5(small_h5, tmp_path / "a.pt", DIALECTS["torchvision"])
+    torch.save(resnet.resnet18().state_dict(), tmp_path / "resnet18.pth")
+    torch_to_h5.convert_file(tmp_path / "resnet18.pth", tmp_path / "tower.h5")
+    with pytest.raises(CheckpointError, match="found the image tower alone, but openai's code"):
+        h5_to_torch.convert_h5(tmp_path / "tower.h5", tmp_path / "a.pt", DIALECTS["openai"])
+
+
+def test_statistics_that_were_exchanged_are_seen(tmp_path, monkeypatch, capsys):
+    """--verify compares features, so that a tower with other statistics is refused."""
+    model = enlivened(torch.nn.ModuleDict({"visual": resnet.resnet18()}))["visual"]
+    torch.save(model.state_dict(), tmp_path / "resnet18.pth")
+    right, one, other = DIALECTS["torchvision"], "visual/bn1/W", "visual/bn1/running_var"
+    table = {**right.table, one: right.table[other], other: right.table[one]}
+    words = [str(tmp_path / "resnet18.pth"), str(tmp_path / "a.h5"), "--verify"]
+    words += ["--resolution", "64", "--dialect", "torchvision"]
+    assert torch_to_h5.main(words) == 0
+    monkeypatch.setitem(DIALECTS, "torchvision", dataclasses.replace(right, table=table))
+    assert torch_to_h5.main(words) == 2
+    assert "differ from torch's by" in capsys.readouterr().err
+
+
+def test_half_rounds_the_statistics_as_well(tmp_path):
+    torch.save(resnet.resnet18().state_dict(), tmp_path / "resnet18.pth")
+    torch_to_h5.convert_file(tmp_path / "resnet18.pth", tmp_path / "a.h5", half=True)
+    assert (tmp_path / "a.h5").stat().st_size < 23e6
+    assert read_h5(tmp_path / "a.h5").arrays["visual/bn1/running_var"].dtype == np.float32
