@@ -112,6 +112,11 @@ OPERATIONS = {
     "convolution with a stride": lambda x, w: F.convolution(
         image(x), w(3, 2, 2, 2), stride=(2, 1), dilation=(1, 2)
     ),
+    "convolution of pixels": lambda x, w: F.convolution(image(x), w(3, 2, 1, 1)),
+    "convolution of pixels with a stride": lambda x, w: F.convolution(
+        image(x), w(3, 2, 1, 1), stride=(2, 2)
+    ),
+    "convolution to few places": lambda x, w: F.convolution(image(x), w(40, 2, 5, 3)),
     "max pooling": lambda x, w: F.max_pooling(image(x), (2, 3), (1, 2), pad=(1, 1)),
     "average pooling": lambda x, w: F.average_pooling(image(x), (2, 2), (1, 1)),
     "other pooling": lambda x, w: (

@@ -21,10 +21,30 @@ def _padded(x: Output, pad: list[int], value: float = 0.0) -> Output:
 
 def _patches(x: Output, kernel: Shape, args: dict) -> Output:
     """Cut a padded image into the windows that a filter sees: (N, kh * kw * C, OH, OW)."""
+    if math.prod(kernel) == math.prod(args["stride"]) == 1 and not any(args["pad"]):
+        return x
     patches = op.extract_image_patches(
         _padded(x, args["pad"]), list(kernel), args["stride"], args["dilation"], "VALID"
     )
     return patches.output(0)
+
+
+def _products(a: Output, b: Output) -> Output:
+    """The sum over n and p of a[n, :, p] times b[n, :, p], of (N, A, P) and (N, B, P): (A, B).
+
+    Either a product for each n, which makes N results to be summed, or one product after both
+    were turned: what touches less memory.
+    """
+    batch, one, places = a.get_shape()
+    other = b.get_shape()[1]
+    if places * (one + other) > one * other:
+        each = op.matmul(a, b, False, True)
+        return op.reduce_sum(each, integers([0]), False).output(0)
+    turned = [
+        to_shape(op.transpose(x, integers([1, 0, 2])).output(0), (rows, batch * places))
+        for x, rows in ((a, one), (b, other))
+    ]
+    return op.matmul(*turned, False, True).output(0)
 
 
 def _convolution(r: Reverse) -> Gradients:
@@ -47,11 +67,9 @@ def _convolution(r: Reverse) -> Gradients:
     places = math.prod(call.out_shapes[0][2:])
     dy = to_shape(r.dy, (batch, out, places))
     if r.wanted[1]:
-        patches = to_shape(_patches(as_float(call.x), tuple(kernel), args), (batch, -1, places))
-        each = op.matmul(dy, patches, False, True)
-        total = to_shape(
-            op.reduce_sum(each, integers([0]), False).output(0), (out, *kernel, channels)
-        )
+        seen = _patches(as_float(call.x), tuple(kernel), args)
+        patches = to_shape(seen, (batch, channels * math.prod(kernel), places))
+        total = to_shape(_products(dy, patches), (out, *kernel, channels))
         found[1] = op.transpose(total, integers([0, 3, 1, 2])).output(0)
     if len(found) == 3 and r.wanted[2]:
         found[2] = op.reduce_sum(dy, integers([0, 2]), False).output(0)
