@@ -63,7 +63,7 @@ class InterpretedGraph:
             for variable, array in zip(self._inputs.values(), values, strict=True):
                 variable.d = array
             nn.forward_all(self._sink, clear_buffer=True)
-            return [np.array(v.d) for v in self._sink]
+            return [np.array(v.d, np.float32) for v in self._sink]
 
 
 class InterpretedBatches:

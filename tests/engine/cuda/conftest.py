@@ -97,13 +97,21 @@ class Machine:
 
 
 @pytest.fixture(scope="session")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Machine:
+def stub_driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a libcuda.so.1, see libcuda_stub.c."""
+    folder = tmp_path_factory.mktemp("driver")
+    compile_library(folder / "libcuda.so.1", (HERE / "libcuda_stub.c").read_text())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def whole(stub_driver: Path, tmp_path_factory: pytest.TempPathFactory) -> Machine:
     """A machine on which nothing is missing; not to be changed."""
     machine = Machine(tmp_path_factory.mktemp("machine"))
     for library in LIBRARIES:
         machine.build(library.soname, version=8907)
     machine.build(NCCL.soname, version=22303)
-    compile_library(machine.driver / "libcuda.so.1", (HERE / "libcuda_stub.c").read_text())
+    shutil.copytree(stub_driver, machine.driver)
     for name in ("cuda", "cudnn"):
         package = machine.site / "nnabla_ext" / name
         package.mkdir(parents=True)
