@@ -20,7 +20,7 @@ from nnclip.weights.tokens import tokenizer_of
 FILE, TOKENIZER = "config.json", "tokenizer.json"
 POOLING = "pooling.json"  # what a layout says of pooling and length; no file has this name
 MOST_TOKENS = 128  # of a text, where nothing says otherwise
-ROBERTA = ("roberta", "xlm-roberta", "camembert")  # whose positions begin after the padding's id
+ROBERTA = ("roberta", "xlm-roberta")  # whose positions begin after the padding's id
 MODEL_TYPES = ("bert", "distilbert", *ROBERTA)
 # settings that change what the same tensors compute -> the values that nnclip computes
 COMPUTED = {

@@ -1,6 +1,7 @@
 """What a conversion tells: the sizes of what was converted, a line for each tower."""
 
-from nnclip.graph.config import ClipConfig, ClipResNetConfig, ResNetConfig
+from nnclip.graph.bert import POOLINGS
+from nnclip.graph.config import BertConfig, ClipConfig, ClipResNetConfig, ResNetConfig
 from nnclip.graph.parameters import TowerConfig
 
 
@@ -21,10 +22,16 @@ def _tower(config: TowerConfig) -> str:
     if isinstance(config, ResNetConfig):
         return f"{_stages(config.layers)}, {config.features} features, {config.resolution} pixels"
     blocks = config.blocks
-    return (
+    sizes = (
         f"{blocks.layers} blocks of {blocks.width}, {blocks.heads} heads, perceptron "
         f"{blocks.hidden}, {blocks.activation}, eps {blocks.eps:g}"
     )
+    if isinstance(config, BertConfig):
+        sizes += (
+            f"; {config.features} features of {POOLINGS[config.pooling]}, texts of at most "
+            f"{config.context} tokens"
+        )
+    return sizes
 
 
 def _stages(layers: tuple[int, ...]) -> str:
