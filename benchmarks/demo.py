@@ -2,8 +2,9 @@
 
     python benchmarks/demo.py [--quick] [--model FILE]
 
-Clients are threads of this process; each asks as a browser or gradio_client does (one request that
-joins the queue, one that waits for the answer), every time with other categories, half of them new.
+Clients are threads of this process; each asks as a browser or gradio_client does (a session of its
+own; one request that joins the queue, one that waits for the answer), every time with other
+categories, half of them new.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import socket
 import statistics
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -47,7 +49,9 @@ class Page:
     def classify(self, categories: list[str]) -> float:
         """Ask once; returns the seconds it took."""
         start = time.perf_counter()
-        body = json.dumps({"data": [self._file, "\n".join(categories), "{}", ""]}).encode()
+        data = [self._file, "\n".join(categories), "{}", ""]
+        asked = {"data": data, "session_hash": f"client{threading.get_ident()}"}
+        body = json.dumps(asked).encode()
         event = json.loads(self._ask("gradio_api/call/classify", body))["event_id"]
         answer = self._ask(f"gradio_api/call/classify/{event}").decode()
         if "event: complete" not in answer:

@@ -30,7 +30,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "-m", "--model", action="append", default=[], metavar="MODEL",
         help="an .h5 file or a published name; repeat it to offer several (the bundled model)",
     )  # fmt: skip
-    parser.add_argument("--precision", help="fp32 or bf16; default: the fastest exact enough one")
+    parser.add_argument(
+        "--precision", help="fp32, bf16 or int8; default: the fastest exact enough one"
+    )
     parser.add_argument("--images", metavar="DIR", help="a folder of pictures to search in")
     parser.add_argument(
         "--allow-urls", action="store_true", help="let visitors name addresses of pictures"

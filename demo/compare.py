@@ -25,9 +25,9 @@ def compare_tab(tab: gr.Tab, shelf: Shelf, asked: ZeroShotTab) -> None:
     with gr.Row():
         left = gr.Dropdown(variants, value=variants[0], label="Left", elem_id="left")
         right = gr.Dropdown(variants, value=variants[1 % len(variants)], label="Right")
-    summary = gr.HTML(rendering.notice(EMPTY), elem_id="summary")
+    summary = gr.HTML(rendering.notice(EMPTY), elem_id="summary", padding=False)
     with gr.Row(equal_height=False):
-        answers = [gr.HTML(elem_classes="result"), gr.HTML(elem_classes="result")]
+        answers = [gr.HTML(elem_classes="result", padding=False) for _ in range(2)]
 
     def compare(picture: dict | None, lines: str, template: str, *names: str) -> tuple:
         path = path_of(picture)
@@ -45,7 +45,7 @@ def compare_tab(tab: gr.Tab, shelf: Shelf, asked: ZeroShotTab) -> None:
             rendering.bars(answer, texts, name, note)
             for answer, name, note in zip(both, names, notes, strict=True)
         ]
-        return rendering.notice(difference(*both)), *panels
+        return rendering.beside(path, difference(*both)), *panels
 
     gr.on(
         [tab.select, left.change, right.change],

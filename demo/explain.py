@@ -30,7 +30,7 @@ _STEPS = """
    looks certain.
 
 The model learned from such a matrix: in every row and every column the pair on the diagonal
-belongs together. Look at each step in turn:
+belongs together.
 """
 
 
@@ -39,8 +39,8 @@ def _across(answer: Answer) -> np.ndarray:
 
 
 VIEWS: dict[str, tuple[Callable[[Answer], np.ndarray], Callable[[float], str]]] = {
-    "Cosine": (lambda answer: answer.cosines, "{:.2f}".format),
-    "Scaled": (lambda answer: answer.logits, "{:.1f}".format),
+    "Cosine": (lambda answer: answer.cosines, rendering.decimals(2)),
+    "Scaled": (lambda answer: answer.logits, rendering.decimals(1)),
     "Which text for a picture (rows sum to 100 %)": (
         lambda answer: answer.probabilities, "{:.0%}".format,
     ),
@@ -51,12 +51,15 @@ VIEWS: dict[str, tuple[Callable[[Answer], np.ndarray], Callable[[float], str]]] 
 def explain_tab(tab: gr.Tab, shelf: Shelf, model: gr.Dropdown, examples: list[Example]) -> None:
     """Fill the tab and connect it."""
     shown = examples[:SHOWN]
-    story = gr.Markdown(_story(shelf), elem_classes="prose-page")
-    view = gr.Radio(list(VIEWS), value=next(iter(VIEWS)), label="Show", elem_id="view")
-    matrix = gr.HTML(elem_id="matrix")
-    texts = gr.Textbox(
-        "\n".join(e.caption for e in shown), label="Texts of the columns, one per line", lines=4
-    )
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=4, min_width=290):
+            story = gr.Markdown(_story(shelf), elem_classes="prose-page")
+        with gr.Column(scale=5, min_width=290):
+            view = gr.Radio(list(VIEWS), value=next(iter(VIEWS)), label="Show", elem_id="view")
+            matrix = gr.HTML(elem_id="matrix", padding=False)
+            texts = gr.Textbox(
+                "\n".join(e.caption for e in shown), label="Texts of the columns", lines=4
+            )
 
     def draw(view: str, lines: str, model: str) -> tuple[str, str]:
         try:
@@ -76,7 +79,7 @@ def explain_tab(tab: gr.Tab, shelf: Shelf, model: gr.Dropdown, examples: list[Ex
         draw,
         [view, texts, model],
         [matrix, story],
-        show_progress="hidden",
+        show_progress_on=matrix,
         api_visibility="private",
     )
 

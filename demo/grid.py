@@ -38,4 +38,4 @@ def grid(
 
 def grid_component(html: str, elem_id: str) -> gr.HTML:
     """A place for grids; its `select` event carries the `index` of the picture."""
-    return gr.HTML(html, elem_id=elem_id, js_on_load=_CLICKS)
+    return gr.HTML(html, elem_id=elem_id, js_on_load=_CLICKS, padding=False)

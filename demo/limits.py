@@ -14,8 +14,9 @@ MAX_PICTURES = 16  # at once
 MAX_TEXTS = 1000
 MAX_CHARACTERS = 100_000  # of all texts together
 MAX_QUEUE = 64  # questions that wait
-MAX_RUNNING = 2  # questions that are computed side by side
+MAX_RUNNING = 8  # questions that are answered side by side; the model takes them in one call
 MAX_HITS = 60
+MAX_SESSIONS = 256  # visitors whose page Gradio keeps a copy of, some 160 kB each
 
 
 def checked_picture(path: str | Path) -> Image.Image:

@@ -23,6 +23,18 @@ TABS = {
     "explain": "How it works",
     "api": "API",
 }
+# a picture on the clipboard goes where it would be dropped, whatever has the focus
+PASTE = """
+() => document.addEventListener('paste', (event) => {
+    const file = [...event.clipboardData.files].find((each) => each.type.startsWith('image/'));
+    const place = document.querySelector('#picture .upload-container');
+    if (!file || !place) return;
+    event.preventDefault();
+    const data = new DataTransfer();
+    data.items.add(file);
+    place.dispatchEvent(new DragEvent('drop', {dataTransfer: data, bubbles: true}));
+})
+"""
 UPLOADS_KEPT = (600, 3600)  # seconds: look every, remove what is older
 
 
@@ -54,6 +66,7 @@ def build_page(
                 explain_tab(tabs["explain"], shelf, model, bundled)
             with tabs["api"]:
                 api_tab(shelf, collections, url)
+        page.load(None, js=PASTE, api_visibility="private")
         connect_link(page, tabs, model, share, asked, searched, bundled)
     return page.queue(max_size=MAX_QUEUE, default_concurrency_limit=MAX_RUNNING, api_open=False)
 

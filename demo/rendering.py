@@ -62,7 +62,7 @@ def heat_table(
     names: Sequence[str],
     texts: Sequence[str],
     values_NM: np.ndarray,
-    form: Callable[[float], str] = "{:.2f}".format,
+    form: Callable[[float], str] | None = None,
 ) -> str:
     """A table of numbers whose background shows how large they are within the table.
 
@@ -71,8 +71,9 @@ def heat_table(
         names: what a screen reader calls it.
         texts: the columns.
         values_NM: (N, M).
-        form: number -> text.
+        form: number -> text; two digits if None.
     """
+    form = form or decimals(2)
     low, high = float(values_NM.min()), float(values_NM.max())
     span = high - low or 1.0
     head = "".join(f'<th scope="col"><span dir="auto">{escape(text)}</span></th>' for text in texts)
@@ -101,6 +102,19 @@ def thumbnail(path: str, size: int = THUMBNAIL) -> str:
     file = io.BytesIO()
     picture.save(file, "WEBP", quality=80)
     return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def decimals(digits: int) -> Callable[[float], str]:
+    """What writes a number with so many digits after the point; zero has no sign."""
+    return lambda value: f"{round(value, digits) + 0.0:.{digits}f}"
+
+
+def beside(path: str, sentence: str) -> str:
+    """A small picture and a sentence about it."""
+    return (
+        f'<div class="beside"><img src="{thumbnail(path)}" alt="The picture">'
+        f"<p>{escape(sentence)}</p></div>"
+    )
 
 
 def can_be_shown(path: str) -> bool:

@@ -20,6 +20,7 @@ from nnclip.errors import ConfigError, NnclipError
 
 THUMBNAIL = 240  # pixels
 AMOUNT = 12
+IDEAS_SHOWN = 20
 EMPTY = "Describe a picture to find it, or click one to find others like it."
 
 
@@ -44,6 +45,7 @@ def search_tab(
     with gr.Row(equal_height=True):
         query = gr.Textbox(
             label="What to look for",
+            value="",
             placeholder="Describe a picture",
             elem_id="query",
             scale=5,
@@ -60,7 +62,7 @@ def search_tab(
     def show(name: str, amount: int, model: str, text: str, like: Path | None = None) -> tuple:
         try:
             collection = named(by_name, name)
-            if not text.strip() and like is None:
+            if not (text or "").strip() and like is None:
                 return _shown(collection.first(amount), captions, EMPTY)
             embedder = shelf.get(model)
             best = collection.search(embedder, vector(embedder, text, like), amount)
@@ -72,12 +74,12 @@ def search_tab(
         return show(name, limited(amount), model, text)
 
     def by_picture(event: gr.EventData, paths: list, name: str, amount: float, model: str) -> tuple:
-        if not 0 <= event.index < len(paths):
-            return gr.skip(), gr.skip()
+        if not 0 <= event.index < len(paths):  # the server was started anew meanwhile
+            return rendering.notice(EMPTY), []
         return show(name, limited(amount), model, "", paths[event.index])
 
     inputs, outputs = [query, collection, amount, model], [hits, found]
-    options = {"show_progress": "hidden", "api_visibility": "private"}
+    options = {"show_progress_on": hits, "api_visibility": "private"}
     gr.on(
         [page.load, query.submit, query.change, collection.change, amount.release, model.change],
         by_text, inputs, outputs, trigger_mode="always_last", **options,
@@ -90,7 +92,11 @@ def _ideas(shelf: Shelf, model: gr.Dropdown, query: gr.Textbox) -> None:
     """Texts to click on, in the languages that the model knows, and which these are."""
     spoken = shelf.languages()
     chips = gr.Examples(
-        [[idea] for idea in ideas(spoken)], query, label="Ideas", api_visibility="private"
+        [[idea] for idea in ideas(spoken)],
+        query,
+        label="Ideas",
+        examples_per_page=IDEAS_SHOWN,
+        api_visibility="private",
     )
     known = gr.HTML(sentence(spoken), elem_id="languages")
 
@@ -107,7 +113,7 @@ def vector(embedder: Embedder, text: str, like: Path | None = None) -> np.ndarra
     """(E,) float32 of unit length: the text, or the picture `like` if there is one."""
     if like is not None:
         return embedder.pictures([like])[0]
-    return embedder.texts(checked_texts([text]))[0]
+    return embedder.texts(checked_texts([text or ""]))[0]
 
 
 def named(collections: dict[str, Collection], name: str) -> Collection:

@@ -10,7 +10,7 @@ from starlette.middleware import Middleware
 
 from demo.collection import Collection
 from demo.embedder import Embedder
-from demo.limits import MAX_BYTES
+from demo.limits import MAX_BYTES, MAX_SESSIONS
 from demo.page import build_page
 from demo.safety import SafeHeaders, never_fetch
 from demo.shelf import Shelf
@@ -48,6 +48,7 @@ def serve(shelf: Shelf, args: argparse.Namespace, block: bool = True) -> str:
         css_paths=STYLE,
         favicon_path=ICON,
         max_file_size=MAX_BYTES,
+        state_session_capacity=MAX_SESSIONS,
         allowed_paths=[str(assets_dir() / "examples")],
         app_kwargs={"middleware": [Middleware(SafeHeaders)], "docs_url": None, "redoc_url": None},
     )

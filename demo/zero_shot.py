@@ -63,7 +63,9 @@ def zero_shot_tab(
         with gr.Column(scale=3, min_width=250):
             categories, template = _questions(shelf, model)
         with gr.Column(scale=4, min_width=290):
-            result = gr.HTML(rendering.notice(EMPTY), elem_id="result", elem_classes="result")
+            result = gr.HTML(
+                rendering.notice(EMPTY), elem_id="result", elem_classes="result", padding=False
+            )
     tab = ZeroShotTab(picture, more, categories, template, example)
 
     def answer(one: dict | None, several: list | None, *words: str) -> str:
@@ -77,7 +79,7 @@ def zero_shot_tab(
         result,
         preprocess=False,
         trigger_mode="always_last",
-        show_progress="hidden",
+        show_progress_on=result,
         api_visibility="private",
     )
     return tab
@@ -110,10 +112,8 @@ def _questions(shelf: Shelf, model: gr.Dropdown) -> tuple[gr.Textbox, gr.Dropdow
         max_lines=12,
         elem_id="categories",
     )
+    preset = gr.Dropdown(list(lists), value=usual, label="Preset", elem_id="preset")
     with gr.Row():
-        preset = gr.Dropdown(
-            list(lists), value=usual, label="Preset", elem_id="preset", min_width=150
-        )
         language = gr.Dropdown(
             label="Its language", elem_id="language", min_width=120, **_spoken(shelf.languages())
         )
@@ -121,7 +121,7 @@ def _questions(shelf: Shelf, model: gr.Dropdown) -> tuple[gr.Textbox, gr.Dropdow
             list(TEMPLATES),
             value=TEMPLATES[0],
             allow_custom_value=True,
-            label="Template, {} is the category",
+            label="Template for {}",
             elem_id="template",
             min_width=150,
         )
@@ -147,10 +147,8 @@ def _spoken(codes: Sequence[str]) -> dict[str, Any]:
 
 def _examples(examples: list[Example], picture: gr.Image) -> gr.Textbox:
     """Bundled pictures to click on; a hidden text names the one in use, for links."""
-    gr.HTML('<h2 class="label">Examples</h2>')
-    choice = grid_component(
-        grid([(str(e.path), e.caption, "") for e in examples], "Examples"), elem_id="examples"
-    )
+    pictures = grid([(str(e.path), e.caption, "") for e in examples], "Examples")
+    choice = grid_component(f'<h2 class="label">Examples</h2>{pictures}', elem_id="examples")
     example = gr.Textbox(examples[0].name if examples else "", visible="hidden", elem_id="example")
 
     def pick(event: gr.EventData) -> tuple[str, str]:

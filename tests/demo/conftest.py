@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import h5py
 import pytest
 from PIL import Image
 
@@ -72,9 +73,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def served(small_h5: Path, folder: Path) -> Iterator[Served]:
+def speaking_h5(small_h5: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small model, which says that it knows two languages."""
+    path = tmp_path_factory.mktemp("speaking") / small_h5.name
+    path.write_bytes(small_h5.read_bytes())
+    with h5py.File(path, "a") as file:
+        file.attrs["nnclip.languages"] = "en de"
+    return path
+
+
+@pytest.fixture(scope="session")
+def served(speaking_h5: Path, folder: Path) -> Iterator[Served]:
     """The page with a model of random weights."""
-    process, lines = start("--model", str(small_h5), "--images", str(folder))
+    process, lines = start("--model", str(speaking_h5), "--images", str(folder))
     try:
         found = re.search(r"^nnclip: open (\S+)", "\n".join(lines), re.MULTILINE)
         assert found, "\n".join(lines)

@@ -3,6 +3,7 @@
 Needs Debian's chromium: make system.
 """
 
+import base64
 import re
 import shutil
 from pathlib import Path
@@ -24,7 +25,14 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def browser():
     with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        found = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=[
+                "--no-sandbox",
+                "--use-fake-device-for-media-stream",
+                "--use-fake-ui-for-media-stream",
+            ],
+        )
         yield found
         found.close()
 
@@ -37,7 +45,7 @@ def visit(browser, served):
     def opened(address="", **options):
         context = browser.new_context(**options)
         context.set_default_timeout(PATIENCE)
-        context.grant_permissions(["clipboard-read", "clipboard-write"])
+        context.grant_permissions(["clipboard-read", "clipboard-write", "camera"])
         contexts.append(context)
         page = context.new_page()
         page.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
@@ -66,7 +74,9 @@ def bars(page):
 
 def test_a_picture_is_classified_and_answers_follow_the_typing(visit):
     page = visit()
-    expect(page.locator("#result")).to_contain_text("Drop a picture")
+    expect(bars(page)).to_have_count(12, timeout=PATIENCE)  # the first example
+    page.get_by_label("Remove Image").click()
+    expect(page.locator("#result")).to_contain_text("Drop a picture", timeout=PATIENCE)
     page.locator("#picture input[type=file]").set_input_files(PICTURE)
     expect(bars(page)).to_have_count(12, timeout=PATIENCE)
     shares = [float(text.split()[0]) for text in page.locator("#result .value").all_inner_texts()]
@@ -78,10 +88,67 @@ def test_a_picture_is_classified_and_answers_follow_the_typing(visit):
     expect(page.get_by_role("alert")).to_contain_text("Found no category", timeout=PATIENCE)
 
 
+def shown(page):
+    """The name of the picture's file."""
+    return (page.locator("#picture img").get_attribute("src") or "").rpartition("/")[2]
+
+
+def test_a_picture_is_pasted_wherever_the_focus_is(visit):
+    page = visit()
+    expect(bars(page)).to_have_count(12, timeout=PATIENCE)
+    page.locator("#categories textarea").focus()
+    page.evaluate(PASTE, base64.b64encode(PICTURE.read_bytes()).decode())
+    picture = page.locator("#picture img")
+    expect(picture).to_have_attribute("src", re.compile("pasted.jpg"), timeout=PATIENCE)
+    expect(bars(page)).to_have_count(12, timeout=PATIENCE)
+
+
+def test_the_clipboard_is_read_by_its_button(visit):
+    page = visit()
+    expect(bars(page)).to_have_count(12, timeout=PATIENCE)
+    before = shown(page)
+    page.evaluate(COPY)
+    page.get_by_label("Remove Image").click()
+    page.get_by_label("Paste from clipboard").click()
+    expect(page.locator("#picture img")).to_be_visible(timeout=PATIENCE)
+    assert shown(page) != before
+    expect(bars(page)).to_have_count(12, timeout=PATIENCE)
+
+
+def test_the_webcam_takes_a_picture(visit):
+    page = visit()
+    expect(bars(page)).to_have_count(12, timeout=PATIENCE)
+    before = page.locator("#result").inner_text()
+    page.get_by_label("Capture from camera").click()
+    page.locator("#picture").get_by_text("Click to Access Webcam").click()
+    page.get_by_label("capture photo").click()
+    expect(page.locator("#picture img")).to_be_visible(timeout=PATIENCE)
+    expect(page.locator("#result")).not_to_have_text(before, timeout=PATIENCE)
+    expect(bars(page)).to_have_count(12)
+
+
+# what a browser does when a picture is on the clipboard and somebody presses Ctrl+V
+PASTE = """(base64) => {
+    const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+    const data = new DataTransfer();
+    data.items.add(new File([bytes], 'pasted.jpg', {type: 'image/jpeg'}));
+    document.activeElement.dispatchEvent(
+        new ClipboardEvent('paste', {clipboardData: data, bubbles: true, cancelable: true}));
+}"""
+COPY = """async () => {
+    const canvas = new OffscreenCanvas(64, 64);
+    canvas.getContext('2d').fillRect(8, 8, 30, 40);
+    const blob = await canvas.convertToBlob({type: 'image/png'});
+    await navigator.clipboard.write([new ClipboardItem({'image/png': blob})]);
+}"""
+
+
 def test_a_file_that_is_no_picture_is_told_and_the_page_goes_on(visit, tmp_path):
     page = visit()
     broken = tmp_path / "broken.bmp"
     broken.write_text("no picture")
+    expect(bars(page)).to_have_count(12, timeout=PATIENCE)
+    page.get_by_label("Remove Image").click()
     page.locator("#picture input[type=file]").set_input_files(broken)
     expect(page.get_by_role("alert")).to_contain_text("not a picture", timeout=PATIENCE)
     page.locator("#examples button").first.click()
@@ -97,11 +164,28 @@ def test_several_pictures_give_a_heat_strip(visit, folder):
     expect(rows.first.locator("td")).to_have_count(12)
 
 
+def test_presets_come_in_the_languages_of_the_model(visit):
+    page = visit()
+    page.get_by_label("Its language").click()
+    page.get_by_role("option", name="Deutsch").click()
+    expect(page.locator("#categories textarea")).to_have_value(re.compile("^Seehund\n"))
+    page.get_by_label("Preset").click()
+    page.get_by_role("option", name="Places").click()
+    expect(page.locator("#categories textarea")).to_have_value(re.compile("^am Strand\n"))
+    expect(page.locator("#result")).to_contain_text("unter Wasser", timeout=PATIENCE)
+    open_tab(page, "Search")
+    expect(page.locator("#languages")).to_contain_text("English, Deutsch.")
+    page.get_by_text("Stern", exact=True).click()
+    expect(page.locator("#hits button").first).to_contain_text("0.", timeout=PATIENCE)
+
+
 def test_search_finds_and_finds_more_like_it(visit):
     page = visit("?tab=search")
-    page.locator("#query").get_by_role("textbox").fill("something blue")
     hits = page.locator("#hits button")
     expect(hits).to_have_count(4, timeout=PATIENCE)
+    expect(page.locator("#hits")).to_contain_text("Describe a picture to find it")
+    page.locator("#query").get_by_role("textbox").fill("something blue")
+    expect(hits.first).to_contain_text("0.", timeout=PATIENCE)
     name = hits.nth(2).get_attribute("title")
     hits.nth(2).click()
     expect(hits.first).to_have_attribute("title", name, timeout=PATIENCE)
@@ -143,7 +227,7 @@ def test_a_link_carries_the_settings(visit):
 def test_a_link_with_nonsense_opens_the_usual_page(visit):
     page = visit("?tab=%3Cscript%3E&model=/etc/passwd&example=../../x&query=&other=1")
     expect(page.get_by_role("tab", selected=True)).to_have_text("Zero-shot")
-    expect(page.locator("#result")).to_contain_text("Drop a picture")
+    expect(bars(page)).to_have_count(12, timeout=PATIENCE)
 
 
 def test_everything_can_be_reached_by_keyboard(visit):
@@ -153,9 +237,11 @@ def test_everything_can_be_reached_by_keyboard(visit):
         page.keyboard.press("Tab")
         reached.append(page.evaluate(FOCUSED))
         if reached[-1] == "examples":
+            page.keyboard.press("Tab")
             page.keyboard.press("Enter")
             break
-    assert {"model", "share", "tabs"} <= set(reached), reached
+    assert {"model", "share", "tabs", "picture"} <= set(reached), reached
+    page.wait_for_url("**example=a-man-astronaut**")
     expect(bars(page)).to_have_count(12, timeout=PATIENCE)
     page.get_by_role("tab", name="Zero-shot").focus()
     for name in ("Search", "Compare", "How it works", "API"):

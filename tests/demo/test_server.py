@@ -72,6 +72,11 @@ def test_classify_is_what_the_model_says(client, small_h5):
     assert answer["best"] == ("a seal", "a horse")[expected.argmax()]
 
 
+def example(text):
+    """The first block of Python in a text."""
+    return re.search(r"```python\n(.*?)```", text, re.DOTALL)[1]
+
+
 def test_the_documented_example_runs_as_it_stands(served):
     page, _ = ask(served, "config")
     guide = next(
@@ -79,7 +84,11 @@ def test_the_documented_example_runs_as_it_stands(served):
         for part in json.loads(page)["components"]
         if "Ask from a program" in str(part.get("props", {}).get("value"))
     )
-    script = re.search(r"```python\n(.*?)```", guide, re.DOTALL)[1]
+    script = example(guide)
+    written = example((ROOT / "docs" / "demo.md").read_text())
+    assert written.replace("http://127.0.0.1:8889/", served.url) in script.replace(
+        ", here 'small'", ""
+    )
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=300
     )
