@@ -93,10 +93,10 @@ def _train(
 
 
 def log_from(communicator: Communicator) -> None:
-    """Log to stderr, each line with its rank where there are several."""
+    """Log to stderr with the rank; what all ranks have to say, rank 0 says for them."""
     rank = f"[rank {communicator.rank}] " if communicator.size > 1 else ""
     logging.basicConfig(
-        level=logging.INFO if communicator.rank == 0 else logging.WARNING,
+        level=logging.INFO if communicator.rank == 0 else logging.ERROR,
         format=f"{rank}%(levelname)s %(name)s: %(message)s",
         force=True,
     )

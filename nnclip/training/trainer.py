@@ -102,7 +102,9 @@ class Trainer:
                 result, values = self._one_step(fed)
                 progress.step(self.state.batch, waited)
                 self._report(boards, progress, result, values)
+                stepped = time.monotonic()
                 self._keep(boards)
+                progress.leave_out(time.monotonic() - stepped)
         progress.close()
         return self._finish(boards)
 

@@ -45,6 +45,10 @@ class Progress:
         self._done += 1
         self._bar.update()
 
+    def leave_out(self, seconds: float) -> None:
+        """Count this time, of a validation for one, as no part of the steps."""
+        self._began += seconds
+
     def rates(self) -> dict[str, float]:
         """Pairs a second and the share of time spent waiting for data, since the last call."""
         passed = max(time.monotonic() - self._began, 1e-9)

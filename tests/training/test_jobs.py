@@ -79,4 +79,5 @@ def test_ranks_share_the_cores_and_all_is_written_down(published_run: Run, tmp_p
     cores = yaml.safe_load((tmp_path / "alone" / "resolved.yaml").read_text())["threads_per_rank"]
     assert found["threads_per_rank"] == max(1, cores // 2)
     assert f"{cores} threads" in alone.stderr
-    assert "2 x 8 pairs a step" in done.stderr and "[rank 1]" not in done.stderr
+    assert "2 x 8 pairs a step" in done.stderr
+    assert "warm-up of 2 steps" in done.stderr and "[rank 1]" not in done.stderr  # said once
