@@ -24,6 +24,7 @@ from nnclip.engine import (
     compile_emitted,
     default_precision,
     emit_graph,
+    free_length,
     openvino_available,
     quantize_emitted,
 )
@@ -42,6 +43,7 @@ Runner = CompiledGraph | InterpretedBatches
 
 NOMINAL = 2  # the batch a graph is written for; the compiler makes it any size
 LEAST_COSINE = 0.99  # between int8 and fp32 features; below, int8 is warned of
+FILLED = (8, 12, 16, 24, 32, 48, 64)  # tokens to fill texts up to: each length met takes 2 MB
 LENGTHS = (8, 16, 32, 64)  # tokens; a shorter graph serves texts shorter than the context
 WORTH = 0.8  # of the context: a graph that is longer saves less than its memory costs
 
@@ -113,11 +115,14 @@ class Towers:
             )
         inputs = text_inputs(ids_NL, config)
         used = used_columns(inputs)
-        length = next((n for n in LENGTHS if used <= n <= WORTH * context), context)
-        return self._answer(length, **{name: _to(length, a) for name, a in inputs.items()})
+        if self._compiles:  # one graph for all lengths
+            key, length = context, next((n for n in FILLED if used <= n < context), context)
+        else:
+            key = length = next((n for n in LENGTHS if used <= n <= WORTH * context), context)
+        return self._answer(key, **{name: _to(length, a) for name, a in inputs.items()})
 
     def _answer(self, key: str | int, **arrays: np.ndarray) -> np.ndarray:
-        """Run the image tower ("image"), or the text tower for so many tokens."""
+        """Run the image tower ("image"), or the text tower for so many tokens (see `_emitted`)."""
         runner = self._runners.get(key)
         if runner is not None:
             return runner(**arrays)["features"]
@@ -141,12 +146,21 @@ class Towers:
                 self._weights.variables()
                 largest = LARGEST if is_gpu(self._context_name) else NOMINAL
                 return InterpretedBatches(partial(self._graph, key), self.precision, largest)
-            emitted = emit_graph(*self._graph(key, NOMINAL), arrays=self._weights.unread())
+            emitted = self._emitted(key)
         if self.precision != "int8":
             return compile_emitted(emitted, precision=self.precision, streams=self._streams)
         if key != "image":
             return compile_emitted(emitted, precision=default_precision(), streams=self._streams)
         return self._quantized(emitted)
+
+    def _emitted(self, key: str | int) -> EmittedGraph:
+        """A tower for the compiler; that of texts takes any length up to `key`."""
+        arrays = self._weights.unread()
+        emitted = emit_graph(*self._graph(key, NOMINAL), arrays=arrays)
+        if not isinstance(key, int) or key == 1:
+            return emitted
+        shorter = emit_graph(*self._graph(key - 1, NOMINAL), arrays=arrays)
+        return free_length(emitted, shorter)
 
     def _quantized(self, emitted: EmittedGraph) -> CompiledGraph:
         """The image tower in int8; says what that costs."""

@@ -6,6 +6,7 @@ from nnclip.engine.compiler import (
     compile_emitted,
     compile_graph,
     emit_graph,
+    free_length,
     unsupported_ops,
 )
 from nnclip.engine.export import save_ir, save_nnp, save_onnx, with_int64
@@ -41,6 +42,7 @@ __all__ = [
     "compile_step",
     "default_precision",
     "emit_graph",
+    "free_length",
     "interpret_graph",
     "openvino_available",
     "quantize",

@@ -19,15 +19,17 @@ class InputSpec:
 
     Attributes:
         name: Its keyword.
-        shape: Its shape; None for the batch, which may have any size.
+        shape: Its shape; None for the batch, which may have any size, and for a free length.
         integer: Whether it holds positions (ids, labels), not measurements.
         rows: Number of rows of the table that the positions index, if known.
+        longest: The most that axis 1 may have, where it is free.
     """
 
     name: str
     shape: tuple[int | None, ...]
     integer: bool = False
     rows: int | None = None
+    longest: int | None = None
 
 
 def input_specs(
@@ -95,6 +97,10 @@ def _checked(spec: InputSpec, array: np.ndarray, finite: bool) -> np.ndarray:
         wanted = tuple("N" if n is None else n for n in spec.shape)
         raise DataError(
             f"{spec.name} has shape {array.shape}; expected ({', '.join(map(str, wanted))})"
+        )
+    if spec.longest is not None and not 0 < array.shape[1] <= spec.longest:
+        raise DataError(
+            f"{spec.name} has shape {array.shape}; expected a length of 1 to {spec.longest}"
         )
     if spec.integer:
         return _checked_positions(spec, array)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +65,25 @@ def emit_graph(
     with NNABLA_LOCK:
         model, specs = emit_model(inputs, outputs, dynamic_batch=dynamic_batch, arrays=arrays)
     return EmittedGraph(model, specs, tuple(outputs))
+
+
+def free_length(longest: EmittedGraph, shorter: EmittedGraph) -> EmittedGraph:
+    """One graph for every length of a second axis, up to that of `longest`.
+
+    Args:
+        longest: a graph of which some inputs have the length along axis 1; it is changed.
+        shorter: the same graph for a shorter length, at least 1.
+
+    Returns:
+        The graph; those inputs may have any length along axis 1, all the same in one call.
+
+    Raises:
+        UnsupportedOpError: If the two differ in more than what a length decides.
+        ConfigError: If they do not differ in length.
+    """
+    from nnclip.engine.lengths import merged
+
+    return replace(longest, specs=merged(longest, shorter))
 
 
 def compile_emitted(

@@ -14,23 +14,16 @@ import numpy as np
 from openvino import PartialShape
 from openvino import opset15 as op
 
+from nnclip.engine.arrays import InputSpec
 from nnclip.engine.compiler import EmittedGraph
 from nnclip.engine.emit import Output, integers
-from nnclip.errors import UnsupportedOpError
+from nnclip.errors import ConfigError, UnsupportedOpError
 
 
-def free_length(longest: EmittedGraph, shorter: EmittedGraph) -> EmittedGraph:
-    """One graph for every length of a second axis, up to that of `longest`.
+def merged(longest: EmittedGraph, shorter: EmittedGraph) -> tuple[InputSpec, ...]:
+    """Change the model of `longest` to one for all lengths; what its inputs take then.
 
-    Args:
-        longest: a graph of which some inputs have the length along axis 1; it is changed.
-        shorter: the same graph for a shorter length, at least 1.
-
-    Returns:
-        The graph; those inputs may have any length along axis 1, all the same in one call.
-
-    Raises:
-        UnsupportedOpError: If the two differ in more than what a length decides.
+    Arguments and errors are those of `free_length`.
     """
     long, short = longest.model.get_ordered_ops(), shorter.model.get_ordered_ops()
     if [o.get_type_name() for o in long] != [o.get_type_name() for o in short]:
@@ -40,6 +33,8 @@ def free_length(longest: EmittedGraph, shorter: EmittedGraph) -> EmittedGraph:
         for i, (a, b) in enumerate(zip(longest.specs, shorter.specs, strict=True))
         if a.shape[1:2] != b.shape[1:2]
     ]
+    if not of_length:
+        raise ConfigError("found no input of another length, expected two graphs for two lengths")
     first = of_length[0]
     free = _FreeAxis(
         most=longest.specs[first].shape[1],
@@ -56,11 +51,12 @@ def free_length(longest: EmittedGraph, shorter: EmittedGraph) -> EmittedGraph:
                 reader.replace_source_output(value)
     specs = list(longest.specs)
     for i in of_length:
-        specs[i] = replace(specs[i], shape=(specs[i].shape[0], None, *specs[i].shape[2:]))
+        batch, most, *rest = specs[i].shape
+        specs[i] = replace(specs[i], shape=(batch, None, *rest), longest=most)
         shape = [-1 if n is None else n for n in specs[i].shape]
         longest.model.get_parameters()[i].set_partial_shape(PartialShape(shape))
     longest.model.validate_nodes_and_infer_types()
-    return replace(longest, specs=tuple(specs))
+    return tuple(specs)
 
 
 @dataclass

@@ -4,14 +4,21 @@ Axes: N pictures, M texts, L tokens, R resolution, E embedding.
 """
 
 import json
-import logging
 from collections.abc import Callable
 from pathlib import Path
 
 import nnabla as nn
 
-from nnclip.engine import EmittedGraph, emit_graph, save_ir, save_nnp, save_onnx, with_int64
-from nnclip.errors import ConfigError, UnsupportedOpError
+from nnclip.engine import (
+    EmittedGraph,
+    emit_graph,
+    free_length,
+    save_ir,
+    save_nnp,
+    save_onnx,
+    with_int64,
+)
+from nnclip.errors import ConfigError
 from nnclip.export.card import card_of, page_of
 from nnclip.graph.bert import BertConfig
 from nnclip.graph.beside import empty_inputs, names_beside
@@ -21,8 +28,6 @@ from nnclip.graph.loss import logit_scale, normalise, similarity
 from nnclip.graph.parameters import building, scope_of
 from nnclip.model import CLIP
 from nnclip.text import openai_tokenizer
-
-logger = logging.getLogger(__name__)
 
 SUFFIXES = {"openvino": ".xml", "onnx": ".onnx", "nnp": ".nnp"}  # format -> of its file
 PARTS = {"image": "image", "text": "text", "both": "clip"}  # part -> name of its file
@@ -103,18 +108,12 @@ def _graph(model: CLIP, part: str, batch: int, length: int) -> tuple[Variables, 
 
 
 def _emitted(model: CLIP, part: str) -> EmittedGraph:
-    """A part with free batches; of texts, ids are the only input, of any length if possible."""
+    """A part with free batches; of texts, ids of any length are the only input."""
     context = model.config.text.context
     longest = _for_length(model, part, context)
-    if part == "image" or context == 1:
-        return with_int64(longest)
-    from nnclip.engine.lengths import free_length
-
-    try:
-        return with_int64(free_length(longest, _for_length(model, part, context - 1)))
-    except UnsupportedOpError as error:
-        logger.warning("texts have to be filled up to %d tokens: %s", context, error)
-        return with_int64(_for_length(model, part, context))
+    if part != "image" and context > 1:
+        longest = free_length(longest, _for_length(model, part, context - 1))
+    return with_int64(longest)
 
 
 def _for_length(model: CLIP, part: str, length: int) -> EmittedGraph:
