@@ -2,8 +2,7 @@
 
 import argparse
 
-from nnclip.commands.embed import add_workers
-from nnclip.commands.options import add_model_arguments, load_model
+from nnclip.commands.options import add_model_arguments, add_workers, load_model
 from nnclip.commands.update import report
 from nnclip.search import changes
 from nnclip.search.store import open_store

@@ -4,11 +4,14 @@ import argparse
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
-from nnclip.commands.options import add_model_arguments, load_model
+from nnclip.commands.options import add_model_arguments, add_workers, load_model
+from nnclip.commands.update import LISTED, report
 from nnclip.errors import ConfigError
 from nnclip.evaluate.ranks import Ranks, join
+from nnclip.search.changes import Changes, add, total
 from nnclip.search.collection import Collection
 from nnclip.search.embed import BATCH, Work, embed_shards, prepare
 from nnclip.search.manifest import DTYPES, manifest_of
@@ -16,7 +19,6 @@ from nnclip.search.sources import COLUMN
 from nnclip.search.store import is_url
 
 HELP = "embed pictures once, so that they can be searched (under mpirun: by several processes)"
-LISTED = 20  # pictures that cannot be read, by name
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,18 +45,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser)
 
 
-def add_workers(parser: argparse.ArgumentParser) -> None:
-    """Declare --workers."""
-    cores = len(os.sched_getaffinity(0))
-    parser.add_argument(
-        "--workers",
-        type=int,
-        default=max(1, cores // 2),
-        metavar="N",
-        help="processes that decode pictures; 0 for none apart (%(default)s)",
-    )
-
-
 def run(args: argparse.Namespace) -> int:
     """Embed what is not embedded yet; the first process prints."""
     if args.batch < 1 or args.workers < 0:
@@ -62,16 +52,8 @@ def run(args: argparse.Namespace) -> int:
             f"--batch {args.batch} --workers {args.workers}: expected at least 1 and at least 0"
         )
     ranks = join()
-    if is_url(args.output):
-        from nnclip.search.postgres import embed_into  # psycopg is optional
-
-        model = load_model(args)
-        manifest = manifest_of(model, _name(args.model), args.dtype)
-        done = embed_into(args.output, model, manifest, args.sources, args.column, args.workers)
-        print(json.dumps(done) if args.json else f"{done['pictures']:,} pictures in the database")
-        return 0
     try:
-        return _embed(args, ranks)
+        return _embed_into(args, ranks) if is_url(args.output) else _embed(args, ranks)
     except BaseException as error:
         if not ranks.agreed and ranks.size > 1:  # the others may know nothing of it, and wait
             print(f"nnclip embed, process {ranks.rank}: {error!r}", file=sys.stderr, flush=True)
@@ -96,6 +78,27 @@ def _embed(args: argparse.Namespace, ranks: Ranks) -> int:
     if ranks.rank == 0:
         _report(args, Collection(folder), works)
     return 0
+
+
+def _embed_into(args: argparse.Namespace, ranks: Ranks) -> int:
+    """Into a database: what is there already is left as it is."""
+    from nnclip.search.postgres import PostgresStore, begin  # psycopg is optional
+
+    model = load_model(args)
+
+    def start() -> list[None]:
+        if ranks.rank == 0:
+            wanted = manifest_of(model, _name(args.model), args.dtype)
+            begin(args.output, replace(wanted, column=args.column))
+        return []
+
+    def embed() -> list[Changes]:
+        share = slice(ranks.rank, None, ranks.size)
+        return [add(PostgresStore(args.output), model, args.sources, args.workers, share)]
+
+    ranks.collect(start)
+    done = total(ranks.collect(embed))
+    return report(done, args) if ranks.rank == 0 else 0
 
 
 def _name(model: str | None) -> str:

@@ -1,6 +1,7 @@
 """Flags that several commands share. Not a command itself: it has no HELP."""
 
 import argparse
+import os
 
 from nnclip import clip
 from nnclip.engine import PRECISIONS
@@ -22,6 +23,18 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "-c", "--context", default="cpu", help="cpu, or cudnn (cudnn:1 for the second GPU)"
+    )
+
+
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """Declare --workers."""
+    cores = len(os.sched_getaffinity(0))
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=max(1, cores // 2),
+        metavar="N",
+        help="processes that decode pictures; 0 for none apart (%(default)s)",
     )
 
 

@@ -4,13 +4,13 @@ import argparse
 import json
 from dataclasses import asdict
 
-from nnclip.commands.embed import LISTED, add_workers
-from nnclip.commands.options import add_model_arguments, load_model
+from nnclip.commands.options import add_model_arguments, add_workers, load_model
 from nnclip.search import changes
 from nnclip.search.changes import Changes
 from nnclip.search.store import open_store
 
 HELP = "look through a collection's sources: embed what is new or changed, remove what is gone"
+LISTED = 20  # pictures that cannot be read, by name
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -5,7 +5,8 @@ What was added since the index was built is searched exactly, so that nothing ne
 Axes: N rows, E embedding, Q queries.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ LINKS = 32  # of a node of HNSW
 PATIENCE = 100  # candidates while a node of HNSW finds its links
 PER_LIST = 64  # rows a list that k-means learns from
 ROUNDS = 10  # of k-means
-THREADED = 50_000  # rows that a query compares, above which threads are worth waking
+THREADED = 50_000  # rows that are compared or learned, above which threads are worth waking
 TRAINED = 1 << 17  # rows that the ranges of the 8-bit numbers are learned from
 
 # The settings that are tried: lists that a query opens, and nodes that it keeps in view.
@@ -53,16 +54,28 @@ def build(kind: str, blocks: Sequence[np.ndarray], seed: int = 0) -> faiss.Index
     else:
         index = faiss.IndexHNSWSQ(embed, eight, LINKS, product)
         index.hnsw.efConstruction = PATIENCE
-    index.train(gather(blocks, chosen))
-    for block in blocks:
-        if len(block):
-            index.add(np.ascontiguousarray(block, np.float32))
+    with threads(rows):
+        index.train(gather(blocks, chosen))
+        for block in blocks:
+            if len(block):
+                index.add(np.ascontiguousarray(block, np.float32))
     return index
 
 
 def list_count(rows: int) -> int:
-    """Lists of an IVF: about four times the root of the rows, a power of two."""
-    return int(2 ** np.clip(round(np.log2(4 * rows**0.5)), 0, 16))
+    """Lists of an IVF: about four times the root of the rows, a power of two; 8 rows at least."""
+    return int(2 ** np.clip(min(round(np.log2(4 * rows**0.5)), int(np.log2(rows / 8))), 0, 16))
+
+
+@contextmanager
+def threads(rows: int) -> Iterator[None]:
+    """FAISS on one core where there are few rows: threads that wait for each other cost more."""
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(before if rows > THREADED else 1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
 
 
 def open_index(path: Path) -> faiss.Index:
@@ -93,7 +106,7 @@ class Approximate:
 
     def __init__(
         self,
-        index: faiss.Index,
+        index: Any,
         kind: str,
         setting: int,
         rerank: int,

@@ -45,10 +45,23 @@ class Changes:
     failed: tuple[tuple[str, str], ...] = ()
 
 
-def add(store: LastingStore, model: Model, sources: Sequence[str], workers: int = 1) -> Changes:
+def add(
+    store: LastingStore,
+    model: Model,
+    sources: Sequence[str],
+    workers: int = 1,
+    share: slice = slice(None),
+) -> Changes:
     """Add the pictures of more sources, which `update` follows from now on.
 
     Those that are there already are embedded again only if they have changed.
+
+    Args:
+        store: where to.
+        model: the one that embedded what is there.
+        sources: see `list_items`.
+        workers: processes that decode pictures.
+        share: of the pictures, what this process adds; others add the rest.
 
     Raises:
         DataError: a source does not exist or holds no picture; the store cannot be written.
@@ -56,7 +69,7 @@ def add(store: LastingStore, model: Model, sources: Sequence[str], workers: int 
     """
     store.manifest.check_model(model)
     absolute = [os.path.abspath(source) for source in sources]
-    items = list_items(absolute, store.manifest.column)
+    items = list_items(absolute, store.manifest.column)[share]
     changes = _bring(store, model, items, _known(store), workers)
     followed = [*store.sources, *(it for it in absolute if it not in store.sources)]
     if followed != store.sources:
@@ -80,7 +93,7 @@ def update(store: LastingStore, model: Model, workers: int = 1) -> Changes:
     changes = _bring(store, model, list(wanted.values()), known, workers)
     if vanished:
         store.append(Entry(removed=vanished))
-    return _sum([changes, Changes(removed=len(vanished))])
+    return total([changes, Changes(removed=len(vanished))])
 
 
 def _gone(source: str) -> bool:
@@ -127,7 +140,7 @@ def _bring(
     with Feed(model.config.image.resolution, workers if len(fresh) > BATCH else 0) as feed:
         for chunk in batches(fresh, CHUNK):
             parts.append(_bring_chunk(store, model, feed, chunk, known))
-    return _sum(parts)
+    return total(parts)
 
 
 def _bring_chunk(
@@ -166,8 +179,9 @@ def _changed(item: Item, record: dict[str, Any]) -> bool:
         return True
 
 
-def _sum(parts: Iterable[Changes]) -> Changes:
+def total(parts: Iterable[Changes]) -> Changes:
+    """What happened in several parts."""
     parts = list(parts)
     counts = ("added", "changed", "removed", "unchanged")
-    totals = {name: sum(getattr(part, name) for part in parts) for name in counts}
-    return Changes(**totals, failed=tuple(it for part in parts for it in part.failed))
+    counted = {name: sum(getattr(part, name) for part in parts) for name in counts}
+    return Changes(**counted, failed=tuple(it for part in parts for it in part.failed))

@@ -12,9 +12,11 @@ from pathlib import Path
 import numpy as np
 
 MAXIMA = 256  # rows of which first only the best one is looked at
+NEGLIGIBLE = 32.0  # a term below exp(-32) of the largest: a million of them are 1e-8 of it
 STRIP = 4096  # rows converted to float32 at once where they are not held so
 SHARE = 0.5  # of the memory that is free, which rows may take as float32
 CORES = len(os.sched_getaffinity(0))
+_NONE = np.empty(0, np.float32)
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,8 @@ class Exact:
             grown: the last block as it is now.
             dead: rows that do not count.
         """
-        scores_N = np.concatenate([scores(block, query_E) for block in (*self._fixed, grown)])
+        parts = [scores(block, query_E) for block in (*self._fixed, grown) if len(block)]
+        scores_N = parts[0] if len(parts) == 1 else np.concatenate([_NONE, *parts])
         scores_N[dead] = -np.inf
         rows = best(scores_N, min(amount, len(scores_N) - len(dead)))
         return Found(rows, scores_N[rows], log_sum(scores_N, scale), True)
@@ -99,6 +102,8 @@ def log_sum(scores_N: np.ndarray, scale: float) -> float:
     top = float(scores_N.max(initial=-np.inf))
     if top == -np.inf:
         return top
+    if scale > 0:
+        scores_N = scores_N[scores_N > top - NEGLIGIBLE / scale]
     powers = np.exp(np.float32(scale) * (scores_N - np.float32(top)))
     return scale * top + float(np.log(powers.sum(dtype=np.float64)))
 

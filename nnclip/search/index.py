@@ -18,7 +18,7 @@ from nnclip.errors import ConfigError, DataError
 from nnclip.search.approximate import SETTINGS, Approximate, build, open_index
 from nnclip.search.collection import Collection
 from nnclip.search.rows import gather
-from nnclip.search.tuning import Queries, picture_queries, text_queries
+from nnclip.search.tuning import Find, choose_setting, picture_queries, text_queries
 from nnclip.weights.h5 import write_whole
 
 Texts = Callable[[], np.ndarray]
@@ -112,7 +112,12 @@ def _built(collection: Collection, kind: str, recall: float, texts: Texts | None
     kinds = [picture_queries(blocks, dead)]
     if texts is not None:
         kinds.append(text_queries(blocks, dead, texts()))
-    setting, reached = _tuned(path, kind, recall, kinds, collection)
+
+    def finder(setting: int) -> Find:
+        searcher = open_searcher(path, kind, setting)
+        return lambda query_E, amount: searcher.nearest(query_E, amount, 1.0, blocks, dead).rows
+
+    setting, reached = choose_setting(SETTINGS[kind], recall, kinds, finder)
     seconds = round(time.perf_counter() - start, 1)
     return IndexCard(kind, rows, name, setting, recall, reached, seconds)
 
@@ -127,31 +132,6 @@ def _write(path: Path, index: faiss.Index) -> None:
 def _save(temporary: str, arrays: dict[str, np.ndarray]) -> None:
     with open(temporary, "wb") as file:
         np.savez(file, **arrays)
-
-
-def _tuned(
-    path: Path, kind: str, recall: float, kinds: list[Queries], collection: Collection
-) -> tuple[int, dict[str, float]]:
-    """The first setting that reaches the recall with both halves, and the second half's recall."""
-    chosen, reached = 0, dict[str, float]()
-    for chosen in SETTINGS[kind]:
-        find = _finder(open_searcher(path, kind, chosen), collection)
-        halves = [queries.halves() for queries in kinds]
-        if min(first.recall(find) for first, _ in halves) < recall:
-            continue
-        reached = {second.name: round(second.recall(find), 4) for _, second in halves}
-        if min(reached.values()) >= recall:
-            return chosen, reached
-    logger.warning("no setting reaches recall %g: %s", recall, reached or "far from it")
-    find = _finder(open_searcher(path, kind, chosen), collection)
-    return chosen, {queries.name: round(queries.halves()[1].recall(find), 4) for queries in kinds}
-
-
-def _finder(
-    searcher: Approximate, collection: Collection
-) -> Callable[[np.ndarray, int], np.ndarray]:
-    blocks, dead = collection.blocks, collection.dead
-    return lambda query_E, amount: searcher.nearest(query_E, amount, 1.0, blocks, dead).rows
 
 
 def open_searcher(path: Path, kind: str, setting: int) -> Approximate:

@@ -58,6 +58,9 @@ class LastingStore(Store, Protocol):
     def append(self, entry: Entry) -> Sequence[int]:
         """Add and remove, at once and for good; the numbers of the new rows."""
 
+    def vectors(self) -> tuple[list[np.ndarray], np.ndarray]:
+        """Arrays that together are all rows, and the rows that do not count."""
+
     def build_index(self, kind: str, recall: float, texts: Texts | None) -> IndexCard:
         """Make searching fast; see `nnclip.search.index.build_index`."""
 
@@ -97,6 +100,10 @@ class FolderStore(Collection):
         self._only_exact = exact
         self._searcher: Exact | Approximate | None = None
         self._index_seen: int | None = None
+
+    def vectors(self) -> tuple[list[np.ndarray], np.ndarray]:
+        """See `LastingStore`."""
+        return self.blocks, self.dead
 
     def build_index(self, kind: str, recall: float, texts: Texts | None = None) -> IndexCard:
         """See `LastingStore`."""

@@ -7,6 +7,7 @@ an index that finds nine of ten pictures for a picture may find fewer for a text
 Axes: Q queries, E embedding.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,10 @@ import numpy as np
 
 from nnclip.search.exact import exact_neighbours
 from nnclip.search.rows import gather
+
+logger = logging.getLogger(__name__)
+
+Find = Callable[[np.ndarray, int], np.ndarray]  # query (E,), amount -> rows, best first
 
 NEAREST = 10  # of recall@10
 PICTURES = 512  # queries that are rows, at most
@@ -44,8 +49,8 @@ class Queries:
 
         return part(0), part(1)
 
-    def recall(self, find: Callable[[np.ndarray, int], np.ndarray]) -> float:
-        """Share of the nearest rows that `find` (query, amount -> rows) finds."""
+    def recall(self, find: Find) -> float:
+        """Share of the nearest rows that `find` finds."""
         hits = 0
         for query_E, itself, nearest in zip(self.vectors, self.itself, self.nearest, strict=True):
             found = find(query_E, nearest.shape[0] + 1)
@@ -70,3 +75,31 @@ def text_queries(blocks: Sequence[np.ndarray], dead: np.ndarray, vectors_QE: np.
     amount = min(NEAREST, sum(map(len, blocks)) - len(dead))
     nearest = exact_neighbours(blocks, vectors_QE, amount, dead)
     return Queries("texts", vectors_QE, np.full(len(vectors_QE), -1), nearest)
+
+
+def choose_setting(
+    settings: Sequence[int], wanted: float, kinds: Sequence[Queries], finder: Callable[[int], Find]
+) -> tuple[int, dict[str, float]]:
+    """The cheapest setting that is good enough.
+
+    Args:
+        settings: from the cheapest to the dearest.
+        wanted: recall that every kind of query has to reach, with both of its halves.
+        kinds: the queries.
+        finder: gives a search with a setting.
+
+    Returns:
+        The setting, the dearest one if none is enough, and the recall of the second half, which
+        had no part in choosing until the first half was content, by kind.
+    """
+    halves = [queries.halves() for queries in kinds]
+    setting, reached = settings[-1], dict[str, float]()
+    for setting in settings:
+        find = finder(setting)
+        if setting != settings[-1] and min(one.recall(find) for one, _ in halves) < wanted:
+            continue
+        reached = {other.name: round(other.recall(find), 4) for _, other in halves}
+        if min(reached.values()) >= wanted:
+            return setting, reached
+    logger.warning("no setting reaches a recall of %g, the best: %s", wanted, reached)
+    return setting, reached

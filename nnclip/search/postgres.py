@@ -1,0 +1,305 @@
+"""A collection in PostgreSQL with pgvector, for more than one machine; the same interface.
+
+`postgresql://user@host/database#photos`: what follows the # names the collection ("pictures" if
+nothing does). Its pictures are rows of the table `nnclip_photos`, whose `embedding` is a halfvec or
+a vector; every change is one transaction.
+
+Axes: N rows, E embedding.
+"""
+
+import json
+import weakref
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Any, cast
+from urllib.parse import urldefrag
+
+import numpy as np
+
+from nnclip.errors import ConfigError, DataError
+from nnclip.search.approximate import SETTINGS
+from nnclip.search.exact import Found, log_sum
+from nnclip.search.index import IndexCard, Texts, chosen_kind
+from nnclip.search.log import Entry
+from nnclip.search.manifest import Manifest
+from nnclip.search.tuning import NEAREST, Find, Queries, choose_setting
+
+try:
+    import psycopg
+    from psycopg import sql
+    from psycopg.types.json import Jsonb
+except ImportError as error:
+    raise ConfigError(
+        'postgresql://: found no psycopg, expected it: pip install "psycopg[binary]"'
+    ) from error
+
+NAME = "pictures"
+HEADS = "nnclip_collections"
+TYPES = {"float16": "halfvec", "float32": "vector"}
+QUERIES = 128  # of each kind, that recall is measured with
+SAMPLED = 4096  # rows, about, that stand for the others in the sum of a softmax
+LINKS, PATIENCE = 16, 100  # of HNSW: links of a node, candidates while it finds them
+WIDEST = 1000  # ef_search that pgvector takes
+
+_CREATE_HEADS = f"""
+create table if not exists {HEADS} (name text primary key, manifest jsonb not null,
+    sources jsonb not null, banned jsonb not null, card jsonb)
+"""
+_CREATE = """
+create table {table} (row bigint primary key, image text not null, record jsonb not null,
+    embedding {type} not null)
+"""
+_NEAREST = """
+select row, -(embedding <#> {query}) from {table} order by embedding <#> {query}, row limit {amount}
+"""
+_SUM = """
+select count(*), max(cosine), coalesce(sum(exp({scale} * (cosine - {top}))), 0)
+from (select -(embedding <#> {query}) as cosine from {table} {sample} where not row = any({seen})) t
+"""
+
+
+class PostgresStore:
+    """A collection in a database; see `LastingStore`."""
+
+    def __init__(self, url: str, exact: bool = False) -> None:
+        """Connect.
+
+        Raises:
+            ConfigError: the database cannot be reached.
+            DataError: it holds no such collection.
+        """
+        address, self.name = _parts(url)
+        self._table = sql.Identifier(f"nnclip_{self.name}")
+        self._connection = _connected(address)
+        weakref.finalize(self, self._connection.close)
+        self._exact = exact
+        self._read_head()
+
+    def _read_head(self) -> None:
+        query = f"select manifest, sources, banned, card from {HEADS} where name = %s"
+        with self._connection.transaction():
+            there = self._one("select to_regclass(%s)", [HEADS])[0]
+            head = self._connection.execute(query, [self.name]).fetchone() if there else None
+        if head is None:
+            raise DataError(
+                f"found no collection {self.name!r} in the database, expected one: "
+                f"`python -m nnclip embed ... -o postgresql://...#{self.name}` makes it"
+            )
+        manifest, self.sources, banned, card = head
+        self.manifest = Manifest(**{**manifest, "sources": tuple(manifest["sources"])})
+        self.banned = set(banned)
+        self._card = IndexCard(**card) if card else None
+
+    def __len__(self) -> int:
+        return int(self._one(self._sql("select count(*) from {table}"))[0])
+
+    def live(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """See `LastingStore`."""
+        query = self._sql("select row, record from {table} order by row")
+        yield from self._connection.execute(query).fetchall()
+
+    def records(self, rows: Sequence[int]) -> list[dict[str, Any]]:
+        """See `Store`."""
+        query = self._sql("select row, record from {table} where row = any(%s)")
+        found = dict(self._connection.execute(query, [list(map(int, rows))]).fetchall())
+        return [found[int(row)] for row in rows]
+
+    def append(self, entry: Entry) -> range:
+        """See `LastingStore`; one transaction."""
+        with self._connection.transaction():
+            head = f"select sources, banned from {HEADS} where name = %s for update"
+            sources, banned = self._one(head, [self.name])
+            first = self._one(self._sql("select coalesce(max(row) + 1, 0) from {table}"))[0]
+            gone = self._sql("delete from {table} where row = any(%s)")
+            self._connection.execute(gone, [list(map(int, entry.removed))])
+            self._insert(first, entry)
+            self.sources = list(sources if entry.sources is None else entry.sources)
+            added = {record["image"] for record in entry.records}
+            self.banned = (set(banned) - added) | set(entry.banned)
+            self._connection.execute(
+                f"update {HEADS} set sources = %s, banned = %s where name = %s",
+                [Jsonb(self.sources), Jsonb(sorted(self.banned)), self.name],
+            )
+        return range(first, first + len(entry.records))
+
+    def _insert(self, first: int, entry: Entry) -> None:
+        if not entry.records:
+            return
+        query = self._sql("copy {table} (row, image, record, embedding) from stdin")
+        rows_NE = np.asarray(entry.vectors).astype(self.manifest.dtype)
+        numbers = range(first, first + len(rows_NE))
+        with self._connection.cursor().copy(query) as copy:
+            for number, record, vector_E in zip(numbers, entry.records, rows_NE, strict=True):
+                copy.write_row((number, record["image"], Jsonb(record), _text(vector_E)))
+
+    def vectors(self) -> tuple[list[np.ndarray], np.ndarray]:
+        """See `LastingStore`; fetches all of them."""
+        query = self._sql("select row, embedding::text from {table} order by row")
+        found = self._connection.execute(query).fetchall()
+        size = 1 + max((row for row, _ in found), default=-1)
+        rows_NE = np.zeros((size, self.manifest.embed), np.float32)
+        dead = np.ones(size, bool)
+        for row, text in found:
+            rows_NE[row], dead[row] = np.fromstring(text[1:-1], np.float32, sep=","), False
+        return [rows_NE], np.flatnonzero(dead)
+
+    def nearest(self, query_E: np.ndarray, amount: int, scale: float) -> Found:
+        """See `Store`; with an index, the sum for the softmax is estimated from some pages."""
+        card = None if self._exact or self._card is None or not self._card.setting else self._card
+        with self._connection.transaction():
+            rows, cosines = self._top(query_E, amount, card.setting if card else 0)
+            top = float(cosines.max(initial=-1.0))
+            seen = log_sum(cosines, scale)
+            rest = self._rest(query_E, scale, top, rows, exact=card is None)
+        return Found(rows, cosines, float(np.logaddexp(seen, rest)), card is None)
+
+    def _top(self, query_E: np.ndarray, amount: int, view: int) -> tuple[np.ndarray, np.ndarray]:
+        """The nearest rows and their cosines; by the index with such a view, or exactly with 0."""
+        execute = self._connection.execute
+        if view:
+            execute(f"set local hnsw.ef_search = {min(WIDEST, max(view, amount))}")
+            execute("set local hnsw.iterative_scan = strict_order")
+            execute("set local enable_seqscan = off")
+        else:
+            execute("set local enable_indexscan = off")
+        found = execute(self._sql(_NEAREST, query_E, amount=sql.Literal(amount))).fetchall()
+        rows, cosines = zip(*found, strict=True) if found else ((), ())
+        return np.array(rows, np.int64), np.array(cosines, np.float32)
+
+    def _rest(
+        self, query_E: np.ndarray, scale: float, top: float, seen: np.ndarray, exact: bool
+    ) -> float:
+        """log of the sum over the rows that were not seen: of all, or estimated from a sample."""
+        left = len(self) - len(seen)
+        share = 100.0 if exact or left < SAMPLED else 100.0 * SAMPLED / left
+        sample = "" if share == 100.0 else f"tablesample system ({share}) repeatable (1)"
+        terms = {"scale": sql.Literal(scale), "top": sql.Literal(top)}
+        query = self._sql(
+            _SUM, query_E, sample=sql.SQL(sample), seen=sql.Literal(seen.tolist()), **terms
+        )
+        count, _, total = self._one(query)
+        if not count or not total or left < 1:
+            return -np.inf
+        return scale * top + float(np.log(total) + np.log(left / count))
+
+    def build_index(self, kind: str, recall: float, texts: Texts | None = None) -> IndexCard:
+        """See `LastingStore`; kinds are "auto", "exact" and "hnsw"."""
+        kind = chosen_kind(kind, recall, len(self), "hnsw")
+        if kind == "ivf":
+            raise ConfigError("kind ivf: a database is searched exactly or by hnsw, expected these")
+        index = sql.Identifier(f"nnclip_{self.name}_embedding")
+        self._connection.execute(sql.SQL("drop index if exists {}").format(index))
+        card = IndexCard(kind, len(self))
+        if kind == "hnsw":
+            self._connection.execute(
+                self._sql(
+                    "create index {index} on {table} using hnsw (embedding {type}_ip_ops) "
+                    f"with (m = {LINKS}, ef_construction = {PATIENCE})",
+                    index=index,
+                )
+            )
+            views = [view for view in SETTINGS["hnsw"] if view <= WIDEST]
+            kinds = self._queries(texts)
+            setting, reached = choose_setting(views, recall, kinds, self._finder)
+            card = IndexCard(kind, len(self), "", setting, recall, reached)
+        query = f"update {HEADS} set card = %s where name = %s"
+        self._connection.execute(query, [Jsonb(asdict(card)), self.name])
+        self._card = card
+        return card
+
+    def _finder(self, view: int) -> Find:
+        def find(query_E: np.ndarray, amount: int) -> np.ndarray:
+            with self._connection.transaction():
+                return self._top(query_E, amount, view)[0]
+
+        return find
+
+    def _queries(self, texts: Texts | None) -> list[Queries]:
+        """Rows of the table and texts as queries, with what exact search finds for them."""
+        sample = self._sql(
+            "select row, embedding::text from {table} order by md5(row::text) limit {amount}",
+            amount=sql.Literal(QUERIES),
+        )
+        drawn = self._connection.execute(sample).fetchall()
+        vectors = np.array([np.fromstring(text[1:-1], np.float32, sep=",") for _, text in drawn])
+        itself = np.array([row for row, _ in drawn])
+        kinds = [("pictures", vectors, itself)]
+        if texts is not None:
+            asked = texts()[:QUERIES]
+            kinds.append(("texts", asked, np.full(len(asked), -1)))
+        return [self._known(*kind) for kind in kinds]
+
+    def _known(self, name: str, vectors: np.ndarray, itself: np.ndarray) -> Queries:
+        find = self._finder(0)
+        found = [find(query_E, NEAREST + 1) for query_E in vectors]
+        others = [rows[rows != own][:NEAREST] for rows, own in zip(found, itself, strict=True)]
+        return Queries(name, vectors, itself, np.stack(others))
+
+    def _sql(self, text: str, query_E: np.ndarray | None = None, **parts: Any) -> sql.Composed:
+        """A statement about this collection's table."""
+        kind = sql.SQL(TYPES[self.manifest.dtype]) if hasattr(self, "manifest") else sql.SQL("")
+        if query_E is not None:
+            parts["query"] = sql.SQL("{}::{}").format(sql.Literal(_text(query_E)), kind)
+        return sql.SQL(cast(Any, text)).format(table=self._table, type=kind, **parts)
+
+    def _one(self, query: Any, values: Sequence[Any] = ()) -> Any:
+        return self._connection.execute(query, values or None).fetchone()
+
+
+def _parts(url: str) -> tuple[str, str]:
+    """Address and name of the collection."""
+    address, name = urldefrag(url)
+    name = name or NAME
+    if not name.isidentifier() or len(name) > 40:
+        raise ConfigError(
+            f"{url}: found the name {name!r} after #, expected letters, digits and _, at most 40"
+        )
+    return address, name
+
+
+def _connected(address: str) -> "psycopg.Connection[Any]":
+    try:
+        return psycopg.connect(address, autocommit=True, connect_timeout=10)
+    except psycopg.Error as error:
+        raise ConfigError(f"the database cannot be reached: {str(error).strip()}") from error
+
+
+def _text(vector_E: np.ndarray) -> str:
+    """A vector as pgvector reads it."""
+    return json.dumps(vector_E.tolist())
+
+
+def begin(url: str, manifest: Manifest) -> PostgresStore:
+    """The collection of that name, made if it is not there.
+
+    Raises:
+        ConfigError: the database cannot be reached, or has no pgvector.
+        DataError: there is one that another model embedded, or that is kept otherwise.
+    """
+    address, name = _parts(url)
+    connection = _connected(address)
+    try:
+        with connection.transaction():
+            connection.execute("create extension if not exists vector")
+            connection.execute(_CREATE_HEADS)
+            made = connection.execute(
+                f"insert into {HEADS} values (%s, %s, '[]', '[]') on conflict do nothing",
+                [name, Jsonb(asdict(manifest))],
+            )
+            if made.rowcount:
+                table = sql.Identifier(f"nnclip_{name}")
+                kind = sql.SQL(f"{TYPES[manifest.dtype]}({manifest.embed})")
+                connection.execute(sql.SQL(_CREATE).format(table=table, type=kind))
+    except psycopg.Error as error:
+        raise ConfigError(
+            f"the collection cannot be made ({str(error).strip()}); is pgvector installed?"
+        ) from error
+    finally:
+        connection.close()
+    store = PostgresStore(url)
+    if (store.manifest.digest, store.manifest.dtype) != (manifest.digest, manifest.dtype):
+        raise DataError(
+            f"{name}: found a collection of another model or dtype ({store.manifest.dtype}), "
+            "expected the same: name another one after #"
+        )
+    return store
