@@ -112,20 +112,30 @@ def describe(source: Source) -> dict[str, Any]:
         if whole.get(key, values[0]) not in values:
             raise CheckpointError(f"{FILE}: found {key} {whole[key]!r}, expected {values[0]!r}")
     roberta = kind in ROBERTA
-    pad = whole.get("pad_token_id", 1 if roberta else 0)
+    told = source.settings.get(POOLING, {})
+    pad = _integer(whole, "pad_token_id", 1 if roberta else 0)
+    context = _integer(told, "max_seq_length", MOST_TOKENS)
     first = pad + 1 if roberta else 0
     table = source.tensors.get("embeddings.position_embeddings.weight")
-    told = source.settings.get(POOLING, {})
-    context = told.get("context") or MOST_TOKENS
+    positions = table.shape[:1] if table else ()
     return {
         "bert_activation": whole.get("hidden_act", whole.get("activation", "gelu")),
         "bert_heads": whole.get("num_attention_heads", whole.get("n_heads", 12)),
         "bert_eps": whole.get("layer_norm_eps", 1e-12),
-        "bert_context": min(context, table.shape[0] - first) if table else context,
+        "bert_context": min([context, *(rows - first for rows in positions)]),
         "bert_pad": pad,
         "bert_first_position": first,
         "bert_pooling": told.get("pooling", "first"),
     }
+
+
+def _integer(told: Settings, key: str, default: int) -> int:
+    found = told.get(key)
+    if found is None:
+        return default
+    if not isinstance(found, int):
+        raise CheckpointError(f"{key}: found {found!r}, expected an integer")
+    return found
 
 
 def kind_of(whole: Settings) -> str:

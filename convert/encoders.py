@@ -73,14 +73,14 @@ def _tokenizer(folder: Path) -> str | None:
 
 def _base_of_m_clip(told: Settings, tensors: dict[str, Tensor]) -> Settings:
     """What config.json would say of the encoder that M-CLIP's own names only."""
-    base, width = str(told["modelBase"]), tensors[WORDS].shape[-1]
     found = tensors.get("projection.weight")
-    if found is None or (told.get("numDims") or found.shape[0]) != found.shape[0]:
-        shape = None if found is None else found.shape
+    shape = () if found is None else found.shape
+    if len(shape) != 2 or told.get("numDims", shape[0]) != shape[0]:
         raise CheckpointError(
             f"tensor LinearTransformation.weight: found {shape or 'none'}, expected "
-            f"{told.get('numDims')} rows, as {bert.FILE} says"
+            f"{told.get('numDims', 'some')} rows, as {bert.FILE} says"
         )
+    base, width = str(told["modelBase"]), shape[1]
     common = {"num_attention_heads": width // 64, "n_heads": width // 64}
     if "roberta" in base.lower():
         return {"model_type": "xlm-roberta", "layer_norm_eps": 1e-5, **common}
@@ -95,7 +95,7 @@ def _sentence_transformers(path: Path) -> Source:
         if kind == "Transformer":
             source = _encoder(open_source(folder))
             if (folder / LENGTH).is_file():
-                told["context"] = read_settings(folder / LENGTH).get("max_seq_length")
+                told["max_seq_length"] = read_settings(folder / LENGTH).get("max_seq_length")
         elif kind == "Pooling":
             told["pooling"] = _pooling(folder / "config.json")
         elif kind == "Dense" and dense is None:

@@ -146,6 +146,7 @@ def test_a_folder_without_one_of_its_files(folder):
         ({"position_embedding_type": "relative_key"}, "found position_embedding_type"),
         ({"hidden_act": "relu"}, "bert_activation: found 'relu'"),
         ({"num_attention_heads": 7}, "bert_heads: found 7, expected a divisor"),
+        ({"pad_token_id": "none"}, "pad_token_id: found 'none', expected an integer"),
         ({"pad_token_id": 99}, "found 15 tokens, expected one numbered 99"),
     ],
 )
