@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torchvision.models import resnet
 
 from convert import h5_to_torch, torch_to_h5
@@ -13,11 +14,12 @@ from convert.names import to_foreign, to_published
 from convert.openai import RESNET
 from convert.source import DIALECTS
 from convert.tensors import of_array
+from nnclip.clip import CLIP
 from nnclip.errors import CheckpointError
 from nnclip.graph.torch_resnet import IMAGENET_MEAN, TORCH_RESNETS
 from nnclip.weights.h5 import read_h5
 from nnclip.weights.tower import load_tower
-from tests.convert.conftest import Sample, enlivened
+from tests.convert.conftest import Sample, enlivened, openai_resnet_archive
 
 pytestmark = [
     pytest.mark.torch,
@@ -78,6 +80,22 @@ def test_a_resnet_of_torchvision_becomes_a_tower_and_returns(tower, tmp_path, ca
     left_out = {n for n in original if n.startswith("fc.") or n.endswith("num_batches_tracked")}
     assert state.keys() == original.keys() - left_out
     assert all(torch.equal(state[name], original[name]) for name in state)
+
+
+def test_a_converted_resnet_answers_in_every_precision(tmp_path):
+    """Loaded like any other model; in int8 its scales come from the bundled pictures."""
+    sample = openai_resnet_archive(tmp_path)
+    torch_to_h5.convert_file(sample.path, tmp_path / "small.h5")
+    pictures = [Image.new("RGB", (70, 64), colour) for colour in ("navy", "olive", "white")]
+    for precision, least in (("fp32", 0.99999), ("int8", 0.95)):
+        model = CLIP(tmp_path / "small.h5", precision=precision)
+        images = np.stack([model.preprocess(picture) for picture in pictures])
+        found = model.encode_image(images)
+        with torch.no_grad():
+            expected = sample.model.float().encode_image(torch.from_numpy(images)).numpy()
+        lengths = np.linalg.norm(found, axis=1) * np.linalg.norm(expected, axis=1)
+        assert ((found * expected).sum(axis=1) / lengths).min() > least
+    assert model.drift.least_cosine > 0.95
 
 
 def test_a_tower_is_no_model_and_a_model_no_tower(small_h5, tmp_path):
