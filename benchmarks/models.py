@@ -15,7 +15,7 @@ from nnclip.graph.config import (
     TextConfig,
     VitConfig,
 )
-from nnclip.graph.parameters import make_parameters
+from nnclip.graph.parameters import flatten, make_parameters
 from nnclip.weights.model import ModelWeights
 
 SMALL = ClipConfig(
@@ -58,10 +58,14 @@ MODELS = {"tiny": TINY, "tiny-RN": TINY_RESNET, "small": SMALL, **PUBLISHED, **E
 
 
 def random_weights(name: str) -> ModelWeights:
-    """A model's parameters, initialised as OpenAI's code does it."""
+    """A model's parameters, initialised as OpenAI's code does it, but no gain of a ResNet is 0."""
     if name not in MODELS:
         raise SystemExit(f"--models {name}: expected some of {', '.join(MODELS)}")
-    return ModelWeights(MODELS[name], make_parameters(MODELS[name]), {})
+    scope = make_parameters(MODELS[name])
+    for parameter, variable in flatten(scope).items():
+        if parameter.endswith("/bn3/W"):
+            variable.d = 0.5
+    return ModelWeights(MODELS[name], scope, {})
 
 
 def pictures(config: ClipConfig, count: int, seed: int = 0) -> np.ndarray:

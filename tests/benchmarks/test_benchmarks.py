@@ -53,6 +53,14 @@ def test_inference_without_peers_names_them(only_nnclip, capsys):
     assert set(found["peak_gflops"]["tiny"]) == set(PRECISIONS)
 
 
+def test_a_resnet_is_measured_without_what_has_none(only_nnclip, capsys):
+    assert cpu_inference.main(["--models", "tiny-RN", "--rounds", "1", "--batches", "8"]) == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    check_shape(found)
+    assert {r["implementation"] for r in found["rows"]} == {"nnclip"}
+    assert {r["precision"] for r in found["rows"]} == set(PRECISIONS)
+
+
 def test_training_without_peers_names_them(only_nnclip, capsys):
     found = last_line(cpu_training.main, capsys, "--batches", "2")
     check_shape(found)
