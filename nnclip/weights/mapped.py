@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 
 from nnclip.errors import CheckpointError
+from nnclip.weights.h5 import check_finite
 
 
 class MappedArrays:
@@ -51,6 +52,15 @@ class MappedArrays:
                 "unchanged; load it again, and replace such files by renaming"
             )
         return dict(self._arrays)
+
+    def array(self, name: str) -> np.ndarray:
+        """One of `arrays`, which is finite; CheckpointError if it is not, or as above."""
+        array = self.arrays()[name]
+        try:
+            check_finite(name, array)
+        except CheckpointError as error:
+            raise CheckpointError(f"{self._path}: {error}") from error
+        return array
 
     def give_back(self) -> None:
         """Let go of the memory that reading has filled; it is read again where it is needed."""

@@ -14,7 +14,7 @@ from nnclip.errors import CheckpointError
 from nnclip.graph.config import ClipConfig, config_from_shapes, metadata_of
 from nnclip.graph.convolution import is_statistic
 from nnclip.graph.parameters import Scope, expected_shapes, flatten, scope_of
-from nnclip.weights.h5 import is_frozen, open_h5, read_into, write_h5
+from nnclip.weights.h5 import check_finite, is_frozen, open_h5, read_into, write_h5
 from nnclip.weights.mapped import MappedArrays
 
 SHOWN = 5  # problems that one error message lists
@@ -38,31 +38,54 @@ class ModelWeights:
         """Published name -> Variable, the very ones that the graph uses, with their values.
 
         Raises:
-            CheckpointError: the values still had to be read, and the file has changed.
+            CheckpointError: the values still had to be read, and the file has changed, or they are
+                not finite.
         """
         variables = flatten(self.scope)
-        for name, array in self._arrays().items():
-            variables[name].d = array
+        for file in self.waiting:
+            for name in file.arrays():
+                variables[name].d = file.array(name)
         self.waiting.clear()
         return variables
 
-    def unread(self) -> dict[nn.Variable, np.ndarray]:
+    def unread(self) -> Mapping[nn.Variable, np.ndarray]:
         """The values of Variables that have not read them yet; CheckpointError as above."""
-        arrays = self._arrays()
-        return {v: arrays[name] for name, v in flatten(self.scope).items() if name in arrays}
+        names = {v: name for name, v in flatten(self.scope).items()}
+        return _Unread(names, self.waiting[0]) if self.waiting else {}
 
     def array(self, name: str) -> np.ndarray:
         """The values of one parameter, not to be written to; CheckpointError as above."""
-        arrays = self._arrays()
-        return arrays[name] if name in arrays else flatten(self.scope)[name].d
+        for file in self.waiting:
+            if name in file.arrays():
+                return file.array(name)
+        return flatten(self.scope)[name].d
 
     def give_back(self) -> None:
         """Let go of the memory that reading a mapped file has filled."""
         for file in self.waiting:
             file.give_back()
 
-    def _arrays(self) -> dict[str, np.ndarray]:
-        return {name: a for file in self.waiting for name, a in file.arrays().items()}
+
+class _Unread(Mapping[nn.Variable, np.ndarray]):
+    """Variable -> its values in a mapped file, looked at when they are first asked for."""
+
+    def __init__(self, names: dict[nn.Variable, str], file: MappedArrays) -> None:
+        self._names, self._file = names, file
+        self._found: dict[nn.Variable, np.ndarray] = {}
+
+    def __getitem__(self, variable: nn.Variable) -> np.ndarray:
+        if variable not in self._found:
+            self._found[variable] = self._file.array(self._names[variable])
+        return self._found[variable]
+
+    def __contains__(self, variable: object) -> bool:
+        return variable in self._names
+
+    def __iter__(self) -> Iterator[nn.Variable]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 def load_model(path: str | Path, *, mapped: bool = False) -> ModelWeights:
@@ -77,8 +100,9 @@ def load_model(path: str | Path, *, mapped: bool = False) -> ModelWeights:
         be, and mean nothing.
 
     Raises:
-        CheckpointError: the file is damaged or foreign, or a tensor is missing, left over or has
-            the wrong shape; names file, tensor, found and expected.
+        CheckpointError: the file is damaged or foreign, or a tensor is missing, left over, has the
+            wrong shape or holds NaN (of a mapped file, this shows when the tensor is first used);
+            names file, tensor, found and expected.
     """
     with opened(path) as (datasets, shapes, metadata):
         if side := metadata.get("tower"):
@@ -125,6 +149,7 @@ def read_variables(
             mapped.add(name, shapes[name], dataset)
         else:
             read_into(variables[name].d, dataset)
+            check_finite(name, variables[name].d)
     return variables
 
 
