@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from nnclip.commands.options import add_model_arguments, load_model
+from nnclip.commands.options import add_model_arguments, load_model, prepare_gpu
 from nnclip.errors import ConfigError, DataError
 from nnclip.evaluate import tasks
 from nnclip.evaluate.captioned import read_captioned
@@ -93,6 +93,7 @@ def run(args: argparse.Namespace) -> int:
     if not args.needs_model:
         args.measure(args, None)
         return 0
+    prepare_gpu(args)
     ranks = join()
     try:
         records = args.measure(args, _subject(args, ranks))

@@ -5,7 +5,7 @@ import os
 
 from nnclip import clip
 from nnclip.engine import PRECISIONS
-from nnclip.engine.cuda import GPU_PRECISIONS
+from nnclip.engine.cuda import GPU_PRECISIONS, gpu_context, gpu_precision, is_gpu
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,6 +36,13 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="processes that decode pictures; 0 for none apart (%(default)s)",
     )
+
+
+def prepare_gpu(args: argparse.Namespace) -> None:
+    """Load NNabla's extension if --context asks for it: before MPI is, else it would crash."""
+    if is_gpu(args.context):
+        precision = gpu_precision(args.precision or os.environ.get("NNCLIP_PRECISION"))
+        gpu_context(args.context, precision)
 
 
 def load_model(args: argparse.Namespace, default: str | None = None) -> clip.CLIP:

@@ -102,3 +102,15 @@ def test_ranks_whose_gpus_cannot_speak_end_with_a_sentence(on_gpu, small_h5, pai
     )
     assert done.returncode != 0
     assert "several GPUs cannot work together here" in done.stderr
+
+
+def test_an_evaluation_on_ranks_loads_the_extension_before_mpi(on_gpu, small_h5, tmp_path):
+    for number, name in enumerate(("dark", "light")):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        picture = Image.new("RGB", (32, 32), (200 * number,) * 3)
+        picture.save(tmp_path / "data" / name / "0.png")
+    mpirun = [Path(sys.executable).with_name("mpirun"), "--bind-to", "none", "--oversubscribe"]
+    command = ["-m", "nnclip", "evaluate", "zero-shot", tmp_path / "data", "-m", small_h5]
+    done = on_gpu(*command, "-c", "cudnn", "--json", launcher=[*mpirun, "-n", "2"])
+    assert done.returncode == 0, done.stderr
+    assert "acc1" in done.stdout
