@@ -78,15 +78,26 @@ def _product(x_ND: nn.Variable, out: int, scope: str) -> nn.Variable:
         )
 
 
-def dropout_masks(rng: np.random.Generator, rows: int, config: HeadConfig) -> np.ndarray:
+def dropout_masks(key: tuple[int, int], start: int, rows: int, config: HeadConfig) -> np.ndarray:
     """What `head` multiplies by in training: 0 or 1 / (1 - dropout), (N, S, E) float32.
 
     Dropout enters as an input, so that it is the same in every engine, in both passes of a step
-    that is cut into stages, and in a run that was interrupted.
+    that is cut into stages, and in a run that was interrupted. It is cut out of one endless stream:
+    row n of it belongs to draw n of a run, whoever computes that.
+
+    Args:
+        key: which stream.
+        start: its first row.
+        rows: how many.
+        config: the head.
     """
+    count = config.layers * config.width_out
+    blocks = -(-count // 16)  # Philox counts blocks of 256 bits, here 16 numbers
+    stream = np.random.Philox(key=np.array(key, np.uint64)).advance(start * blocks)
+    numbers = stream.random_raw(rows * blocks * 4).view(np.uint16).reshape(rows, -1)[:, :count]
     kept = 1 - config.dropout
-    keep = rng.random((rows, config.layers, config.width_out), np.float32) < kept
-    return keep * np.float32(1 / kept)
+    masks = (numbers < kept * 65536) * np.float32(1 / kept)
+    return masks.reshape(rows, config.layers, config.width_out)
 
 
 def head_from_shapes(

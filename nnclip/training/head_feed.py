@@ -16,11 +16,11 @@ import numpy as np
 from nnclip.errors import DataError
 from nnclip.graph.heads import HeadConfig, dropout_masks
 from nnclip.training.communicator import Communicator
-from nnclip.training.data.pairs import CAPTION, Draw, PairTable, Stream
+from nnclip.training.data.pairs import CAPTION, PairTable, Stream
 from nnclip.training.features import Features
 from nnclip.training.feed import FedBatch
 
-DROPOUT, SPLIT = 10, 11  # purposes of chance, beside those of `data.pairs`
+SPLIT, DROPOUT = 10, 11  # purposes of chance, beside those of `data.pairs`; 12 is the text's
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ class FeatureFeed:
         own = self._batch
         parts = (list(share[at : at + own]) for at in range(0, len(share), own))
         full = (part + part[-1:] * (own - len(part)) for part in parts)
-        yield self._fed(self._of([Draw(self._seed, 0, index) for index in p]) for p in full)
+        yield self._fed(self._of(np.array(part), np.array(part)) for part in full)
 
     def workers(self, _: Communicator) -> int:
         """See `AnyFeed`: none, features are mapped."""
@@ -191,26 +191,26 @@ class FeatureFeed:
         return (FedBatch(batch, {}, []) for batch in batches)
 
     def _dropped(self, start: int) -> FeatureBatch:
-        """The batch that begins with draw number `start`, with what its heads drop.
+        """The batch that begins with draw number `start`, with what its heads drop."""
+        rows = self._batch
+        order = np.array([draw.index for draw in self._stream.draws(start, rows)])
+        chance = np.random.Philox(key=np.array([self._seed, CAPTION], np.uint64)).advance(start)
+        plain = self._of(order, chance.random_raw(4 * rows)[::4] >> np.uint64(1))
+        keep = {
+            name: dropout_masks((self._seed, DROPOUT + number), start, rows, head)
+            for number, (name, head) in enumerate(self._dropping.items())
+        }
+        return dataclasses.replace(plain, keep=keep)
 
-        Each draw has chance of its own: what is dropped does not depend on who computes it.
+    def _of(self, order: np.ndarray, choice: np.ndarray) -> FeatureBatch:
+        """The pictures of these rows of the table, each with one of its texts.
+
+        Args:
+            order: (N,) rows.
+            choice: (N,) numbers; the remainder by the number of texts is the text.
         """
-        draws = self._stream.draws(start, self._batch)
-        keep: dict[str, list[np.ndarray]] = {name: [] for name in self._dropping}
-        for rng in (draw.rng(DROPOUT) for draw in draws if keep):
-            for name, head in self._dropping.items():
-                keep[name].append(dropout_masks(rng, 1, head))
-        masks = {name: np.concatenate(parts) for name, parts in keep.items()}
-        return dataclasses.replace(self._of(draws), keep=masks)
-
-    def _of(self, draws: Sequence[Draw]) -> FeatureBatch:
-        """The pictures of these draws, each with one of its texts."""
         table = self.table
-        pictures = table.rows[[draw.index for draw in draws]]
+        pictures = table.rows[order]
         counts = table.first[pictures + 1] - table.first[pictures]
-        chosen = [
-            draw.rng(CAPTION).integers(count) if count > 1 else 0
-            for draw, count in zip(draws, counts, strict=True)
-        ]
-        texts = table.text[table.first[pictures] + chosen]
+        texts = table.text[table.first[pictures] + choice.astype(np.int64) % counts]
         return FeatureBatch(table.image[pictures].astype("f4"), texts.astype("f4"))

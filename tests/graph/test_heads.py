@@ -78,7 +78,7 @@ def test_features_and_gradients_are_those_of_torch(config, built, rng):
         del inputs["keep"]
     arrays = {
         "x": rng.normal(size=(ROWS, WIDTH)).astype(np.float32),
-        "keep": dropout_masks(rng, ROWS, config),
+        "keep": dropout_masks((412, 1), 0, ROWS, config),
         "grad": rng.normal(size=(ROWS, EMBED)).astype(np.float32),
     }
     given = {name: arrays[name] for name in inputs}
@@ -105,17 +105,27 @@ def test_features_and_gradients_are_those_of_torch(config, built, rng):
 
 
 @pytest.mark.torch
-def test_masks_drop_as_often_as_torch_and_keep_the_mean(rng):
+def test_masks_drop_as_often_as_torch_and_keep_the_mean():
     import torch
 
     config = HeadConfig(WIDTH, 64, 3, dropout=0.3)
-    mask = dropout_masks(rng, 500, config)
+    mask = dropout_masks((412, 1), 0, 500, config)
     torch.manual_seed(0)
     wanted = torch.nn.Dropout(0.3)(torch.ones(500, 3, 64)).numpy()
     assert mask.shape == wanted.shape and mask.dtype == wanted.dtype
     np.testing.assert_allclose(np.unique(mask), np.unique(wanted), rtol=1e-6)
     assert mask.mean() == pytest.approx(1, abs=0.01)
     assert (mask == 0).mean() == pytest.approx(0.3, abs=0.01)
+    assert abs(np.corrcoef(mask[:, 0, 0], mask[:, 2, 63])[0, 1]) < 0.2
+
+
+def test_a_part_of_the_masks_is_the_part_of_the_stream():
+    config = HeadConfig(WIDTH, 10, 3, dropout=0.3)  # 30 numbers, which fill no block
+    whole = dropout_masks((1, 2), 5, 8, config)
+    parts = [dropout_masks((1, 2), at, 4, config) for at in (5, 9)]
+    np.testing.assert_array_equal(whole, np.concatenate(parts))
+    assert (whole != dropout_masks((1, 3), 5, 8, config)).any()
+    assert (whole != dropout_masks((2, 2), 5, 8, config)).any()
 
 
 def test_parameters_begin_where_torch_begins():
