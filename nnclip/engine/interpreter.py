@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 
 import nnabla as nn
@@ -10,6 +11,8 @@ import numpy as np
 from nnclip.engine.arrays import checked, input_specs
 from nnclip.engine.trace import NNABLA_LOCK, trace
 from nnclip.errors import DataError
+
+logger = logging.getLogger(__name__)
 
 LARGEST = 256  # rows that are given to a GPU at once: more fill it no better
 
@@ -98,8 +101,15 @@ class InterpretedBatches:
             DataError: inputs that do not fit or are not finite; or results that are not.
         """
         rows = max((len(array) for array in arrays.values() if np.ndim(array)), default=1)
-        graph = self._graph(min(1 << max(rows - 1, 0).bit_length(), self._largest))
-        found = graph(**arrays)
+        size = min(1 << max(rows - 1, 0).bit_length(), self._largest)
+        try:
+            graph = self._graph(size)
+            found = graph(**arrays)
+        except RuntimeError as error:
+            if size == 1 or "out of memory" not in str(error):
+                raise
+            self._halve(size)
+            return self(**arrays)
         if not all(np.isfinite(array).all() for array in found.values()):
             checked(graph.specs, arrays)
             raise DataError(
@@ -107,6 +117,16 @@ class InterpretedBatches:
                 "choose precision fp32"
             )
         return found
+
+    def _halve(self, size: int) -> None:
+        """Go on with batches that fit into the GPU's memory."""
+        with NNABLA_LOCK:
+            self._largest = min(self._largest, size // 2)
+            for large in [one for one in self._graphs if one > self._largest]:
+                del self._graphs[large]
+        logger.warning(
+            "the GPU's memory does not hold a batch of %d: going on by %d", size, self._largest
+        )
 
     def _graph(self, size: int) -> InterpretedGraph:
         with NNABLA_LOCK:

@@ -58,6 +58,22 @@ def test_inputs_that_do_not_fit_are_refused(squares):
         squares(x=np.zeros((2, 4), np.float32))
 
 
+def test_batches_that_do_not_fit_into_memory_are_halved(squares, built, rng, caplog):
+    build = squares._build
+
+    def small_memory(batch):
+        if batch > 2:
+            raise RuntimeError('(cudaMalloc) failed with "out of memory"')
+        return build(batch)
+
+    x = rng.normal(size=(7, 3)).astype(np.float32)
+    found = InterpretedBatches(small_memory, largest=8)(x=x)["y"]
+    np.testing.assert_allclose(found, (x**2).sum(axis=1, keepdims=True), rtol=1e-6)
+    assert built == [2]
+    told = [record.getMessage().rpartition("by ")[2] for record in caplog.records]
+    assert told == ["4", "2"]
+
+
 def test_a_step_tells_of_nan_in_its_inputs_too(rng):
     x, w = nn.Variable((2, 3)), nn.Variable.from_numpy_array(np.ones((3, 1)), need_grad=True)
     step = StockStep({"x": x}, {"loss": F.sum(F.affine(x, w))}, {"w": w})
