@@ -5,6 +5,7 @@ Needs no network, and lets nobody outside this machine in unless --host says so.
 
 import argparse
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -45,7 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
     shelf = Shelf(args.model, args.precision)
     try:
-        shelf.get()
+        embedder = shelf.get()
+        # compiled on another core while Gradio is imported, so that the first answer comes at once
+        threading.Thread(target=embedder.warm, daemon=True).start()
         import_gradio()
         from demo.server import serve
 

@@ -4,6 +4,7 @@ at the same time is computed together.
 Axes: N pictures, M texts, E embedding.
 """
 
+import logging
 import threading
 import time
 from collections import OrderedDict
@@ -17,7 +18,10 @@ import numpy as np
 from demo.languages import languages_of
 from demo.limits import checked_picture
 from nnclip.clip import CLIP
+from nnclip.errors import NnclipError
 from nnclip.model import softmax, unit
+
+logger = logging.getLogger(__name__)
 
 TEXTS_KEPT = 20_000  # 40 MB of 512 numbers
 PICTURES_KEPT = 2_000
@@ -166,11 +170,17 @@ class Embedder:
         return min(taken)
 
     def warm(self) -> None:
-        """Have everything compiled that a first question may need."""
+        """Have everything compiled that a first question may need.
+
+        What cannot be compiled is logged here, and told to whoever asks for it.
+        """
         size = self.model.config.image.resolution
-        self.model.encode_image(np.zeros((1, 3, size, size), np.float32))
-        for words in WARM:
-            self.model.encode_text(self.model.tokenize(["a " * words], truncate=True))
+        try:
+            self.model.encode_image(np.zeros((1, 3, size, size), np.float32))
+            for words in WARM:
+                self.model.encode_text(self.model.tokenize(["a " * words], truncate=True))
+        except NnclipError as error:
+            logger.warning("%s: %s", self.name, error)
 
     def answer(self, paths: Sequence[str | Path], texts: Sequence[str], template: str) -> Answer:
         """Compare pictures with texts; DataError as for `texts` and `pictures`."""

@@ -2,14 +2,11 @@
 
 import argparse
 import logging
-import threading
-from collections.abc import Sequence
 from pathlib import Path
 
 from starlette.middleware import Middleware
 
 from demo.collection import Collection
-from demo.embedder import Embedder
 from demo.limits import MAX_BYTES, MAX_SESSIONS
 from demo.page import build_page
 from demo.safety import SafeHeaders, never_fetch
@@ -52,18 +49,12 @@ def serve(shelf: Shelf, args: argparse.Namespace, block: bool = True) -> str:
         allowed_paths=[str(assets_dir() / "examples")],
         app_kwargs={"middleware": [Middleware(SafeHeaders)], "docs_url": None, "redoc_url": None},
     )
-    threading.Thread(target=_prepare, args=(shelf.get(), collections), daemon=True).start()
+    for collection in collections:
+        collection.prepare(shelf.get())
     print(f"nnclip: open {url}", flush=True)
     if block:
         page.block_thread()
     return url
-
-
-def _prepare(embedder: Embedder, collections: Sequence[Collection]) -> None:
-    """What a first visitor else would wait for, while the browser draws the page."""
-    embedder.warm()
-    for collection in collections:
-        collection.prepare(embedder)
 
 
 def _collections(folder: str | None) -> list[Collection]:

@@ -60,7 +60,7 @@ def zero_shot_tab(
                     height=200,
                     elem_id="more",
                 )
-        with gr.Column(scale=3, min_width=250):
+        with gr.Column(scale=3, min_width=250, elem_id="words"):
             categories, template = _questions(shelf, model)
         with gr.Column(scale=4, min_width=290):
             result = gr.HTML(

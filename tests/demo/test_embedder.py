@@ -146,6 +146,15 @@ def test_a_model_says_which_languages_it_knows(small_h5, tmp_path):
     assert sentence(()) == ""
 
 
-def test_the_shelf_names_no_precision_that_cannot_be_had(small_h5):
-    for name in Shelf([str(small_h5)]).variants():
-        assert Shelf([str(small_h5)]).get(name).texts(["a dog"]).shape == (1, 32)
+def test_the_shelf_names_no_precision_that_cannot_be_had(small_h5, picture):
+    shelf = Shelf([str(small_h5)])
+    names = shelf.variants()
+    assert names[0] == "small · fp32" and "small · int8" in names
+    exact = shelf.get(names[0]).pictures([picture])
+    for name in names:
+        embedder = shelf.get(name)
+        embedder.warm()
+        assert embedder.texts(["a dog"]).shape == (1, 32)
+        assert (embedder.pictures([picture]) @ exact.T).item() > 0.98
+        assert embedder.pace(picture) > 0
+        assert (embedder.model.drift is not None) == name.endswith("int8")
