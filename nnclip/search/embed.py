@@ -34,7 +34,7 @@ class Work:
     Attributes:
         pictures: that it tried.
         failed: of these.
-        seconds: it took, from the first picture to the last.
+        seconds: it took, from when the first batch was decoded (workers need a second to start).
         engine: seconds of these in which the model computed.
     """
 
@@ -98,7 +98,7 @@ def embed_shards(
         if not has_shard(folder, number)
     }
     total = sum(map(len, shards.values()))
-    work, start = Work(), time.perf_counter()
+    work, start = Work(), 0.0
     if not shards:
         return work
     bar = tqdm(total=total, unit="picture", desc="embedding", disable=True if rank else None)
@@ -108,6 +108,7 @@ def embed_shards(
             rows, tried = [], list[Tried]()
             while len(tried) < len(part):
                 one = next(decoded)
+                start = start or time.perf_counter()
                 vectors_NE, seconds = embed_decoded(model, one)
                 rows.append(vectors_NE.astype(manifest.dtype))
                 tried += one.tried
