@@ -146,6 +146,8 @@ def _gpu(found: dict[str, Any]) -> Verdict:
     how = f"{len(usable)} to be had with -c cudnn"
     if not all(one["half"] for one in usable):
         how += "; half precision saves memory only, there are no tensor cores"
+    if any(one["translated"] for one in usable):
+        how += "; newer than the libraries: untried, and the driver first translates their code"
     together = [found[name]["problem"] for name in ("mpi", "nccl") if found[name]["problem"]]
     if together:
         return Verdict(use, True, f"{how}, one at a time: {together[0]}", "see docs/gpu.md")

@@ -9,7 +9,7 @@ from nnclip.engine.cuda.libraries import Finding, mapped_file
 
 LIBRARY = "libcuda.so.1"
 LEAST_CUDA = (12, 0)  # NNabla's extension is built with CUDA 12.0
-LEAST_CAPABILITY, MOST_CAPABILITY = (6, 0), (9, 0)  # Pascal to Hopper: it holds code for these
+LEAST_CAPABILITY, MOST_CAPABILITY = (6, 0), (9, 0)  # Pascal to Hopper: libraries hold their code
 HALF_CAPABILITY, TF32_CAPABILITY = (7, 0), (8, 0)  # the first with tensor cores for them
 NEW_DRIVER = "install a driver of version 525.60 or later"
 CAPABILITY_MAJOR, CAPABILITY_MINOR = 75, 76  # attributes of cuDeviceGetAttribute
@@ -31,6 +31,11 @@ class Device:
     capability: tuple[int, int]
     memory: int
     problem: str = ""
+
+    @property
+    def translated(self) -> bool:
+        """Whether the driver has to translate the libraries' code (PTX), since they lack its."""
+        return self.capability > MOST_CAPABILITY
 
     @property
     def half(self) -> bool:
@@ -121,10 +126,10 @@ def _device(library: ctypes.CDLL, ordinal: int) -> Device:
     library.cuDeviceTotalMem_v2(ctypes.byref(memory), handle)
     major, minor = capability
     problem = ""
-    if not LEAST_CAPABILITY <= (major, minor) <= MOST_CAPABILITY:
+    if (major, minor) < LEAST_CAPABILITY:
         problem = (
-            f"{name.value.decode()} has compute capability {major}.{minor}, expected 6.0 to 9.0 "
-            "(Pascal to Hopper), for which NNabla's extension was built"
+            f"{name.value.decode()} has compute capability {major}.{minor}, expected 6.0 (Pascal) "
+            "or later"
         )
     return Device(name.value.decode(), (major, minor), memory.value, problem)
 

@@ -57,7 +57,7 @@ def look() -> dict[str, Any]:
         "libraries": [asdict(one) for one in libraries],
         "driver": asdict(driver.finding),
         "devices": [
-            asdict(one) | {"half": one.half, "tf32": one.tf32, "capability": list(one.capability)}
+            asdict(one) | {"half": one.half, "tf32": one.tf32, "translated": one.translated}
             for one in driver.devices
         ],
         "mpi": asdict(mpi),
