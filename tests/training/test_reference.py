@@ -9,10 +9,11 @@ from nnabla.ext_utils import get_extension_context
 
 from nnclip.graph.config import BlockConfig, ClipConfig, TextConfig, VitConfig
 from nnclip.graph.parameters import flatten, make_parameters
+from nnclip.training.batch import Batch
 from nnclip.training.communicator import Alone
 from nnclip.training.config import TrainConfig
 from nnclip.training.solvers import make_optimiser
-from nnclip.training.step import Batch, ContrastiveStep, StepOptions, step_maker
+from nnclip.training.step import ContrastiveStep, StepOptions, step_maker
 
 CONFIG = ClipConfig(
     embed=32,
