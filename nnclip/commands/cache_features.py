@@ -106,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
         "texts": len(pairs.text),
         "image_width": pairs.image.shape[1],
         "text_width": pairs.text.shape[1],
-        "broken": len(pairs.first) - 1 - len(pairs),
+        "broken": pairs.broken,
     }
     if args.json:
         print(json.dumps(about))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nnclip.commands.cache_features import Frozen, add_cache_arguments, cached_pairs, frozen
-from nnclip.errors import ConfigError
+from nnclip.errors import ConfigError, DataError
 from nnclip.training.communicator import Communicator
 from nnclip.training.config import TrainConfig
 from nnclip.training.features import FeatureCache
@@ -109,6 +109,20 @@ def run(args: argparse.Namespace) -> int:
     return launch("nnclip train-heads", config, make)
 
 
+def _check(args: argparse.Namespace, pairs: FeaturePairs, width: int) -> None:
+    """Raise DataError where too much is left out, ConfigError where a teacher does not fit."""
+    if pairs.broken + pairs.dropped > args.max_bad:
+        raise DataError(
+            f"{args.pairs}: found {pairs.broken} broken pictures and {pairs.dropped} empty "
+            f"captions, more than --max-bad {args.max_bad}"
+        )
+    if args.teacher and pairs.image.shape[1] != width:
+        raise ConfigError(
+            f"--teacher {args.teacher}: gives {pairs.image.shape[1]} numbers, but the heads of "
+            f"{args.model} give {width}; join it with --width {pairs.image.shape[1]}"
+        )
+
+
 def _temperature(text: str) -> float | None:
     """The number that `--temperature` means; None to learn it."""
     if text in ("learned", "none"):
@@ -136,6 +150,7 @@ def _data(
         complete=communicator.size > 1,
     )
     pairs = cached_pairs(args, args.pairs, model, cache)
+    _check(args, pairs, model.weights.config.embed)
     if args.val:
         return pairs, cached_pairs(args, args.val, model, cache)
     return pairs.split(args.split, args.seed) if args.split < 1 else (pairs, None)

@@ -6,6 +6,7 @@ of a head.
 
 import csv
 import dataclasses
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,6 +21,9 @@ from nnclip.training.data.pairs import CAPTION, PairTable, Stream
 from nnclip.training.features import Features
 from nnclip.training.feed import FedBatch
 
+logger = logging.getLogger(__name__)
+
+SHOWN = 10  # broken pictures that are named
 SPLIT, DROPOUT = 10, 11  # purposes of chance, beside those of `data.pairs`; 12 is the text's
 
 
@@ -33,6 +37,7 @@ class FeaturePairs:
         first: (P + 1,) the texts of picture p are rows first[p] to first[p + 1] - 1.
         rows: the pictures that are used.
         dropped: pairs without a caption.
+        broken: pictures that cannot be read.
     """
 
     image: np.ndarray
@@ -40,6 +45,7 @@ class FeaturePairs:
     first: np.ndarray
     rows: np.ndarray
     dropped: int = 0
+    broken: int = 0
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -50,13 +56,11 @@ class FeaturePairs:
         at = round(share * len(order))
         if not 0 < at < len(order):
             raise DataError(
-                f"--split {share}: found {len(order)} pictures, too few for two parts; give more, "
-                "or --split 1 to train on all of them"
+                f"--split {share}: found {len(order)} pairs, too few for two parts; give more, or "
+                "--split 1 to train on all of them"
             )
         parts = (np.sort(order[:at]), np.sort(order[at:]))
-        first, second = (
-            FeaturePairs(self.image, self.text, self.first, rows, self.dropped) for rows in parts
-        )
+        first, second = (dataclasses.replace(self, rows=rows) for rows in parts)
         return first, second
 
 
@@ -70,8 +74,12 @@ def feature_pairs(table: PairTable, image: Features, text: Features) -> FeatureP
     rows = np.setdiff1d(np.arange(len(table)), list(image.broken))
     if not len(rows):
         raise DataError(f"found no readable picture among {len(table)}")
+    for reason in list(image.broken.values())[:SHOWN]:
+        logger.warning("left out: %s", reason)
+    if image.broken:
+        logger.warning("%d of %d pictures cannot be read", len(image.broken), len(table))
     first = np.concatenate([[0], np.cumsum(counts)])
-    return FeaturePairs(image.rows, text.rows, first, rows, table.dropped)
+    return FeaturePairs(image.rows, text.rows, first, rows, table.dropped, len(image.broken))
 
 
 def read_parallel(path: Path) -> tuple[list[str], list[str]]:

@@ -9,6 +9,7 @@ from subprocess import CompletedProcess
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from nnclip import clip
 from nnclip.cli import main
@@ -189,6 +190,26 @@ def test_a_model_without_heads_is_refused(
     assert "found no head to train" in capsys.readouterr().err
     assert main([*command, "--temperature", "0"]) == 2
     assert "expected learned, none, or a number" in capsys.readouterr().err
+
+
+def test_what_does_not_fit_is_told(
+    model_h5: Path, small_h5: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    def said(*words: object) -> str:
+        command = ["train-heads", model_h5, *words, "-m", tmp_path / "run", "--workers", 0]
+        assert main([str(word) for word in command]) == 2
+        return capsys.readouterr().err
+
+    lesson = tmp_path / "lesson.csv"
+    lesson.write_text("english,german\nred,rot\nblue,blau\n")
+    assert "join it with --width 32" in said(lesson, "--teacher", small_h5)
+    assert "cannot be read" in said(tmp_path / "none.csv")
+    Image.new("RGB", (40, 32), "red").save(tmp_path / "1.png")
+    table = tmp_path / "pairs.csv"
+    table.write_text("filepath\ttitle\n1.png\tone\nnone.png\ttwo\n")
+    found = said(table, "--max-bad", 0)
+    assert "found 1 broken pictures and 0 empty captions" in found and "none.png" in found
+    assert "too few for two parts" in said(table)
 
 
 def settings_of(run: Path) -> dict[str, object]:
