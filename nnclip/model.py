@@ -146,7 +146,7 @@ class CLIP:
     def tokenize(
         self, texts: str | Sequence[str], context_length: int | None = None, truncate: bool = False
     ) -> np.ndarray:
-        """Texts -> (M, context_length) int32, filled up with zeros.
+        """Texts -> (M, context_length) int32, filled up with padding.
 
         Args:
             texts: one or several.
