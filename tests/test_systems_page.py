@@ -1,4 +1,4 @@
-"""The commands and flags of docs/systems.md exist."""
+"""The commands and flags of docs/systems.md and docs/heads.md exist."""
 
 import argparse
 import functools
@@ -12,7 +12,8 @@ from convert.torch_to_h5 import parser as converter
 from nnclip.cli import build_parser, command_names
 from nnclip.training.flags import make_parser, read_settings
 
-PAGE = (Path(__file__).parents[1] / "docs" / "systems.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE = "".join((DOCS / name).read_text(encoding="utf-8") for name in ("systems.md", "heads.md"))
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 PROSE = re.sub(r"^```.*?^```$", "", PAGE, flags=re.MULTILINE | re.DOTALL)
 SCRIPTS = {"train.py": make_parser, "torch_to_h5.py": converter}
