@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-PATIENCE = 60.0  # seconds for two processes to say hello
+PATIENCE = 120.0  # seconds for two processes to say hello on a busy machine
 HELLO = "from mpi4py import MPI; w = MPI.COMM_WORLD; print('rank', w.rank, 'of', w.size)"
 
 
