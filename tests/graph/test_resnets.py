@@ -3,6 +3,7 @@
 Gradients are those of a weighted sum of the features.
 """
 
+from collections import Counter
 from typing import Any, NamedTuple
 
 import nnabla as nn
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 
 from nnclip.engine import compile_graph, compile_step, quantize
+from nnclip.engine.compiler import emit_graph
+from nnclip.engine.model import compile_model
 from nnclip.engine.stock import StockStep
 from nnclip.errors import CheckpointError
 from nnclip.graph.config import (
@@ -195,6 +198,15 @@ def test_compiled_for_answers(case):
     assert cosines(low, expected).min() > 0.999
     whole = quantize(*graph, arrays)(**arrays)["features"]
     assert cosines(whole, expected).min() > 0.97
+
+
+def test_normalisations_and_shortcuts_cost_nothing():
+    """Compiled, gains, statistics, ReLUs and sums are parts of the convolutions."""
+    model = compile_model(emit_graph(*compiled(made("clip"))).model, "fp32")
+    nodes = model.get_runtime_model().get_ops()
+    kinds = Counter(node.get_rt_info()["layerType"].value for node in nodes)
+    assert kinds["Convolution"] == 3 + 5 * 3 + 4  # stem, blocks, shortcuts
+    assert kinds["Eltwise"] == 2  # positions, and the bias of the values
 
 
 def test_shapes_and_metadata_tell_everything(case):
