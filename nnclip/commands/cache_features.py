@@ -15,7 +15,7 @@ from nnclip.towers import Towers
 from nnclip.training.data.decode import Recipe
 from nnclip.training.data.readers import read_pairs
 from nnclip.training.features import FeatureCache, Tower, by_picture, tower_identity
-from nnclip.training.head_feed import FeaturePairs, feature_pairs, read_parallel
+from nnclip.training.head_feed import FeaturePairs, TokenizedTexts, feature_pairs, read_parallel
 from nnclip.weights.digest import parameter_digest
 from nnclip.weights.heads import without_heads
 from nnclip.weights.model import ModelWeights, load_model
@@ -100,6 +100,7 @@ def run(args: argparse.Namespace) -> int:
     workers = args.workers if args.workers >= 0 else os.cpu_count() or 1
     cache = FeatureCache(args.output, args.half, workers)
     pairs = cached_pairs(args, args.pairs, frozen(args.model, args), cache)
+    assert isinstance(pairs.text, np.ndarray)
     about = {
         "path": str(args.output),
         "pictures": len(pairs),
@@ -128,9 +129,15 @@ def frozen(source: str, args: argparse.Namespace) -> Frozen:
 
 
 def cached_pairs(
-    args: argparse.Namespace, source: str, model: Frozen, cache: FeatureCache
+    args: argparse.Namespace,
+    source: str,
+    model: Frozen,
+    cache: FeatureCache,
+    tower: bool = False,
 ) -> FeaturePairs:
     """The features of a source of pairs, computed where they are not in the cache.
+
+    With a teacher and `tower`, the student's side is its texts: its tower learns.
 
     Raises:
         NnclipError: of all kinds, see `readers.read_pairs` and `FeatureCache`.
@@ -138,8 +145,12 @@ def cached_pairs(
     if args.teacher:
         for_teacher, for_student = read_parallel(Path(source))
         targets = cache.texts(for_teacher, frozen(args.teacher, args).teacher())
-        features = cache.texts(for_student, model.text())
         rows = np.arange(len(for_teacher) + 1)
+        if tower:
+            context = model.weights.config.text.context
+            texts = TokenizedTexts(for_student, model.tokenizer, context)
+            return FeaturePairs(targets.rows, texts, rows, rows[:-1])
+        features = cache.texts(for_student, model.text())
         return FeaturePairs(targets.rows, features.rows, rows, rows[:-1])
     table = by_picture(
         read_pairs(source, args.image_root or None, args.csv_img_key, args.csv_caption_key)

@@ -78,6 +78,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--cache", type=Path, metavar="DIR", help="of features (default: features in the run)"
     )
     add_cache_arguments(parser)
+    parser.add_argument(
+        "--whole-tower",
+        action="store_true",
+        help="with --teacher: the student's text tower learns too, not only its head (--lr 1e-5)",
+    )
     for entry in dataclasses.fields(TrainConfig):
         if entry.name in SETTINGS:
             value = SETTINGS[entry.name]
@@ -92,17 +97,20 @@ def run(args: argparse.Namespace) -> int:
     for name in SETTINGS:
         setattr(args, name, getattr(config, name))
     temperature = _temperature(args.temperature)
+    if args.whole_tower and not args.teacher:
+        raise ConfigError("--whole-tower: found no --teacher; with pictures, use train.py -ft")
 
     def make(communicator: Communicator, context: str) -> HeadTrainer:
         model = frozen(args.model, args)
-        learns = ("text",) if args.teacher else tuple(heads_of(model.weights))
-        if not set(learns) <= set(heads_of(model.weights)) or not learns:
+        there = tuple(heads_of(model.weights))
+        learns = tuple(side for side in there if side == "text" or not args.teacher)
+        if not (learns or args.whole_tower):
             raise ConfigError(
                 f"{args.model}: found no head to train; put some on with python -m nnclip join "
                 f"{args.model} {args.model} --heads residual -o MODEL.h5"
             )
         pairs, held_out = _data(args, model, communicator)
-        task = HeadTask(pairs, held_out, learns, temperature, bool(args.teacher))
+        task = HeadTask(pairs, held_out, learns, temperature, bool(args.teacher), args.whole_tower)
         trainee = Trainee(model.weights, model.tokenizer)
         return HeadTrainer(config, communicator, context, trainee, task)
 
@@ -149,8 +157,9 @@ def _data(
         workers,
         complete=communicator.size > 1,
     )
-    pairs = cached_pairs(args, args.pairs, model, cache)
+    tower = args.whole_tower
+    pairs = cached_pairs(args, args.pairs, model, cache, tower)
     _check(args, pairs, model.weights.config.embed)
     if args.val:
-        return pairs, cached_pairs(args, args.val, model, cache)
+        return pairs, cached_pairs(args, args.val, model, cache, tower)
     return pairs.split(args.split, args.seed) if args.split < 1 else (pairs, None)

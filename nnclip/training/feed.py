@@ -147,11 +147,8 @@ class Feed:
             yield FedBatch(batch, raw.broken, raw.replaced)
 
     def ids(self, captions: list[str]) -> np.ndarray:
-        """Token ids of captions, without the columns that no caption reaches: (N, L) int32."""
-        ids_NL = self._tokenizer(captions, self.context, truncate=True)
-        longest = self._tokenizer.longest(ids_NL)
-        length = min(-(-longest // BUCKET) * BUCKET, self.context)
-        return np.ascontiguousarray(ids_NL[:, :length])
+        """See `token_ids`."""
+        return token_ids(self._tokenizer, captions, self.context)
 
     def workers(self, communicator: Communicator) -> int:
         """Processes that decode pictures for this rank: as asked for, or its share of the cores."""
@@ -162,3 +159,10 @@ class Feed:
     def _loader(self, communicator: Communicator) -> Loader:
         config, workers = self._config, self.workers(communicator)
         return Loader(self.table, self._recipe, config.batch_size, config.seed, workers)
+
+
+def token_ids(tokenizer: AnyTokenizer, texts: list[str], context: int) -> np.ndarray:
+    """Token ids of texts, without the columns that no text reaches: (N, L) int32."""
+    ids_NL = tokenizer(texts, context, truncate=True)
+    length = min(-(-tokenizer.longest(ids_NL) // BUCKET) * BUCKET, context)
+    return np.ascontiguousarray(ids_NL[:, :length])

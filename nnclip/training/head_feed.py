@@ -15,11 +15,14 @@ from pathlib import Path
 import numpy as np
 
 from nnclip.errors import DataError
+from nnclip.graph.beside import text_inputs
+from nnclip.graph.config import AnyTextConfig
 from nnclip.graph.heads import HeadConfig, dropout_masks
+from nnclip.text import AnyTokenizer
 from nnclip.training.communicator import Communicator
 from nnclip.training.data.pairs import CAPTION, PairTable, Stream
 from nnclip.training.features import Features
-from nnclip.training.feed import FedBatch
+from nnclip.training.feed import FedBatch, token_ids
 
 logger = logging.getLogger(__name__)
 
@@ -28,12 +31,27 @@ SPLIT, DROPOUT = 10, 11  # purposes of chance, beside those of `data.pairs`; 12 
 
 
 @dataclass(frozen=True)
+class TokenizedTexts:
+    """Texts that are asked for by their rows as (N, L) int32 ids, not as features."""
+
+    texts: Sequence[str]
+    tokenizer: AnyTokenizer
+    context: int
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        return token_ids(self.tokenizer, [self.texts[row] for row in rows], self.context)
+
+
+@dataclass(frozen=True)
 class FeaturePairs:
     """Features of pictures (or of a teacher's texts) and of all that is said about each.
 
     Attributes:
         image: (P, I), mapped.
-        text: (C, T), mapped.
+        text: (C, T), mapped; or the texts themselves, where their tower learns.
         first: (P + 1,) the texts of picture p are rows first[p] to first[p + 1] - 1.
         rows: the pictures that are used.
         dropped: pairs without a caption.
@@ -41,7 +59,7 @@ class FeaturePairs:
     """
 
     image: np.ndarray
-    text: np.ndarray
+    text: np.ndarray | TokenizedTexts
     first: np.ndarray
     rows: np.ndarray
     dropped: int = 0
@@ -118,7 +136,7 @@ class FeatureBatch:
 
     Attributes:
         image: (N, I) float32.
-        text: (N, T) float32.
+        text: (N, T) float32; or (N, L) integers, ids for the tower.
         keep: `image_keep` and `text_keep`, (N, S, E) each, of the heads that drop anything; none
             outside training.
     """
@@ -139,9 +157,11 @@ class FeatureBatch:
             for p in parts
         ]
 
-    def inputs(self, _: object = None) -> dict[str, np.ndarray]:
+    def inputs(self, text: AnyTextConfig) -> dict[str, np.ndarray]:
         """See `AnyBatch`."""
-        return {"image_features": self.image, "text_features": self.text, **self.keep}
+        ids = self.text.dtype.kind == "i"
+        own = text_inputs(self.text, text) if ids else {"text_features": self.text}
+        return {"image_features": self.image, **own, **self.keep}
 
 
 class FeatureFeed:
@@ -221,4 +241,6 @@ class FeatureFeed:
         pictures = table.rows[order]
         counts = table.first[pictures + 1] - table.first[pictures]
         texts = table.text[table.first[pictures] + choice.astype(np.int64) % counts]
-        return FeatureBatch(table.image[pictures].astype("f4"), texts.astype("f4"))
+        if texts.dtype.kind == "f":  # the cache may hold float16
+            texts = texts.astype("f4")
+        return FeatureBatch(table.image[pictures].astype("f4"), texts)

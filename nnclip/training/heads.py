@@ -13,6 +13,7 @@ import nnabla as nn
 import nnabla.functions as F
 import numpy as np
 
+from nnclip.graph.features import text_features
 from nnclip.graph.heads import HeadConfig, head
 from nnclip.graph.loss import normalise
 from nnclip.graph.parameters import flatten, scope_of
@@ -25,6 +26,7 @@ from nnclip.training.trainer import Trainer
 from nnclip.training.validation import Embeddings, validate
 from nnclip.weights.heads import SCOPES, HeadWeights, save_head
 from nnclip.weights.model import ModelWeights, save_model
+from nnclip.weights.tower import side_of
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class HeadTask:
         temperature: what cosines are divided by: None lets it be learned, 1 is the same as none.
         imitates: the pictures' features are a teacher's of texts, and the loss is how far the
             texts' embeddings are from its.
+        tower: the text tower learns too, not only its head; then `pairs` hold texts, not features.
     """
 
     pairs: FeaturePairs
@@ -45,6 +48,7 @@ class HeadTask:
     learns: tuple[str, ...] = ("image", "text")
     temperature: float | None = None
     imitates: bool = False
+    tower: bool = False
 
 
 def heads_of(weights: ModelWeights) -> dict[str, HeadConfig]:
@@ -55,7 +59,7 @@ def heads_of(weights: ModelWeights) -> dict[str, HeadConfig]:
 
 @dataclass(frozen=True)
 class HeadTrainee(Trainee):
-    """A model of which only the heads and the scale are held as Variables.
+    """A model of which only what may be trained is held as Variables: the heads and the scale.
 
     Attributes:
         trained: those, by name.
@@ -80,7 +84,9 @@ class HeadTrainee(Trainee):
         self.save_heads(path.parent, "")
 
     def save_best(self, folder: Path) -> None:
-        """Keep the heads, not the towers, which are large and stay as they are."""
+        """Keep the heads, not the towers, which are large: unless one of them moves."""
+        if any(map(side_of, self.trained)):
+            self.save(folder / "best.h5")
         self.save_heads(folder, "-best")
 
     def save_heads(self, folder: Path, which: str) -> None:
@@ -95,11 +101,12 @@ class HeadTrainee(Trainee):
 def head_trainee(trainee: Trainee, task: HeadTask) -> HeadTrainee:
     """The heads and the scale of a model, ready to be trained as the task says."""
     weights, trained = trainee.weights, {}
-    scopes = tuple(SCOPES[side] + "/" for side in task.learns)
+    learns = {SCOPES[side] for side in task.learns}
     for name in flatten(weights.scope):
-        if name == "logit_scale" or name.startswith(tuple(f"{s}/" for s in SCOPES.values())):
+        moves = name.split("/")[0] in learns or (task.tower and side_of(name) == "text")
+        if moves or side_of(name) is None:
             variable = nn.Variable.from_numpy_array(np.array(weights.array(name)))
-            variable.need_grad = name.startswith(scopes)
+            variable.need_grad = moves
             trained[name] = variable
     scale = trained["logit_scale"]
     if task.temperature is not None:
@@ -109,7 +116,7 @@ def head_trainee(trainee: Trainee, task: HeadTask) -> HeadTrainee:
 
 
 class HeadStep(ContrastiveStep):
-    """A step of which the towers are the heads alone."""
+    """A step of which the towers are the heads alone, but for a text tower that gets ids."""
 
     def __init__(self, *arguments: Any, imitates: bool = False) -> None:
         """See `ContrastiveStep`; with `imitates`, see `HeadTask`."""
@@ -117,8 +124,13 @@ class HeadStep(ContrastiveStep):
         self._imitates = imitates
 
     def _towers(self, inputs: dict[str, nn.Variable], trained: bool) -> dict[str, nn.Variable]:
-        config, found = self._config, {}
+        config = self._config
+        found: dict[str, nn.Variable] = {}
+        if "ids" in inputs:
+            found["text"] = text_features(inputs, config)
         for side, own in (("image", config.image_head), ("text", config.text_head)):
+            if side in found:
+                continue
             features = inputs[f"{side}_features"]
             if own is None or (self._imitates and side == "image"):
                 found[side] = F.identity(features)
@@ -167,7 +179,9 @@ class HeadTrainer(Trainer):
     def _make_feed(self, source: str, crop: float | None) -> FeatureFeed:
         held_out = self._task.held_out
         table = held_out if crop is None and held_out is not None else self._task.pairs
-        heads = {k: v for k, v in heads_of(self._model.weights).items() if k in self._task.learns}
+        # A tower that learns from its teacher does so without dropout, on its head too.
+        learns = () if self._task.tower else self._task.learns
+        heads = {k: v for k, v in heads_of(self._model.weights).items() if k in learns}
         context = self._model.weights.config.text.context
         return FeatureFeed(table, heads, self.config.batch_size, self.config.seed, context)
 

@@ -208,3 +208,12 @@ def test_a_student_of_a_teacher(drawn: Path, small_h5: Path, run: Run, tmp_path:
         model.encode_image(images), clip.CLIP(small_h5, precision="fp32").encode_image(images)
     )
     assert model.encode_text(model.tokenize("круг")).shape == (1, 32)
+    tower = tmp_path / "tower"
+    run("train-heads", start, lesson, "--teacher", small_h5, "--whole-tower", "-m", tower,
+        "-i", 24, "-b", 8, "--lr", "3e-3", "--log-interval", 1)  # fmt: skip
+    assert np.mean(steps(tower)[-5:]) < 0.5 * steps(tower)[0]
+    assert len(steps(tower, "validation_loss")) > 1
+    before, after, best = (read_h5(path).arrays for path in (start, tower / "model.h5",
+                                                             tower / "best.h5"))  # fmt: skip
+    moved = {name.split("/")[0] for name in before if not np.array_equal(before[name], after[name])}
+    assert moved == {"bert", "text_head"} and best.keys() == after.keys()
