@@ -1,5 +1,6 @@
 """Run a graph: by NNabla itself, or compiled for this processor. Knows no CLIP."""
 
+import nnclip.engine.unreported  # noqa: F401  before OpenVINO is imported
 from nnclip.engine.adamw import AdamW
 from nnclip.engine.compiler import (
     EmittedGraph,
