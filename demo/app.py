@@ -4,6 +4,7 @@ Needs no network, and lets nobody outside this machine in unless --host says so.
 """
 
 import argparse
+import signal
 import sys
 import threading
 from collections.abc import Sequence
@@ -44,6 +45,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until interrupted; 2 if it cannot start."""
     args = parse(argv)
+    # Docker's stop ends the page as Ctrl+C does: uploads are removed
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     shelf = Shelf(args.model, args.precision)
     try:
         embedder = shelf.get()
@@ -56,6 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (NnclipError, OSError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:  # before there was a page
+        pass
     return 0
 
 

@@ -19,7 +19,8 @@ from demo.languages import languages_of
 from demo.limits import checked_picture
 from nnclip.clip import CLIP
 from nnclip.errors import NnclipError
-from nnclip.model import softmax, unit
+from nnclip.evaluate.metrics import softmax
+from nnclip.model import unit
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from demo.limits import checked_texts
 from demo.presets import Example
 from demo.shelf import Shelf
 from nnclip.errors import NnclipError
-from nnclip.model import softmax
+from nnclip.evaluate.metrics import softmax
 
 SHOWN = 7  # pictures and captions
 _STEPS = """

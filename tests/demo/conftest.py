@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,10 +40,37 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def start(*flags: str, **environment: str) -> tuple[subprocess.Popen, list[str]]:
-    """Start demo/app.py; waits until it says where it is, or ends."""
+# runs demo/app.py after telling of every address outside this machine that it looks up or asks
+WATCHED = """
+import runpy, sys
+
+HERE = (None, "", "127.0.0.1", "localhost", "::1", b"127.0.0.1", b"localhost", b"::1")
+
+def watch(event, args):
+    if event == "socket.connect" and isinstance(args[1], tuple) and args[1][0] not in HERE:
+        print("reaches out to", args[1], flush=True)
+    elif event == "socket.getaddrinfo" and args[0] not in HERE:
+        print("looks up", args[0], flush=True)
+
+sys.addaudithook(watch)
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def started(
+    *flags: str, before: str = "", **environment: str
+) -> tuple[subprocess.Popen, list[str]]:
+    """Start demo/app.py, watched; waits until it says where it is, or ends.
+
+    Args:
+        flags: its flags.
+        before: Python that is run in its process first.
+        environment: variables besides those of this process.
+    """
+    program = [sys.executable, "-c", before + WATCHED, ROOT / "demo" / "app.py"]
     process = subprocess.Popen(
-        [sys.executable, ROOT / "demo" / "app.py", "--port", str(free_port()), *flags],
+        [*program, "--port", str(free_port()), *flags],
         env={**os.environ, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -61,6 +88,18 @@ def start(*flags: str, **environment: str) -> tuple[subprocess.Popen, list[str]]
     threading.Thread(target=read, daemon=True).start()
     said.wait(PATIENCE)
     return process, lines
+
+
+@pytest.fixture
+def start() -> Callable[..., tuple[subprocess.Popen, list[str]]]:
+    """`started`, for a page of one's own."""
+    return started
+
+
+@pytest.fixture
+def watched() -> str:
+    """WATCHED, for another script."""
+    return WATCHED
 
 
 @pytest.fixture(scope="session")
@@ -85,7 +124,7 @@ def speaking_h5(small_h5: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 @pytest.fixture(scope="session")
 def served(speaking_h5: Path, folder: Path) -> Iterator[Served]:
     """The page with a model of random weights."""
-    process, lines = start("--model", str(speaking_h5), "--images", str(folder))
+    process, lines = started("--model", str(speaking_h5), "--images", str(folder))
     try:
         found = re.search(r"^nnclip: open (\S+)", "\n".join(lines), re.MULTILINE)
         assert found, "\n".join(lines)
@@ -94,3 +133,4 @@ def served(speaking_h5: Path, folder: Path) -> Iterator[Served]:
         process.terminate()
         process.wait(60)
         process.stdout.close()
+    assert not [line for line in lines if line.startswith(("reaches out", "looks up"))]

@@ -6,6 +6,7 @@ import re
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -45,6 +46,18 @@ def ask(served, path, content=None):
     )
     with urllib.request.urlopen(request, timeout=120) as answer:
         return answer.read().decode(), answer.headers
+
+
+def upload(url, content):
+    """Where a file is kept that was uploaded."""
+    head = '--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
+    request = urllib.request.Request(
+        url + "gradio_api/upload",
+        head.encode() + content + b"\r\n--x--\r\n",
+        {"Content-Type": "multipart/form-data; boundary=x"},
+    )
+    with urllib.request.urlopen(request, timeout=120) as answer:
+        return Path(json.load(answer)[0])
 
 
 def refused(served, path):
@@ -132,14 +145,8 @@ def test_extremes_are_answered_and_print_nothing(client, served, tmp_path):
 
 
 def test_too_large_an_upload_is_refused(served):
-    head = '--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
-    request = urllib.request.Request(
-        served.url + "gradio_api/upload",
-        head.encode() + b"\0" * 17 * 2**20 + b"\r\n--x--\r\n",
-        {"Content-Type": "multipart/form-data; boundary=x"},
-    )
     with pytest.raises(urllib.error.HTTPError, match="413") as caught:
-        urllib.request.urlopen(request, timeout=120)
+        upload(served.url, b"\0" * 17 * 2**20)
     caught.value.close()
 
 
@@ -170,6 +177,51 @@ def test_every_answer_tells_the_browser_to_stay_here(served):
         _, headers = ask(served, path)
         assert "default-src 'self'" in headers["content-security-policy"]
         assert headers["x-content-type-options"] == "nosniff"
+
+
+def test_what_leaves_this_machine_would_be_seen(watched, tmp_path):
+    script = tmp_path / "asks.py"
+    script.write_text(
+        "import socket\n"
+        "for ask in (socket.create_connection, socket.getaddrinfo):\n"
+        "    try: ask(('192.0.2.1', 9), .1) if 'conn' in ask.__name__ else ask('a.invalid', 80)\n"
+        "    except OSError: pass\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", watched, script], capture_output=True, text=True, timeout=60
+    )
+    assert "reaches out to ('192.0.2.1', 9)" in done.stdout
+    assert "looks up a.invalid" in done.stdout
+
+
+SOON = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from demo.lean import import_gradio
+import_gradio()
+from demo import page
+page.UPLOADS_KEPT = (1, 2)
+"""
+
+
+def test_uploads_are_removed_after_a_while_and_at_the_end(speaking_h5, start, tmp_path):
+    flags = ("--model", str(speaking_h5))
+    process, lines = start(*flags, before=SOON, GRADIO_TEMP_DIR=str(tmp_path))
+    url = re.search(r"open (\S+)", "\n".join(lines))[1]
+    try:
+        first = upload(url, PICTURE.read_bytes())
+        assert first.is_relative_to(tmp_path)
+        deadline = time.monotonic() + 60
+        while first.exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert not first.exists()
+        last = upload(url, PICTURE.read_bytes())
+    finally:
+        process.terminate()
+        status = process.wait(60)
+    assert status == 0
+    assert not last.exists()
+    assert "Traceback" not in "".join(lines)
 
 
 def test_it_listens_on_this_machine_only(served):
