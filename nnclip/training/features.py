@@ -223,8 +223,9 @@ def tower_identity(weights: ModelWeights, side: str, *how: str) -> str:
     digest = hashlib.sha256(repr((getattr(weights.config, side), how)).encode())
     for name in sorted(flatten(weights.scope)):
         if not name.startswith(heads) and name.startswith("visual/") == (side == "image"):
-            array = np.ascontiguousarray(weights.array(name))
-            digest.update(f"{name}{array.shape}".encode() + array.tobytes())
+            array = weights.array(name)
+            digest.update(f"{name} {array.shape}\n".encode())
+            digest.update(np.ascontiguousarray(array, np.float32).data)
     weights.give_back()
     return digest.hexdigest()
 
