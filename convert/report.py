@@ -1,8 +1,13 @@
 """What a conversion tells: the sizes of what was converted, a line for each tower."""
 
+from collections import Counter
+from collections.abc import Sequence
+
 from nnclip.graph.bert import POOLINGS
 from nnclip.graph.config import BertConfig, ClipConfig, ClipResNetConfig, ResNetConfig
 from nnclip.graph.parameters import TowerConfig
+
+SHOWN = 3  # names with the same last word that are shown in full
 
 
 def described(side: str | None, config: ClipConfig | TowerConfig) -> list[tuple[str, str]]:
@@ -36,3 +41,11 @@ def _tower(config: TowerConfig) -> str:
 
 def _stages(layers: tuple[int, ...]) -> str:
     return f"stages of {', '.join(map(str, layers))} residual blocks"
+
+
+def shortened(names: Sequence[str]) -> str:
+    """The names, those with the same last word counted where there are many."""
+    counts = Counter(name.rpartition(".")[2] for name in names)
+    words = ((name, name.rpartition(".")[2]) for name in names)
+    shown = (f"{counts[w]} x {w}" if counts[w] > SHOWN else name for name, w in words)
+    return ", ".join(dict.fromkeys(shown))

@@ -24,7 +24,7 @@ from convert import openai
 from convert.dialect import Dialect, Source
 from convert.encoders import open_checkpoint
 from convert.names import to_foreign, to_published, without
-from convert.report import described
+from convert.report import described, shortened
 from convert.source import DIALECTS, dialect_of, sha256_of
 from convert.tensors import Tensor, Values
 from convert.verify import largest_differences
@@ -201,7 +201,7 @@ def _report(conversion: Conversion, destination: Path) -> None:
     counts = ", ".join(f"{n} {dtype}" for dtype, n in dtypes.most_common())
     print(f"read      {source.path}: {source.kind} of {conversion.dialect.name}, {counts}")
     if conversion.dropped:
-        print(f"dropped   {', '.join(conversion.dropped)}")
+        print(f"dropped   {shortened(conversion.dropped)}")
     for side, description in described(conversion.dialect.side, conversion.config):
         print(f"{side:<9} {description}")
     size = destination.stat().st_size
