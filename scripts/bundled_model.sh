@@ -24,12 +24,14 @@ $python train.py --model bundled --tokenizer "$out/vocabulary.json" \
     -b 128 --lr 1e-3 -wi 400 -i 6000 --weight-decay 0.1 --seed 412 -t half \
     --model-save-interval 250 -m "$out/run" --resume latest
 
-$python - "$out/run/model.h5" assets/nnclip.h5 <<'EOF'
+$python - "$out/run/model.h5" assets/nnclip.h5 "en,$others" <<'EOF'
 import sys
 
 from nnclip.clip import CLIP
 
-CLIP(sys.argv[1]).save(sys.argv[2], half=True)
+model = CLIP(sys.argv[1])
+model.metadata["languages"] = sys.argv[3].replace(",", " ")  # the page offers them
+model.save(sys.argv[2], half=True)
 EOF
 for split in $splits; do
     $python -m nnclip evaluate retrieval "$out/$split/pairs.csv" --language all
