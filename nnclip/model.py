@@ -19,6 +19,7 @@ from PIL import Image
 from nnclip.assets import asset, assets_dir
 from nnclip.engine import NNABLA_LOCK, Agreement
 from nnclip.errors import CheckpointError, ConfigError, DataError
+from nnclip.evaluate.metrics import softmax
 from nnclip.graph.beside import text_variables
 from nnclip.graph.features import image_features, text_features
 from nnclip.graph.loss import logit_scale, normalise, similarity
@@ -257,12 +258,6 @@ class CLIP:
 def unit(features: np.ndarray) -> np.ndarray:
     """Features (N, E) -> embeddings of unit length."""
     return features / np.linalg.norm(features, axis=1, keepdims=True)
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Over the last axis."""
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return powers / powers.sum(axis=-1, keepdims=True)
 
 
 def find_model(source: str | Path | None) -> Path:

@@ -11,9 +11,10 @@ from PIL import Image
 
 from nnclip.commands.options import add_model_arguments, load_model
 from nnclip.errors import DataError, DownloadError
+from nnclip.evaluate.metrics import softmax
 from nnclip.evaluate.pictures import read_labelled
 from nnclip.image import open_image
-from nnclip.model import CLIP, softmax
+from nnclip.model import CLIP
 from nnclip.text.prompts import CIFAR100_CLASSES
 from nnclip.weights.download import cache_dir
 

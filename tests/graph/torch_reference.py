@@ -1,7 +1,5 @@
 """What OpenAI's own model code and open_clip make of the same weights and the same pairs."""
 
-import importlib.util
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +8,7 @@ import torch
 from open_clip.loss import ClipLoss
 from torch.nn.functional import cross_entropy
 
+from convert.reference import openai_code
 from nnclip.graph.config import BlockConfig, ClipConfig
 from nnclip.graph.parameters import Scope, flatten
 from tests.graph.answers import Answer
@@ -22,17 +21,6 @@ def torch_name(name: str) -> str:
     if dotted.endswith(".W"):
         return dotted[:-1] + "weight"
     return dotted[:-1] + "bias" if dotted.endswith(".b") else dotted
-
-
-def openai_code() -> Any:
-    """OpenAI's `model.py` alone: its package warns of its own imports."""
-    package = importlib.util.find_spec("clip")
-    spec = importlib.util.spec_from_file_location(
-        "openai_model", Path(package.origin).with_name("model.py")
-    )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def openai_model(config: ClipConfig) -> torch.nn.Module:
