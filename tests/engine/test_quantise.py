@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 
+from nnclip.assets import assets_dir
 from nnclip.engine import agreement, compile_graph, quantize
 from nnclip.errors import DataError
+from nnclip.image import open_image
+from nnclip.model import CLIP
 
 
 def test_agreement_is_of_the_worst_row():
@@ -36,3 +39,16 @@ def test_empty_or_unfit_calibration_is_refused(network, weights):
         quantize({"x": x}, {"y": y}, {"x": np.empty((0, *x.shape[1:]), np.float32)})
     with pytest.raises(DataError, match="shape"):
         quantize({"x": x}, {"y": y}, {"x": np.ones((4, 2), np.float32)})
+
+
+@pytest.mark.heavy
+@pytest.mark.filterwarnings("ignore")  # of NNCF
+def test_int8_keeps_to_what_a_trained_model_says():
+    """Measured on pictures that the calibration has not seen."""
+    exact = CLIP(precision="fp32")
+    files = sorted((assets_dir() / "examples").glob("*.jpg"))
+    images = np.stack([exact.preprocess(open_image(file)) for file in files])
+    seen, unseen = images[::2], images[1::2]
+    int8 = CLIP(precision="int8", calibration=list(seen))
+    found = agreement(int8.encode_image(unseen), exact.encode_image(unseen))
+    assert found.least_cosine > 0.999
