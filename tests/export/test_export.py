@@ -14,6 +14,7 @@ from nnclip.cli import main
 from nnclip.clip import CLIP
 from nnclip.errors import ConfigError
 from nnclip.export import PARTS, export
+from nnclip.graph.bert import BertConfig
 from nnclip.graph.beside import text_inputs
 
 TEXTS = ["a dog", "a cat that sleeps", "a red circle on the left of a blue square"]
@@ -35,11 +36,6 @@ for name, variable in network.outputs.items():
     found[name] = variable.d
 numpy.savez(sys.argv[3], **found)
 """
-
-
-@pytest.fixture(scope="module")
-def model(small_h5: Path) -> CLIP:
-    return CLIP(small_h5, precision="fp32")
 
 
 def inputs_of(model: CLIP, part: str, pictures: int = 3) -> dict[str, np.ndarray]:
@@ -94,7 +90,8 @@ def test_features_are_those_of_the_model(model: CLIP, tmp_path: Path, to: str, p
     assert_same(RUN[to](path, inputs), wanted)
     if "ids" in inputs:  # cut, with an end that comes twice, and more texts than pictures
         inputs["ids"] = np.concatenate([inputs["ids"], inputs["ids"]])[:, :13]
-        inputs["ids"][3, -1] = inputs["ids"].max()
+        if not isinstance(model.config.text, BertConfig):
+            inputs["ids"][3, -1] = inputs["ids"].max()
         assert_same(RUN[to](path, inputs), expected(model, inputs))
 
 
