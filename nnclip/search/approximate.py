@@ -21,7 +21,8 @@ LINKS = 32  # of a node of HNSW
 PATIENCE = 100  # candidates while a node of HNSW finds its links
 PER_LIST = 64  # rows a list that k-means learns from
 ROUNDS = 10  # of k-means
-THREADED = 50_000  # rows that are compared or learned, above which threads are worth waking
+THREADED = 50_000  # rows of an index, above which building it takes several cores
+SHARED = 20_000  # rows that a query is compared with, above which it takes several cores
 TRAINED = 1 << 17  # rows that the ranges of the 8-bit numbers are learned from
 
 # The settings that are tried: lists that a query opens, and nodes that it keeps in view.
@@ -124,7 +125,7 @@ class Approximate:
         """
         self._index, self._kind, self._setting, self._rerank = index, kind, setting, rerank
         self._sample, self._sample_SE = sample
-        if kind == "ivf" and setting * index.ntotal > THREADED * index.nlist:
+        if kind == "ivf" and setting * index.ntotal > SHARED * index.nlist:
             index.parallel_mode = 1  # a lone query uses all cores: each takes some of the lists
         self._dead = np.empty(0, np.int64)
         self._parameters = parameters(kind, setting, self._dead, 0)

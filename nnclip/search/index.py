@@ -9,6 +9,7 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 import faiss
@@ -19,7 +20,7 @@ from nnclip.search.approximate import SETTINGS, Approximate, build, open_index
 from nnclip.search.collection import Collection
 from nnclip.search.rows import gather
 from nnclip.search.tuning import Find, choose_setting, picture_queries, text_queries
-from nnclip.weights.h5 import write_whole
+from nnclip.search.writing import write_file, write_text
 
 Texts = Callable[[], np.ndarray]
 
@@ -102,12 +103,10 @@ def _built(collection: Collection, kind: str, recall: float, texts: Texts | None
     start = time.perf_counter()
     name = f"index-{secrets.token_hex(4)}.faiss"
     path = collection.path / name
-    index = build(kind, blocks)
-    _write(path, index)
-    del index
+    write_file(path, partial(faiss.write_index, build(kind, blocks)))
     sample = np.sort(np.random.default_rng(2).choice(rows, min(SAMPLE, rows), replace=False))
     held = {"rows": sample, "vectors": gather(blocks, sample)}
-    write_whole(path.with_suffix(".npz"), lambda temporary: _save(temporary, held))
+    write_file(path.with_suffix(".npz"), lambda temporary: _save(temporary, held))
     logger.info("built in %.1f s", time.perf_counter() - start)
     kinds = [picture_queries(blocks, dead)]
     if texts is not None:
@@ -120,13 +119,6 @@ def _built(collection: Collection, kind: str, recall: float, texts: Texts | None
     setting, reached = choose_setting(SETTINGS[kind], recall, kinds, finder)
     seconds = round(time.perf_counter() - start, 1)
     return IndexCard(kind, rows, name, setting, recall, reached, seconds)
-
-
-def _write(path: Path, index: faiss.Index) -> None:
-    try:
-        write_whole(path, lambda temporary: faiss.write_index(index, temporary))
-    except (OSError, RuntimeError) as error:
-        raise DataError(f"{path}: cannot be written ({error})") from error
 
 
 def _save(temporary: str, arrays: dict[str, np.ndarray]) -> None:
@@ -148,14 +140,10 @@ def open_searcher(path: Path, kind: str, setting: int) -> Approximate:
 def _replace(folder: Path, card: IndexCard) -> None:
     """Let the new index be the one, and remove what the old one leaves."""
     text = json.dumps(asdict(card), indent=1) + "\n"
-    write_whole(folder / FILE, lambda path: _write_text(path, text))
+    write_text(folder / FILE, text)
     for old in folder.glob("index-*"):
         if old.stem != Path(card.file).stem:
             old.unlink(missing_ok=True)
-
-
-def _write_text(path: str, text: str) -> None:
-    Path(path).write_text(text, encoding="utf-8")
 
 
 def read_card(folder: Path) -> IndexCard | None:

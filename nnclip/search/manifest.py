@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from nnclip.errors import ConfigError, DataError
-from nnclip.weights.h5 import write_whole
+from nnclip.search.writing import write_text
 
 FORMAT = 1
 FILE = "manifest.json"
@@ -83,13 +83,9 @@ def manifest_of(model: Model, name: str, dtype: str) -> Manifest:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write the head; whole or not at all."""
+    """Write the head, whole or not at all; DataError if it cannot be written."""
     text = json.dumps({"format": FORMAT, **asdict(manifest)}, indent=1, ensure_ascii=False)
-    write_whole(folder / FILE, lambda path: _write(path, text + "\n"))
-
-
-def _write(path: str, text: str) -> None:
-    Path(path).write_text(text, encoding="utf-8")
+    write_text(folder / FILE, text + "\n")
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from nnclip.errors import DataError
 from nnclip.search.feed import Tried
 from nnclip.search.sources import Item
-from nnclip.weights.h5 import write_whole
+from nnclip.search.writing import write_file
 
 FOLDER = "shards"
 PLAN = "plan.parquet"
@@ -64,7 +64,7 @@ def has_shard(folder: Path, number: int) -> bool:
 
 
 def write_shard(folder: Path, number: int, rows_NE: np.ndarray, tried: Sequence[Tried]) -> None:
-    """Write a shard; it is there as a whole or not at all.
+    """Write a shard; it is there as a whole or not at all. DataError if it cannot be written.
 
     Args:
         folder: of the collection.
@@ -73,7 +73,7 @@ def write_shard(folder: Path, number: int, rows_NE: np.ndarray, tried: Sequence[
         tried: all pictures of the shard.
     """
     path = shard_path(folder, number)
-    write_whole(path.with_suffix(".npy"), lambda temporary: _save(temporary, rows_NE))
+    write_file(path.with_suffix(".npy"), lambda temporary: _save(temporary, rows_NE))
     _write_table(path.with_suffix(".parquet"), pa.table(_columns(tried), schema=RECORD))
 
 
@@ -107,7 +107,7 @@ def read_vectors(folder: Path, number: int) -> np.ndarray:
     """(N, E) float16 or float32, mapped; DataError where they are missing or damaged."""
     path = shard_path(folder, number).with_suffix(".npy")
     try:
-        return np.load(path, mmap_mode="r")
+        return np.load(path, mmap_mode="r").view(np.ndarray)  # a memmap is slow to take rows of
     except (OSError, ValueError) as error:
         raise DataError(
             f"{path}: is missing or damaged ({error}); delete the .parquet beside it and embed "
@@ -133,4 +133,4 @@ def _read_table(path: Path) -> pa.Table:
 
 
 def _write_table(path: Path, table: pa.Table) -> None:
-    write_whole(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
+    write_file(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))

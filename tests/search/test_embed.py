@@ -108,6 +108,12 @@ def test_a_folder_holds_one_collection(tmp_path, model, pictures):
         embedded(tmp_path / "EMB", model, pictures / "deep")
 
 
+def test_a_place_that_cannot_be_written_is_told(tmp_path, model, pictures):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="cannot be written"):
+        embedded(tmp_path / "file" / "EMB", model, pictures)
+
+
 def test_a_collection_that_is_not_finished_says_so(tmp_path, model, pictures):
     embedded(tmp_path / "EMB", model, pictures)
     (tmp_path / "EMB" / "shards" / "00000.parquet").unlink()
