@@ -49,14 +49,14 @@ def scenes() -> Iterator[Scene]:
 def drawn() -> Iterator[tuple[str, bytes]]:
     """Caption and JPEG of each picture."""
     for scene in scenes():
-        caption, _ = describe(scene, ("en",))
         file = io.BytesIO()
         paint(scene, SIZE).save(file, "JPEG", quality=QUALITY, optimize=True)
-        yield plain(caption), file.getvalue()
+        yield caption_of(scene), file.getvalue()
 
 
-def plain(caption: str) -> str:
-    """The caption without the words that only say that it is a picture."""
+def caption_of(scene: Scene) -> str:
+    """The English caption without the words that only say that it is a picture."""
+    caption, _ = describe(scene, ("en",))
     return re.sub(r"^a (picture|drawing|photo) of ", "", caption)
 
 

@@ -121,6 +121,7 @@ def test_the_webcam_takes_a_picture(visit):
     before = page.locator("#result").inner_text()
     page.get_by_label("Capture from camera").click()
     page.locator("#picture").get_by_text("Click to Access Webcam").click()
+    page.wait_for_function("document.querySelector('#picture video')?.videoWidth > 0")
     page.get_by_label("capture photo").click()
     expect(page.locator("#picture img")).to_be_visible(timeout=PATIENCE)
     expect(page.locator("#result")).not_to_have_text(before, timeout=PATIENCE)
