@@ -32,9 +32,7 @@ MODELS = {
     "resnet and bert": ClipConfig(
         512,
         ResNetConfig(38, (1, 1, 1, 1), False),
-        BertConfig(
-            14, 16, 16, BlockConfig(24, 2, 3, 40, "gelu"), 2, 1, pooling="pooler", projection=512
-        ),
+        BertConfig(14, 16, 16, BlockConfig(24, 2, 3, 40, "gelu"), 2, 1, projection=512),
     ),
 }
 
