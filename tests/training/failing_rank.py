@@ -7,29 +7,37 @@ Rank 1 writes its process id to FILE when it is at work.
 
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from nnclip.training import launch
 from nnclip.training.communicator import Communicator, check_equal
-from nnclip.training.config import TrainConfig
+from nnclip.training.flags import parse_flags
+from nnclip.training.launch import launch
 
 
-def work(config: TrainConfig, communicator: Communicator, context: str) -> int:
-    second, first = communicator.rank == 1, True
-    while True:
-        communicator.sum_array(np.ones(1 << 12))
-        if sys.argv[1] == "differ":
-            arrays = {"a": np.zeros(4, np.float32), "b": np.full(4, communicator.rank, np.float32)}
-            check_equal(communicator, arrays)
-        if second and first:
-            Path(sys.argv[2]).write_text(str(os.getpid()))
-            first = False
-        if second and sys.argv[1] == "raise":
-            raise RuntimeError("made to fail")
+@dataclass
+class Work:
+    """Stands where the trainer does."""
+
+    communicator: Communicator
+    context: str
+
+    def run(self) -> None:
+        rank, first = self.communicator.rank, True
+        while True:
+            self.communicator.sum_array(np.ones(1 << 12))
+            if sys.argv[1] == "differ":
+                arrays = {"a": np.zeros(4, np.float32), "b": np.full(4, rank, np.float32)}
+                check_equal(self.communicator, arrays)
+            if rank == 1 and first:
+                Path(sys.argv[2]).write_text(str(os.getpid()))
+                first = False
+            if rank == 1 and sys.argv[1] == "raise":
+                raise RuntimeError("made to fail")
 
 
 if __name__ == "__main__":
-    launch._train = work
-    sys.exit(launch.main(["-c", "cpu", *sys.argv[3:]]))
+    flags = ["-c", "cpu", "--train-txt-path", "none.csv", *sys.argv[3:]]
+    sys.exit(launch("failing_rank.py", parse_flags(flags), Work))
