@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from nnclip.search import ImageSearch
 from nnclip.search.changes import add, remove, update
 from nnclip.search.duplicates import duplicate_groups
 from nnclip.search.rows import unit_rows
-from nnclip.search.store import FolderStore
+from nnclip.search.store import FolderStore, open_store
 
 from .conftest import draw, embedded, unit_vectors
 
@@ -120,6 +121,13 @@ def test_other_processes_changes_are_seen(folder, model, pictures, tmp_path):
     assert running.search_image(picture, 1)[0]["image"] == str(picture)
     remove(FolderStore(folder), [str(picture)])
     assert running.search_image(picture, 1)[0]["image"] != str(picture)
+
+
+def test_a_database_without_its_driver_is_told(monkeypatch):
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    monkeypatch.delitem(sys.modules, "nnclip.search.postgres", raising=False)
+    with pytest.raises(ConfigError, match=r'pip install "psycopg\[binary\]"'):
+        open_store("postgresql://nobody@/none")
 
 
 def test_duplicates_are_what_comparing_all_pairs_gives(rng, monkeypatch):
