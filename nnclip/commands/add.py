@@ -20,7 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Add; 1 if a picture could not be read."""
+    """Add."""
     store = open_store(args.collection)
     model = load_model(args, store.manifest.model or None)
-    return report(changes.add(store, model, args.sources, args.workers), args)
+    report(changes.add(store, model, args.sources, args.workers), args)
+    return 0

@@ -98,7 +98,9 @@ def _embed_into(args: argparse.Namespace, ranks: Ranks) -> int:
 
     ranks.collect(start)
     done = total(ranks.collect(embed))
-    return report(done, args) if ranks.rank == 0 else 0
+    if ranks.rank == 0:
+        report(done, args)
+    return 0
 
 
 def _name(model: str | None) -> str:

@@ -22,14 +22,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Update; 1 if a picture could not be read."""
+    """Update."""
     store = open_store(args.collection)
     model = load_model(args, store.manifest.model or None)
-    return report(changes.update(store, model, args.workers), args)
+    report(changes.update(store, model, args.workers), args)
+    return 0
 
 
-def report(done: Changes, args: argparse.Namespace) -> int:
-    """Print what happened; 1 if a picture could not be read."""
+def report(done: Changes, args: argparse.Namespace) -> None:
+    """Print what happened."""
     if args.json:
         print(json.dumps(asdict(done), ensure_ascii=False))
     else:
@@ -39,4 +40,3 @@ def report(done: Changes, args: argparse.Namespace) -> int:
             f"{done.added:,} added, {done.changed:,} embedded again, {done.removed:,} removed, "
             f"{done.unchanged:,} unchanged, {len(done.failed):,} could not be read"
         )
-    return 1 if done.failed else 0
