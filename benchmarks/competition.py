@@ -40,8 +40,8 @@ def torch_session() -> Iterator[None]:
 class Competition:
     """All implementations of one model."""
 
-    def __init__(self, name: str, report: Report) -> None:
-        """Build them; what is not there is named in the report."""
+    def __init__(self, name: str, report: Report, quick: bool = False) -> None:
+        """Build them, if `quick` without int8; what is not there is named in the report."""
         self.name, self.report = name, report
         self.weights = models.random_weights(name)
         self.config = self.weights.config
@@ -54,7 +54,9 @@ class Competition:
         self.lowered = {peer.name: peer.in_bf16() for peer in self.peers if bf16}
         if self.alone:
             return
-        self.int8 = self._int8()
+        self.int8 = None if quick else self._int8()
+        if quick:
+            report.skip("nnclip int8: its calibration takes too long for --quick")
         openai = next((peer for peer in self.peers if peer.name == "openai"), None)
         self.exported = Exported(openai, report.skip)
 

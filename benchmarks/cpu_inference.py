@@ -169,7 +169,7 @@ def first_answer_ratios(found: Sequence[dict], model: str) -> dict[str, dict]:
 def measure(model: str, batches: Sequence[int], rounds: int, quick: bool, report: Report) -> None:
     """Measure one model and add it to the report."""
     patience = QUICK_PATIENCE if quick else PATIENCE
-    competition = Competition(model, report)
+    competition = Competition(model, report, quick)
     rows, ratios, peaks = [], {}, {}
     with torch_session():
         for batch in () if competition.alone else batches:
@@ -192,7 +192,7 @@ def measure(model: str, batches: Sequence[int], rounds: int, quick: bool, report
     ratios |= agreement_ratios(rows, model)
     weights, precisions = competition.weights, tuple(competition.precisions)
     del competition
-    found = _first_answers(model, weights, precisions)
+    found = _first_answers(model, weights, precisions, runs=1 if quick else 2)
     ratios |= first_answer_ratios(found, model)
     report.add(model, rows, ratios, peak_gflops=peaks, first_answer=found)
 
@@ -212,10 +212,12 @@ def text_ratios(cell: Cell, competition: Competition, batch: int, tokens: int) -
     return ratios
 
 
-def _first_answers(model: str, weights: ModelWeights, precisions: tuple[str, ...]) -> list[dict]:
+def _first_answers(
+    model: str, weights: ModelWeights, precisions: tuple[str, ...], runs: int
+) -> list[dict]:
     if model not in FIRST_ANSWER:
         return []
-    found = first_answers(weights, precisions)
+    found = first_answers(weights, precisions, runs)
     print(f"\n{model + ', file to first answer':44} {'seconds':>10} {'imports':>10} {'memory':>10}")
     for one in found:
         name = f"  {one['precision']} {one['implementation']}"

@@ -267,7 +267,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     rounds, patience = args.rounds, PATIENCE
     if args.quick:
         rounds, patience = min(rounds, 3), QUICK_PATIENCE
-    for name in ["small"] if args.quick else args.models.split(","):
+    for name in ["tiny"] if args.quick else args.models.split(","):
         if report.has(name):
             print(f"{name}: taken from {args.out}")
             continue

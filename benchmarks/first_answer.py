@@ -20,12 +20,14 @@ TEXTS = ["a photo of a dog", "a photo of a cat"]
 GIGABYTE = 1e9
 
 
-def first_answers(weights: Any, precisions: tuple[str, ...]) -> list[dict[str, Any]]:
+def first_answers(weights: Any, precisions: tuple[str, ...], runs: int = 2) -> list[dict[str, Any]]:
     """One row for each precision of nnclip, and one for OpenAI's code where torch is installed.
 
     Args:
         weights: a model with OpenAI's vocabulary.
         precisions: of nnclip.
+        runs: fresh processes for each row, of which the better one counts; the first warms the
+            disk.
     """
     import measuring
     from peers import torch_peers
@@ -38,7 +40,7 @@ def first_answers(weights: Any, precisions: tuple[str, ...]) -> list[dict[str, A
         path = Path(folder) / "model.h5"
         save_model(path, weights)
         for precision in precisions:
-            rows.append(_in_a_process("nnclip", str(path), precision, size))
+            rows.append(_in_a_process("nnclip", str(path), precision, size, runs))
         if measuring.installed("torch", "clip"):
             import torch
 
@@ -46,15 +48,17 @@ def first_answers(weights: Any, precisions: tuple[str, ...]) -> list[dict[str, A
             (peer,) = torch_peers(weights, print, names=("openai",))
             torch.save(peer.model.state_dict(), path)
             del peer
-            rows.append(_in_a_process("openai", str(path), "fp32", size))
+            rows.append(_in_a_process("openai", str(path), "fp32", size, runs))
     return rows
 
 
-def _in_a_process(implementation: str, path: str, precision: str, size: int) -> dict[str, Any]:
-    """The better of two fresh processes; the first one warms the disk."""
+def _in_a_process(
+    implementation: str, path: str, precision: str, size: int, runs: int
+) -> dict[str, Any]:
+    """The best of several fresh processes."""
     command = [sys.executable, "-W", "ignore", __file__, implementation, path, precision]
     seen = []
-    for _ in range(2):
+    for _ in range(runs):
         child = subprocess.run(command, capture_output=True, text=True)
         if child.returncode:
             raise RuntimeError(f"{' '.join(command)}:\n{child.stderr}")

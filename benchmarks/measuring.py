@@ -196,7 +196,7 @@ def add_arguments(parser: argparse.ArgumentParser, models: Sequence[str], rounds
         "--rounds", type=int, default=rounds, help="at most; slow ones take fewer (%(default)s)"
     )
     parser.add_argument(
-        "--quick", action="store_true", help="a small model, few rounds: under 1 min"
+        "--quick", action="store_true", help="a small model, few rounds, no int8: under 1 min"
     )
     parser.add_argument(
         "--out", type=Path, help="JSON file to write after every model; models in it are not redone"
