@@ -19,8 +19,7 @@ def duplicate_groups(
 ) -> list[tuple[list[int], float]]:
     """Groups of rows, each near at least one other of its group; the closest groups first.
 
-    Takes time in proportion to the square of the rows: two minutes for 200,000 of 512 numbers on
-    two cores.
+    Takes time in proportion to the square of the rows: some minutes for 200,000 on two cores.
 
     Args:
         blocks: arrays (n, E) of unit vectors that together are all rows.
