@@ -18,7 +18,7 @@ from nnclip.engine import (
     save_onnx,
     with_int64,
 )
-from nnclip.errors import ConfigError
+from nnclip.errors import ConfigError, NnclipError
 from nnclip.export.card import card_of, page_of
 from nnclip.graph.bert import BertConfig
 from nnclip.graph.beside import empty_inputs, names_beside
@@ -67,7 +67,17 @@ def export(
         raise ConfigError(f"float16 weights: found format {to}, expected openvino")
     if batch < 1:
         raise ConfigError(f"batch: found {batch}, expected at least 1")
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return _written(model, folder, to, part, half, batch)
+    except (OSError, RuntimeError) as error:  # OpenVINO raises the latter on a full disk
+        if isinstance(error, NnclipError):
+            raise
+        raise ConfigError(f"{folder}: cannot be written ({error}); name another folder") from error
+
+
+def _written(model: CLIP, folder: Path, to: str, part: str, half: bool, batch: int) -> list[Path]:
+    """Write the files of `export`."""
     path = folder / (PARTS[part] + SUFFIXES[to])
     if to == "nnp":
         inputs, outputs = _graph(model, part, batch, model.config.text.context)

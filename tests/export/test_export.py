@@ -139,6 +139,9 @@ def test_what_cannot_be_is_refused(model: CLIP, tmp_path: Path, capsys) -> None:
         export(model, tmp_path, "onnx", half=True)
     assert main(["export", "--to", "nnp", "-o", str(tmp_path), "--batch", "0"]) == 2
     assert "batch" in capsys.readouterr().err
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(ConfigError, match="cannot be written"):
+        export(model, tmp_path / "file", "openvino", part="image")
 
 
 def test_without_onnx_it_says_what_to_install(model: CLIP, tmp_path: Path, monkeypatch) -> None:
