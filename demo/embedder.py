@@ -24,7 +24,7 @@ from nnclip.model import unit
 
 logger = logging.getLogger(__name__)
 
-TEXTS_KEPT = 20_000  # 40 MB of 512 numbers
+TEXTS_KEPT = 5_000  # 10 MB of 512 numbers
 PICTURES_KEPT = 2_000
 TRIALS = 5
 WARM = (1, 10, 20, 40)  # words: texts of different lengths have graphs of their own
