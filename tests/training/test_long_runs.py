@@ -66,7 +66,11 @@ def test_nothing_grows_over_fifty_epochs_with_workers(
     assert len(trainer.found) == EPOCHS
     assert (last.processes, last.hooks, last.files) == (first.processes, first.hooks, first.files)
     assert first.processes >= 2  # the workers
-    assert last.memory - first.memory < LARGEST_GROWTH
+    early, late = (
+        np.median([one.memory for one in part])
+        for part in (trainer.found[WARM : WARM + 10], trainer.found[-10:])
+    )
+    assert late - early < LARGEST_GROWTH  # of medians: the allocator gives back and takes again
     assert last.objects - first.objects < 2000  # the log's own buffers, not a batch's pictures
 
 
