@@ -37,6 +37,7 @@ for split in $splits; do
     $python -m nnclip evaluate retrieval "$out/$split/pairs.csv" --language all
 done
 for kind in workers shapes; do # a picture among all people, all coloured shapes
-    $python -m nnclip evaluate zero-shot "$out/heldout-$kind/pairs.csv" --language en \
+    awk -F '\t' 'NR == 1 || $5 == "en"' "$out/heldout-$kind/pairs.csv" > "$out/heldout-$kind/en.csv"
+    $python -m nnclip evaluate zero-shot "$out/heldout-$kind/en.csv" \
         --classes "$out/heldout-$kind/$kind.en.txt" --templates '{}'
 done

@@ -8,7 +8,7 @@ from random import Random
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, features
 
-from nnclip.drawing.backgrounds import RGB, mix, tint
+from nnclip.drawing.brushes import RGB, mix, tint
 from nnclip.errors import DataError
 
 FONT = "NotoColorEmoji.ttf"

@@ -3,7 +3,8 @@
 import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 
-from nnclip.drawing.backgrounds import PAINTERS, RGB
+from nnclip.drawing.backgrounds import PAINTERS
+from nnclip.drawing.brushes import RGB
 from nnclip.drawing.catalogue import Shape
 from nnclip.drawing.glyphs import emoji_picture, mean_colour, shape_picture
 from nnclip.drawing.scene import Item, Scene

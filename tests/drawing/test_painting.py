@@ -3,7 +3,8 @@ import pytest
 from PIL import ImageFont, features
 
 from nnclip.drawing import compose, draw_pair
-from nnclip.drawing.backgrounds import PAINTERS, PALETTE
+from nnclip.drawing.backgrounds import PAINTERS
+from nnclip.drawing.brushes import PALETTE
 from nnclip.drawing.catalogue import SHAPES
 from nnclip.drawing.glyphs import emoji_font, emoji_picture, shape_mask
 from nnclip.drawing.language import BACKGROUNDS
