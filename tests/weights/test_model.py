@@ -63,6 +63,15 @@ def test_saving_and_loading_is_the_same_to_the_bit(other_h5, tmp_path):
         assert copy.variables()[name].d.tobytes() == variable.d.tobytes()
     with h5py.File(tmp_path / "copy.h5") as file:
         assert not file["logit_scale"].attrs["need_grad"] and file["visual/proj"].attrs["need_grad"]
+    frozen = [name for name, v in copy.variables().items() if not v.need_grad]
+    assert frozen == ["logit_scale"]
+
+
+def test_flags_of_files_that_nnclip_did_not_write_mean_nothing(small_h5, tmp_path):
+    """Converters save what `Variable.from_numpy_array` gives: nothing would be trained."""
+    arrays = read_h5(small_h5).arrays
+    write_h5(tmp_path / "plain.h5", arrays, frozen=frozenset(arrays))
+    assert all(v.need_grad for v in load_model(tmp_path / "plain.h5").variables().values())
 
 
 def test_a_scalar_that_nnabla_wrote_as_one_number_in_a_row_is_read(rewritten):
