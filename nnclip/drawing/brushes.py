@@ -23,6 +23,7 @@ PALETTE: dict[str, RGB] = {
     "white": (248, 248, 248),
     "grey": (146, 148, 152),
 }
+FAR = 75.0  # distance in RGB from every one of them, for a colour without a name
 PASTELS: tuple[RGB, ...] = (
     (250, 208, 196), (255, 229, 180), (200, 230, 201), (187, 222, 251), (209, 196, 233),
     (248, 187, 208), (178, 235, 242), (240, 235, 216), (220, 220, 226),
@@ -34,6 +35,14 @@ def tint(random: Random, colour: str, by: float = 0.06) -> RGB:
     shift = random.uniform(-by, by) * (100 if colour == "white" else 255)
     red, green, blue = (round(min(255, max(0, part + shift))) for part in PALETTE[colour])
     return red, green, blue
+
+
+def nameless(random: Random) -> RGB:
+    """A colour that none of the names fits: teal, magenta, lime, olive and what lies between."""
+    while True:
+        colour = (random.randrange(256), random.randrange(256), random.randrange(256))
+        if min(math.dist(colour, named) for named in PALETTE.values()) > FAR:
+            return colour
 
 
 def mix(first: RGB, second: RGB, share: float) -> RGB:

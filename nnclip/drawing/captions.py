@@ -19,20 +19,30 @@ def language_of(code: str) -> Language:
     return LANGUAGES[code]
 
 
-def name_of(what: Drawable, code: str, vague: bool = False) -> str:
-    """What an object is called: one canonical noun phrase per language.
+def name_of(what: Drawable, code: str) -> str:
+    """What an object is called: one canonical noun phrase per language."""
+    language = language_of(code)
+    if isinstance(what, Shape):
+        return language.shape(what.colour, what.shape) if what.colour else language.form(what.shape)
+    return language.noun(emoji_name(what.key, code))
 
-    Args:
-        what: the object.
-        code: one of LANGUAGES.
-        vague: leave out a shape's colour ("a star") and a worker's profession ("a woman with dark
-            skin").
+
+def vague_names(what: Drawable, code: str) -> list[str]:
+    """What else it may be called, naming an attribute less; nothing for a thing.
+
+    A shape without its colour ("a star"); a worker without the profession ("a woman with dark
+    skin"), or without the sex ("an astronaut with dark skin") where a language has a word for both.
     """
     language = language_of(code)
     if isinstance(what, Shape):
-        return language.form(what.shape) if vague else language.shape(what.colour, what.shape)
-    key = what.person if vague and isinstance(what, Worker) else what.key
-    return language.noun(emoji_name(key, code))
+        return [language.form(what.shape)]
+    if not isinstance(what, Worker):
+        return []
+    both = emoji_name(what.colleague, code)
+    names = [emoji_name(what.person, code)]
+    if both not in (emoji_name(key, code) for key in what.sexes):
+        names.append(both)
+    return [language.noun(name) for name in names]
 
 
 def say(scene: Scene, code: str, variant: int = 0) -> str:
@@ -47,8 +57,10 @@ def say(scene: Scene, code: str, variant: int = 0) -> str:
         ConfigError: no such language.
     """
     language, random = language_of(code), scene.random(f"caption {code} {variant}")
-    vague = scene.random(f"vague {code} {variant}").random() < scene.vague
-    names = [name_of(item.what, code, vague) for item in scene.items]
+    names = [name_of(item.what, code) for item in scene.items]
+    dice = scene.random(f"vague {code} {variant}")
+    if dice.random() < scene.vague:
+        names = [dice.choice(vague_names(item.what, code)) for item in scene.items]
     place = language.place(scene.background)
     if len(names) == 1:
         pattern = random.choice(language.placed if scene.placed else language.alone)

@@ -79,7 +79,7 @@ WORK_SIGNS = (
 )
 WORK_PEOPLE = ("👮", "👷", "🕵")
 TONES = ("", "🏻", "🏼", "🏽", "🏾", "🏿")
-MAN, WOMAN = "👨", "👩"
+MAN, WOMAN, PERSON = "👨", "👩", "🧑"
 MALE, FEMALE = "♂️", "♀️"
 JOINER = "\u200d"
 
@@ -116,10 +116,25 @@ class Worker:
         male = MALE in self.glyph or self.glyph.startswith(MAN)
         return (MAN if male else WOMAN) + TONES[self.tone]
 
+    @property
+    def colleague(self) -> str:
+        """The emoji of that profession and skin tone, neither man nor woman."""
+        if self.glyph.startswith((MAN, WOMAN)):
+            return PERSON + self.glyph[1:]
+        return self.glyph.split(JOINER)[0]
+
+    @property
+    def sexes(self) -> tuple[str, str]:
+        """The emoji of the man and of the woman of that profession and skin tone."""
+        if self.glyph.startswith((MAN, WOMAN)):
+            return MAN + self.glyph[1:], WOMAN + self.glyph[1:]
+        plain = self.glyph.split(JOINER)[0]
+        return plain + JOINER + MALE, plain + JOINER + FEMALE
+
 
 @dataclass(frozen=True)
 class Shape:
-    """One of SHAPES in one of COLOURS."""
+    """One of SHAPES in one of COLOURS, or in a colour that has no name here: ""."""
 
     colour: str
     shape: str
@@ -127,7 +142,7 @@ class Shape:
     @property
     def key(self) -> str:
         """Its name in English, which is also what tells it from others."""
-        return f"{self.colour} {self.shape}"
+        return f"{self.colour} {self.shape}".strip()
 
 
 Drawable = Thing | Worker | Shape

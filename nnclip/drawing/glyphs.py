@@ -8,7 +8,7 @@ from random import Random
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, features
 
-from nnclip.drawing.brushes import RGB, mix, tint
+from nnclip.drawing.brushes import RGB, mix, nameless, tint
 from nnclip.errors import DataError
 
 FONT = "NotoColorEmoji.ttf"
@@ -127,8 +127,11 @@ def shape_mask(shape: str, size: int) -> Image.Image:
 
 
 def shape_picture(random: Random, colour: str, shape: str, size: int) -> tuple[Image.Image, RGB]:
-    """A coloured shape, flat or softly lit from above: RGBA (`size`, `size`), and its colour."""
-    middle = tint(random, colour, 0.05)
+    """A coloured shape, flat or softly lit from above: RGBA (`size`, `size`), and its colour.
+
+    The colour "" is one without a name, another one each time.
+    """
+    middle = tint(random, colour, 0.05) if colour else nameless(random)
     picture = Image.new("RGBA", (size, size), middle)
     if random.random() < 0.5:
         top = mix(middle, (255, 255, 255), 0.16)

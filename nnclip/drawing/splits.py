@@ -69,6 +69,8 @@ def is_held_out_worker(worker: Worker) -> bool:
 
 def is_held_out_shape(shape: Shape) -> bool:
     """Whether this shape is never drawn for training in this colour."""
+    if shape.colour not in COLOURS:
+        return False
     return (COLOURS.index(shape.colour) + 2 * SHAPES.index(shape.shape)) % 5 == 0
 
 
