@@ -35,6 +35,7 @@ class Nnclip:
 
     def __init__(self, model: str, precision: str, context: str) -> None:
         self._weights, self._half = models.random_weights(model), precision == "fp16"
+        self._initial = {name: v.d.copy() for name, v in self._weights.variables().items()}
         self._towers = Towers(self._weights, precision, context, None)
         self._on_gpu = is_gpu(context)
         if self._on_gpu:
@@ -66,8 +67,13 @@ class Nnclip:
         return call
 
     def step(self, size: int, count: int = 1) -> Callable[[], float]:
-        """A whole training step as train.py does it, on `count` batches in turn; gives the loss."""
+        """A whole training step as train.py does it, on `count` batches in turn; gives the loss.
+
+        It begins at the initial weights, so that curves of losses can be compared.
+        """
         weights = self._weights
+        for name, variable in weights.variables().items():
+            variable.d = self._initial[name]
         given = batches(weights.config, size, count)
         step = ContrastiveStep(weights.config, weights.scope, Alone(), step_maker(compiled=False))
         solver = NnablaSolver("AdamW", weights.variables(), BETAS, EPS, DECAY)
