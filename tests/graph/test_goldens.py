@@ -48,7 +48,8 @@ def test_the_script_makes_these_files(tmp_path):
     assert {file.name for file in tmp_path.iterdir()} == {file.name for file in FOLDER.iterdir()}
     for name in MODELS:
         kept, made = (read_h5(folder / f"{name}.h5") for folder in (FOLDER, tmp_path))
-        assert made.metadata == kept.metadata
+        # the kept files are older than some metadata of the text side, and are still read
+        assert {**made.metadata, **kept.metadata} == made.metadata
         for key, array in kept.arrays.items():
             np.testing.assert_array_equal(made.arrays[key], array)
         with np.load(FOLDER / f"{name}.npz") as kept, np.load(tmp_path / f"{name}.npz") as made:
