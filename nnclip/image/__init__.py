@@ -12,7 +12,13 @@ from nnclip.image.preprocess import (
     preprocess_batch,
     random_resized_crop,
 )
-from nnclip.image.tables import PICTURE_SUFFIXES, picture_files, picture_root, read_rows
+from nnclip.image.tables import (
+    PICTURE_SUFFIXES,
+    dialect_of,
+    picture_files,
+    picture_root,
+    read_rows,
+)
 
 __all__ = [
     "CLIP_MEAN",
@@ -20,6 +26,7 @@ __all__ = [
     "MAX_PIXELS",
     "PICTURE_SUFFIXES",
     "ImageSource",
+    "dialect_of",
     "normalise",
     "normalise_planes",
     "open_image",

@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TextIO
 
 from nnclip.errors import DataError
 
@@ -15,6 +16,13 @@ class _Tabs(csv.excel_tab):
     """Captions hold stray quotes: a tab-separated table does not quote."""
 
     quoting = csv.QUOTE_NONE
+
+
+def dialect_of(file: TextIO) -> type[csv.Dialect]:
+    """How a table at its beginning is written: tabs if its first line holds one, else commas."""
+    tabs = "\t" in file.readline()
+    file.seek(0)
+    return _Tabs if tabs else csv.excel
 
 
 def picture_files(folder: Path) -> list[Path]:
@@ -30,9 +38,7 @@ def read_rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            tabs = "\t" in file.readline()
-            file.seek(0)
-            reader = csv.DictReader(file, dialect=_Tabs if tabs else csv.excel)
+            reader = csv.DictReader(file, dialect=dialect_of(file))
             names = list(reader.fieldnames or [])
             missing = [key for key in needed if key not in names]
             if missing:

@@ -18,6 +18,7 @@ from nnclip.errors import DataError
 from nnclip.graph.beside import text_inputs
 from nnclip.graph.config import AnyTextConfig
 from nnclip.graph.heads import HeadConfig, dropout_masks
+from nnclip.image import dialect_of
 from nnclip.text import AnyTokenizer
 from nnclip.training.communicator import Communicator
 from nnclip.training.data.pairs import CAPTION, PairTable, Stream
@@ -110,13 +111,7 @@ def read_parallel(path: Path) -> tuple[list[str], list[str]]:
     """
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
-            tabbed = "\t" in file.readline()
-            file.seek(0)
-            lines = (
-                csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-                if tabbed
-                else csv.reader(file)
-            )
+            lines = csv.reader(file, dialect_of(file))
             pairs = [[cell.strip() for cell in line[:2]] for line in lines][1:]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: cannot be read as a table of texts ({error})") from error

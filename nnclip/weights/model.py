@@ -190,7 +190,13 @@ def save_model(
         half: store float16.
         extra: metadata to add to the model's own.
     """
-    variables = model.variables()
     metadata = {**model.metadata, **metadata_of(model.config), **(extra or {})}
+    write_variables(path, model.variables(), metadata, half)
+
+
+def write_variables(
+    path: str | Path, variables: Mapping[str, nn.Variable], metadata: Mapping[str, Any], half: bool
+) -> None:
+    """Write parameters with their values, and which of them are frozen."""
     frozen = frozenset(name for name, v in variables.items() if not v.need_grad)
     write_h5(path, {k: v.d for k, v in variables.items()}, metadata, half=half, frozen=frozen)

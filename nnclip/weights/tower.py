@@ -22,8 +22,12 @@ from nnclip.graph.config import (
 from nnclip.graph.heads import IMAGE_HEAD, TEXT_HEAD
 from nnclip.graph.parameters import Scope, TowerConfig, expected_tower_shapes, flatten, scope_of
 from nnclip.graph.reading import Reader
-from nnclip.weights.h5 import write_h5
-from nnclip.weights.model import check_names_and_shapes, opened, read_variables
+from nnclip.weights.model import (
+    check_names_and_shapes,
+    opened,
+    read_variables,
+    write_variables,
+)
 
 READERS: dict[str, Callable[[Reader], tuple[TowerConfig, int]]] = {
     "image": read_image,
@@ -122,7 +126,5 @@ def save_tower(
         half: store float16.
         extra: metadata to add to the tower's own.
     """
-    variables = tower.variables()
     metadata = {**tower.metadata, **tower_metadata(tower.config), **(extra or {})}
-    frozen = frozenset(name for name, v in variables.items() if not v.need_grad)
-    write_h5(path, {k: v.d for k, v in variables.items()}, metadata, half=half, frozen=frozen)
+    write_variables(path, tower.variables(), metadata, half)

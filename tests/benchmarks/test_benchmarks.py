@@ -42,6 +42,15 @@ def check_shape(found: dict) -> None:
         assert {"value", "target", "reached"} <= set(ratio), name
 
 
+def check_agreement(found: dict) -> None:
+    for row in found["rows"]:
+        close = row["agreement"]
+        if row["precision"] == "fp32":
+            assert close["largest_error"] < 1e-5, row
+        else:
+            assert close["least_cosine"] > 0.99, row
+
+
 def test_inference_without_peers_names_them(only_nnclip, capsys):
     found = last_line(cpu_inference.main, capsys, "--batches", "8")
     check_shape(found)
@@ -78,12 +87,7 @@ def test_all_implementations_compute_the_same_features(capsys):
     named = {r["implementation"] for r in found["rows"]}
     assert named == {"nnclip", "plain nnabla", *PEERS, "onnxruntime", "openvino"}
     assert {r["precision"] for r in found["rows"]} == {*PRECISIONS, "int8"}
-    for row in found["rows"]:
-        close = row["agreement"]
-        if row["precision"] == "fp32":
-            assert close["largest_error"] < 1e-5, row
-        else:
-            assert close["least_cosine"] > 0.99, row
+    check_agreement(found)
     assert not found["skipped"]
 
 
@@ -93,12 +97,7 @@ def test_a_text_encoder_is_measured_alone(capsys):
     check_shape(found)
     assert {r["implementation"] for r in found["rows"]} == {"nnclip", *TEXT_PEERS}
     assert {(r["tower"], r["tokens"]) for r in found["rows"]} == {("text", 8), ("text", 16)}
-    for row in found["rows"]:
-        close = row["agreement"]
-        if row["precision"] == "fp32":
-            assert close["largest_error"] < 1e-5, row
-        else:
-            assert close["least_cosine"] > 0.99, row
+    check_agreement(found)
 
 
 @pytest.mark.torch

@@ -2,9 +2,10 @@
 
 import colorsys
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -28,6 +29,15 @@ def draw(path: Path, number: int, size: tuple[int, int] = (40, 32)) -> None:
 
 def caption(number: int) -> str:
     return f"picture number {number} of {'many' if number % 3 else 'a few'}"
+
+
+@pytest.fixture(autouse=True)
+def _signals_as_before() -> Iterator[None]:
+    """A run takes the signals over; the next test finds them as they were."""
+    before = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGUSR1)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

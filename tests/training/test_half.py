@@ -3,7 +3,6 @@ compute in float32 here, so that scaling by powers of two must change nothing at
 """
 
 import dataclasses
-import signal
 from pathlib import Path
 
 import nnabla as nn
@@ -32,14 +31,6 @@ def settings(small_h5: Path, pairs_csv: Path, tmp_path: Path) -> TrainConfig:
         workers=0,
         monitor_path=str(tmp_path / "run"),
     )
-
-
-@pytest.fixture(autouse=True)
-def _signals_as_before() -> None:
-    before = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGUSR1)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 def trainer_of(settings: TrainConfig, kind: str) -> Trainer:

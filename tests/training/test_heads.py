@@ -2,8 +2,7 @@
 
 import dataclasses
 import json
-import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -28,14 +27,6 @@ from nnclip.weights.model import load_model, save_model
 
 PICTURES, WIDTH, EMBED = 48, 32, 16
 Train = Callable[..., HeadTrainer]
-
-
-@pytest.fixture(autouse=True)
-def _signals_as_before() -> Iterator[None]:
-    before = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGUSR1)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="module")

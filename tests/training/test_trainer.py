@@ -44,14 +44,6 @@ def settings(small_h5: Path, pairs_csv: Path, tmp_path: Path) -> TrainConfig:
     )
 
 
-@pytest.fixture(autouse=True)
-def _signals_as_before() -> None:
-    before = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGUSR1)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
 def train(config: TrainConfig, **changes: object) -> Trainer:
     trainer = Trainer(dataclasses.replace(config, **changes), Alone(), "cpu")
     trainer.run()

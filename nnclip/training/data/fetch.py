@@ -18,7 +18,7 @@ from itertools import islice
 from pathlib import Path
 
 from nnclip.errors import DataError
-from nnclip.image import open_image
+from nnclip.image import dialect_of, open_image
 from nnclip.weights.h5 import write_whole
 
 logger = logging.getLogger(__name__)
@@ -65,14 +65,7 @@ def read_addresses(path: Path) -> Iterator[tuple[str, str]]:
     found = False
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
-            tabbed = "\t" in file.readline()
-            file.seek(0)
-            rows = (
-                csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-                if tabbed
-                else csv.reader(file)
-            )
-            for row in rows:
+            for row in csv.reader(file, dialect_of(file)):
                 addresses = [f for f in row if f.startswith(("http://", "https://"))]
                 captions = [f.strip() for f in row if f not in addresses and f.strip()]
                 if addresses and captions:

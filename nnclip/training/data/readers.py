@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from nnclip.errors import DataError
+from nnclip.image import dialect_of, picture_root
 from nnclip.training.data.pairs import Pair, PairTable
 
 PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
@@ -39,15 +40,7 @@ def read_table(
     """
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
-            header = file.readline()
-            tabbed = "\t" in header
-            file.seek(0)
-            # captions hold stray quotes: a tab-separated file does not quote
-            rows = csv.DictReader(
-                file,
-                delimiter="\t" if tabbed else ",",
-                quoting=csv.QUOTE_NONE if tabbed else csv.QUOTE_MINIMAL,
-            )
+            rows = csv.DictReader(file, dialect=dialect_of(file))
             names = rows.fieldnames or []
             missing = [key for key in (image_key, caption_key) if key not in names]
             if missing and any(name.startswith(("http://", "https://")) for name in names):
@@ -63,19 +56,10 @@ def read_table(
             for row in rows:
                 picture = (row[image_key] or "").strip()
                 if root is None and picture:
-                    root = _root_of(path, picture)
+                    root = picture_root(path, picture)
                 yield Pair(str((root or path.parent) / picture), (row[caption_key] or "",))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: cannot be read as a table of pairs ({error})") from error
-
-
-def _root_of(table: Path, picture: str) -> Path:
-    """Where the relative paths of a table begin, judged by its first picture."""
-    return (
-        Path()
-        if not (table.parent / picture).exists() and Path(picture).exists()
-        else (table.parent)
-    )
 
 
 def read_coco(path: Path, root: Path | None = None, every_caption: bool = False) -> Iterator[Pair]:
