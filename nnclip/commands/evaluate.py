@@ -175,7 +175,7 @@ def zero_shot(args: argparse.Namespace, subject: tasks.Subject) -> list[Record]:
 def retrieval(args: argparse.Namespace, subject: tasks.Subject) -> list[Record]:
     """Retrieval, of all captions or of each language apart."""
     data = read_captioned(args.data, args.images, args.split, args.caption)
-    codes = args.language.split(",") if args.language else []
+    codes = [code.strip() for code in args.language.split(",")] if args.language else []
     if codes == ["all"]:
         codes = sorted(set(data.languages) - {""}, key=lambda code: (code != "en", code))
     records, found, texts, readable = tasks.retrieval(subject, data, codes)

@@ -1,6 +1,7 @@
 """Pictures with classes: folders, CIFAR's files, tables."""
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,6 +31,9 @@ def read_labelled(
     """
     if split not in ("test", "train"):
         raise ConfigError(f"unknown split {split!r}: expected test or train")
+    twins = [name for name, count in Counter(classes or ()).items() if count > 1]
+    if twins:  # not refused: the usual names of ImageNet have some
+        logger.warning("classes of one name, the first gets all answers: %s", ", ".join(twins[:5]))
     if path.is_file():
         return _read_table(path, classes, label_key)
     if not path.is_dir():
@@ -76,7 +80,7 @@ def _read_table(path: Path, classes: Sequence[str] | None, label_key: str) -> La
     rows = read_rows(path, ("filepath", label_key))
     given = [row[label_key].strip() for row in rows]
     names = tuple(classes or sorted(set(given)))
-    index = {name: i for i, name in enumerate(names)}
+    index = {name: names.index(name) for name in names}  # of twins the first, which wins all ties
     if classes and all(label.isdigit() for label in given):
         labels = [int(label) for label in given]
     else:

@@ -150,6 +150,8 @@ def retrieval(
     Raises:
         DataError: no readable picture, a language without captions.
     """
+    for code in languages:  # before hours of embedding
+        data.only(code)
     found = subject.pictures(data.paths)
     readable = data.without(set(range(len(data.paths))) - set(found.kept.tolist()))
     row_of = {data.paths[index]: row for row, index in enumerate(found.kept)}

@@ -55,6 +55,20 @@ def test_a_bad_table_is_refused(tmp_path, content, says):
         read_labelled(tmp_path / "t.csv", ["cat", "dog"])
 
 
+def test_classes_of_one_name_are_named_and_kept(tmp_path, caplog):
+    for folder in ("a", "b", "c"):
+        (tmp_path / folder).mkdir()
+        png(tmp_path / folder / "1.png")
+    data = read_labelled(tmp_path, ["missile", "crane", "missile"])
+    assert data.classes == ("missile", "crane", "missile")
+    assert "classes of one name" in caplog.text and caplog.text.count("missile") == 1
+    assert "crane" not in caplog.text
+    table = tmp_path / "pictures.csv"
+    table.write_text("filepath,label\na/1.png,missile\nb/1.png,crane\n")
+    named = read_labelled(table, ["missile", "crane", "missile"])
+    assert named.labels.tolist() == [0, 1]  # answers of equal score are the first's, too
+
+
 def test_nothing_there_is_named(tmp_path):
     with pytest.raises(DataError, match="no such file or folder"):
         read_labelled(tmp_path / "none")

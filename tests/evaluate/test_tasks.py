@@ -194,6 +194,17 @@ def test_retrieval_of_each_language_and_the_mean_of_the_others(subject, colour_f
     assert records[-1]["mean_of"] == ["xx", "yy"] and records[0]["texts"] == 3
 
 
+def test_a_language_without_captions_is_refused_before_anything_is_embedded(
+    colour_folder, tmp_path
+):
+    def never(_):
+        raise AssertionError("embedded first")
+
+    data = captions(tmp_path / "pairs.csv", colour_folder, [("red/0.png", "a red thing", "en")])
+    with pytest.raises(DataError, match="'xx'; there are: en"):
+        tasks.retrieval(tasks.Subject(never, never), data, ["en", "xx"])
+
+
 def test_retrieval_without_an_unreadable_picture(subject, colour_folder, tmp_path):
     (colour_folder / "green" / "0.png").write_bytes(b"broken")
     lines = [(f"{name}/0.png", f"a {name} thing", "") for name in ("red", "green", "blue")]
