@@ -1,5 +1,7 @@
 """Says in words what a scene shows."""
 
+from dataclasses import replace
+
 from nnclip.drawing.catalogue import Drawable, Shape, Worker, emoji_name
 from nnclip.drawing.language import Language
 from nnclip.drawing.languages import LANGUAGES
@@ -30,12 +32,14 @@ def name_of(what: Drawable, code: str) -> str:
 def vague_names(what: Drawable, code: str) -> list[str]:
     """What else it may be called, naming an attribute less; nothing for a thing.
 
-    A shape without its colour ("a star"); a worker without the profession ("a woman with dark
-    skin"), or without the sex ("an astronaut with dark skin") where a language has a word for both.
+    A shape without its colour ("a star") or its form ("a red shape"); a worker without the
+    profession ("a woman with dark skin"), or without the sex ("an astronaut with dark skin") where
+    a language has a word for both.
     """
     language = language_of(code)
     if isinstance(what, Shape):
-        return [language.form(what.shape)]
+        less = (replace(what, colour=""), replace(what, shape=""))
+        return [name_of(it, code) for it in less if it.key]
     if not isinstance(what, Worker):
         return []
     both = emoji_name(what.colleague, code)

@@ -134,7 +134,7 @@ class Worker:
 
 @dataclass(frozen=True)
 class Shape:
-    """One of SHAPES in one of COLOURS, or in a colour that has no name here: ""."""
+    """One of SHAPES in one of COLOURS; a shape or a colour that has no name here is ""."""
 
     colour: str
     shape: str

@@ -126,10 +126,29 @@ def shape_mask(shape: str, size: int) -> Image.Image:
     return mask.reduce(SUPERSAMPLING)
 
 
+def _nameless_mask(random: Random, size: int) -> Image.Image:
+    """The silhouette of a form that none of the names fits: a blot, or a crooked polygon."""
+    if random.random() < 0.5:
+        sides = random.randint(4, 9)
+        turns = [2 * math.pi / sides * (i + random.uniform(-0.35, 0.35)) for i in range(sides)]
+        corners = [(angle, random.uniform(0.35, 1.0)) for angle in turns]
+    else:
+        waves = [(k, random.uniform(0.05, 0.35), random.uniform(0, 6.28)) for k in range(2, 6)]
+        turns = [2 * math.pi * i / 90 for i in range(90)]
+        corners = [(t, 1.1 + sum(by * math.cos(k * t + at) for k, by, at in waves)) for t in turns]
+    points = np.array([(r * math.cos(angle), r * math.sin(angle)) for angle, r in corners])
+    points -= points.min(0)
+    points += (points.max() - points.max(0)) / 2  # in the middle of a square
+    points *= (size * SUPERSAMPLING - 1) / points.max()
+    mask = Image.new("L", (size * SUPERSAMPLING, size * SUPERSAMPLING))
+    ImageDraw.Draw(mask).polygon([(float(x), float(y)) for x, y in points], fill=255)
+    return mask.reduce(SUPERSAMPLING)
+
+
 def shape_picture(random: Random, colour: str, shape: str, size: int) -> tuple[Image.Image, RGB]:
     """A coloured shape, flat or softly lit from above: RGBA (`size`, `size`), and its colour.
 
-    The colour "" is one without a name, another one each time.
+    The colour "" is one without a name, the shape "" too: another one each time.
     """
     middle = tint(random, colour, 0.05) if colour else nameless(random)
     picture = Image.new("RGBA", (size, size), middle)
@@ -137,5 +156,5 @@ def shape_picture(random: Random, colour: str, shape: str, size: int) -> tuple[I
         top = mix(middle, (255, 255, 255), 0.16)
         ramp = Image.linear_gradient("L").resize((size, size))
         picture = Image.composite(picture, Image.new("RGBA", (size, size), top), ramp)
-    picture.putalpha(shape_mask(shape, size))
+    picture.putalpha(shape_mask(shape, size) if shape else _nameless_mask(random, size))
     return picture, middle

@@ -27,7 +27,8 @@ class Language:
         colours: the eleven COLOURS, separated by `; `. Forms of one colour by `/`: masculine,
             feminine, neuter, and the one that agrees with the word for background; a missing
             form is the one before it.
-        shapes: the eleven SHAPES, each after its gender: `m:círculo; f:estrella`.
+        shapes: the eleven SHAPES, each after its gender: `m:círculo; f:estrella`; then the word
+            for any shape.
         coloured: how colour and shape join: `{shape} {colour}`.
         ground: `on a ... background`, with `{colour}` (its fourth form).
         places: PATTERNS and SCENES as adverbials, separated by `; `.
@@ -65,14 +66,14 @@ class Language:
 
     @cached_property
     def _shapes(self) -> dict[str, str]:
-        return dict(zip(SHAPES, self.shapes.split("; "), strict=True))
+        return dict(zip((*SHAPES, ""), self.shapes.split("; "), strict=True))
 
     @cached_property
     def _places(self) -> dict[str, str]:
         return dict(zip((*PATTERNS, *SCENES), self.places.split("; "), strict=True))
 
     def shape(self, colour: str, shape: str) -> str:
-        """The noun phrase of a coloured shape, in agreement: "estrella roja"."""
+        """The noun phrase of a coloured shape, in agreement: "estrella roja"; of any for ""."""
         gender, _, word = self._shapes[shape].partition(":")
         adjective = self._colours[colour][GENDERS.index(gender)]
         return self.noun(self.coloured.format(colour=adjective, shape=word))

@@ -14,7 +14,7 @@ _ALL = (
         code="en",
         colours="red; orange; yellow; green; blue; purple; pink; brown; black; white; grey",
         shapes="n:circle; n:square; n:triangle; n:star; n:heart; n:diamond; n:hexagon; n:cross; "
-        "n:ring; n:crescent; n:arrow",
+        "n:ring; n:crescent; n:arrow; n:shape",
         coloured="{colour} {shape}",
         ground="on a {colour} background",
         places="on a striped background; on a dotted background; on a checkered background; "
@@ -34,7 +34,7 @@ _ALL = (
         colours="rojo/roja/rojo; naranja; amarillo/amarilla/amarillo; verde; azul; "
         "morado/morada/morado; rosa; marrón; negro/negra/negro; blanco/blanca/blanco; gris",
         shapes="m:círculo; m:cuadrado; m:triángulo; f:estrella; m:corazón; m:rombo; m:hexágono; "
-        "f:cruz; m:anillo; f:medialuna; f:flecha",
+        "f:cruz; m:anillo; f:medialuna; f:flecha; f:figura",
         coloured="{shape} {colour}",
         ground="sobre fondo {colour}",
         places="sobre fondo de rayas; sobre fondo de lunares; sobre fondo de cuadros; "
@@ -53,7 +53,7 @@ _ALL = (
         colours="赤い; オレンジ色の; 黄色い; 緑色の; 青い; 紫色の; ピンク色の; 茶色い; "
         "黒い; 白い; 灰色の",
         shapes="n:丸; n:四角; n:三角; n:星; n:ハート; n:ひし形; n:六角形; n:十字; "
-        "n:輪; n:三日月形; n:矢印",
+        "n:輪; n:三日月形; n:矢印; n:図形",
         coloured="{colour}{shape}",
         ground="{colour}背景の",
         places="しま模様の背景の; 水玉模様の背景の; 市松模様の背景の; 砂浜の; 草原の; 雪の中の; "
@@ -69,7 +69,7 @@ _ALL = (
         code="ko",
         colours="빨간색; 주황색; 노란색; 초록색; 파란색; 보라색; 분홍색; 갈색; 검은색; 흰색; 회색",
         shapes="n:원; n:정사각형; n:삼각형; n:별; n:하트; n:마름모; n:육각형; n:십자; n:고리; "
-        "n:초승달; n:화살표",
+        "n:초승달; n:화살표; n:도형",
         coloured="{colour} {shape}",
         ground="{colour} 배경의",
         places="줄무늬 배경의; 물방울무늬 배경의; 체크무늬 배경의; 해변의; 초원의; 눈 속의; "
@@ -86,7 +86,7 @@ _ALL = (
         colours="vermelho/vermelha/vermelho; laranja; amarelo/amarela/amarelo; verde; azul; "
         "roxo/roxa/roxo; rosa; marrom; preto/preta/preto; branco/branca/branco; cinza",
         shapes="m:círculo; m:quadrado; m:triângulo; f:estrela; m:coração; m:losango; m:hexágono; "
-        "f:cruz; m:anel; f:lua crescente; f:seta",
+        "f:cruz; m:anel; f:lua crescente; f:seta; f:figura",
         coloured="{shape} {colour}",
         ground="sobre fundo {colour}",
         places="sobre fundo listrado; sobre fundo de bolinhas; sobre fundo xadrez; na praia; "
@@ -104,7 +104,7 @@ _ALL = (
         colours="rosso/rossa/rosso; arancione; giallo/gialla/giallo; verde; blu; viola; rosa; "
         "marrone; nero/nera/nero; bianco/bianca/bianco; grigio/grigia/grigio",
         shapes="m:cerchio; m:quadrato; m:triangolo; f:stella; m:cuore; m:rombo; m:esagono; "
-        "f:croce; m:anello; f:mezzaluna; f:freccia",
+        "f:croce; m:anello; f:mezzaluna; f:freccia; f:figura",
         coloured="{shape} {colour}",
         ground="su sfondo {colour}",
         places="su sfondo a righe; su sfondo a pois; su sfondo a quadretti; sulla spiaggia; "
@@ -124,7 +124,7 @@ _ALL = (
         "violet/violette/violet; rose; marron; noir/noire/noir; blanc/blanche/blanc; "
         "gris/grise/gris",
         shapes="m:cercle; m:carré; m:triangle; f:étoile; m:cœur; m:losange; m:hexagone; f:croix; "
-        "m:anneau; m:croissant; f:flèche",
+        "m:anneau; m:croissant; f:flèche; f:forme",
         coloured="{shape} {colour}",
         ground="sur fond {colour}",
         places="sur fond rayé; sur fond à pois; sur fond à carreaux; sur la plage; dans un pré; "
@@ -144,7 +144,7 @@ _ALL = (
         "lila; rosa; brauner/braune/braunes/braunem; schwarzer/schwarze/schwarzes/schwarzem; "
         "weißer/weiße/weißes/weißem; grauer/graue/graues/grauem",
         shapes="m:Kreis; n:Quadrat; n:Dreieck; m:Stern; n:Herz; f:Raute; n:Sechseck; n:Kreuz; "
-        "m:Ring; m:Halbmond; m:Pfeil",
+        "m:Ring; m:Halbmond; m:Pfeil; f:Figur",
         coloured="{colour} {shape}",
         ground="auf {colour} Hintergrund",
         places="auf gestreiftem Hintergrund; auf gepunktetem Hintergrund; "
@@ -162,7 +162,7 @@ _ALL = (
         code="fa",
         colours="قرمز; نارنجی; زرد; سبز; آبی; بنفش; صورتی; قهوه‌ای; سیاه; سفید; خاکستری",
         shapes="n:دایره; n:مربع; n:مثلث; n:ستاره; n:قلب; n:لوزی; n:شش‌ضلعی; n:صلیب; n:حلقه; "
-        "n:هلال; n:پیکان",
+        "n:هلال; n:پیکان; n:شکل",
         coloured="{shape} {colour}",
         ground="روی پس‌زمینه {colour}",
         places="روی پس‌زمینه راه‌راه; روی پس‌زمینه خال‌خالی; روی پس‌زمینه شطرنجی; در ساحل; "
@@ -179,7 +179,7 @@ _ALL = (
         colours="merah; oranye; kuning; hijau; biru; ungu; merah muda; cokelat; hitam; putih; "
         "abu-abu",
         shapes="n:lingkaran; n:persegi; n:segitiga; n:bintang; n:hati; n:wajik; n:segi enam; "
-        "n:salib; n:cincin; n:bulan sabit; n:panah",
+        "n:salib; n:cincin; n:bulan sabit; n:panah; n:bentuk",
         coloured="{shape} {colour}",
         ground="dengan latar {colour}",
         places="dengan latar bergaris; dengan latar polkadot; dengan latar kotak-kotak; di pantai; "
@@ -196,7 +196,7 @@ _ALL = (
         code="zh",
         colours="红色; 橙色; 黄色; 绿色; 蓝色; 紫色; 粉色; 棕色; 黑色; 白色; 灰色",
         shapes="n:圆形; n:正方形; n:三角形; n:五角星; n:心形; n:菱形; n:六边形; n:十字; n:圆环; "
-        "n:月牙; n:箭头",
+        "n:月牙; n:箭头; n:图形",
         coloured="{colour}{shape}",
         ground="{colour}背景上的",
         places="条纹背景上的; 圆点背景上的; 格子背景上的; 沙滩上的; 草地上的; 雪地里的; 星空下的; "
@@ -215,7 +215,7 @@ _ALL = (
         "коричневый/коричневая/коричневое/коричневом; чёрный/чёрная/чёрное/чёрном; "
         "белый/белая/белое/белом; серый/серая/серое/сером",
         shapes="m:круг; m:квадрат; m:треугольник; f:звезда; n:сердце; m:ромб; m:шестиугольник; "
-        "m:крест; n:кольцо; m:полумесяц; f:стрелка",
+        "m:крест; n:кольцо; m:полумесяц; f:стрелка; f:фигура",
         coloured="{colour} {shape}",
         ground="на {colour} фоне",
         places="на полосатом фоне; на фоне в горошек; на клетчатом фоне; на пляже; на лугу; "
@@ -231,7 +231,7 @@ _ALL = (
         code="tr",
         colours="kırmızı; turuncu; sarı; yeşil; mavi; mor; pembe; kahverengi; siyah; beyaz; gri",
         shapes="n:daire; n:kare; n:üçgen; n:yıldız; n:kalp; n:eşkenar dörtgen; n:altıgen; n:haç; "
-        "n:halka; n:hilal; n:ok",
+        "n:halka; n:hilal; n:ok; n:şekil",
         coloured="{colour} {shape}",
         ground="{colour} arka planda",
         places="çizgili arka planda; puantiyeli arka planda; kareli arka planda; kumsalda; "
@@ -250,7 +250,7 @@ _ALL = (
         "بنفسجي/بنفسجية/بنفسجي/بنفسجية; وردي/وردية/وردي/وردية; بني/بنية/بني/بنية; "
         "أسود/سوداء/أسود/سوداء; أبيض/بيضاء/أبيض/بيضاء; رمادي/رمادية/رمادي/رمادية",
         shapes="f:دائرة; m:مربع; m:مثلث; f:نجمة; m:قلب; m:معين; m:شكل سداسي; m:صليب; f:حلقة; "
-        "m:هلال; m:سهم",
+        "m:هلال; m:سهم; m:شكل",
         coloured="{shape} {colour}",
         ground="على خلفية {colour}",
         places="على خلفية مخططة; على خلفية منقطة; على خلفية مربعات; على الشاطئ; في المرج; "

@@ -23,12 +23,12 @@ from nnclip.errors import ConfigError
 
 # Kinds of picture and their shares in training.
 MIXTURE = {"scene": 42, "worker": 18, "pair": 16, "shape": 12, "shapes": 12}
-# The share of training captions that name an attribute less: "a star" for a red star, "a woman with
-# dark skin" or "an astronaut with dark skin" for a woman astronaut with dark skin; and the share of
-# shapes in colours without a name. Else each combination is learnt for itself: a model without
-# these knew the form of one unseen coloured shape in six.
+# The share of training captions that name an attribute less: "a star" or "a red shape" for a red
+# star, "a woman with dark skin" or "an astronaut with dark skin" for a woman astronaut with dark
+# skin; and the shares of shapes in colours and in forms without a name. Else each combination is
+# learnt for itself: a model without these knew the form of one unseen coloured shape in six.
 VAGUE = {"worker": 0.4, "shape": 0.2, "shapes": 0.2}
-NAMELESS = 0.4
+NAMELESS_COLOUR, NAMELESS_FORM = 0.35, 0.25
 # `heldout` repeats this cycle, which holds its kinds in about those shares.
 CYCLE = tuple(HELD_OUT[int(digit)] for digit in "02010030202010030200")
 
@@ -144,9 +144,17 @@ def _seen(random: Random) -> tuple[str, tuple[Drawable, ...]]:
             pair = random.sample(things(), 2)
         return kind, tuple(pair)
     chosen = random.sample(_seen_shapes(), 1 if kind == "shape" else 2)
-    return kind, tuple(
-        replace(it, colour="") if random.random() < NAMELESS else it for it in chosen
-    )
+    return kind, tuple(_less_named(random, shape) for shape in chosen)
+
+
+def _less_named(random: Random, shape: Shape) -> Shape:
+    """The shape, or one of its form in some other colour, or of its colour in some other form."""
+    dice = random.random()
+    if dice < NAMELESS_COLOUR:
+        return replace(shape, colour="")
+    if dice < NAMELESS_COLOUR + NAMELESS_FORM:
+        return replace(shape, shape="")
+    return shape
 
 
 def _unseen(split: str, place: int) -> tuple[str, tuple[Drawable, ...], str]:

@@ -69,7 +69,7 @@ def is_held_out_worker(worker: Worker) -> bool:
 
 def is_held_out_shape(shape: Shape) -> bool:
     """Whether this shape is never drawn for training in this colour."""
-    if shape.colour not in COLOURS:
+    if not (shape.colour and shape.shape):  # one of the two has no name
         return False
     return (COLOURS.index(shape.colour) + 2 * SHAPES.index(shape.shape)) % 5 == 0
 

@@ -65,8 +65,10 @@ def test_some_training_captions_name_an_attribute_less_and_no_other_does():
     assert not any("red" not in say(star, "en", variant) for variant in range(60))
     vague = replace(star, vague=0.3)
     captions = [say(vague, "en", variant) for variant in range(500)]
-    assert 0.2 < sum("red" not in caption for caption in captions) / 500 < 0.4
-    assert "a star" in captions
+    assert 0.2 < sum("red star" not in caption for caption in captions) / 500 < 0.4
+    assert {"a star", "a red shape"} <= set(captions)
+    assert vague_names(Shape("red", ""), "de") == ["rote Figur"]
+    assert vague_names(Shape("", "star"), "ru") == ["звезда"]
     assert vague_names(BY_KEY["👩🏽\u200d🚒"], "en") == [
         "a woman with medium skin",
         "a firefighter with medium skin",

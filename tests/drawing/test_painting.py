@@ -1,3 +1,5 @@
+from random import Random
+
 import numpy as np
 import pytest
 from PIL import ImageFont, features
@@ -6,7 +8,7 @@ from nnclip.drawing import compose, draw_pair
 from nnclip.drawing.backgrounds import PAINTERS
 from nnclip.drawing.brushes import PALETTE
 from nnclip.drawing.catalogue import SHAPES
-from nnclip.drawing.glyphs import emoji_font, emoji_picture, shape_mask
+from nnclip.drawing.glyphs import emoji_font, emoji_picture, shape_mask, shape_picture
 from nnclip.drawing.language import BACKGROUNDS
 from nnclip.errors import DataError
 
@@ -53,6 +55,18 @@ def test_a_plain_background_is_nearest_to_its_own_colour(colour):
 def test_a_shape_fills_a_fair_part_of_its_square(shape):
     share = np.asarray(shape_mask(shape, 48), dtype=float).mean() / 255
     assert 0.2 < share < 0.8
+
+
+def test_a_form_without_a_name_fills_a_fair_part_of_its_square_and_is_another_each_time():
+    masks = [
+        np.asarray(shape_picture(Random(seed), "red", "", 48)[0].getchannel("A"), dtype=float) / 255
+        for seed in range(40)
+    ]
+    assert all(mask.shape == (48, 48) and 0.08 < mask.mean() < 0.85 for mask in masks)
+    assert len({mask.tobytes() for mask in masks}) == len(masks)
+    for mask in masks:  # it reaches the edges of its square one way or the other
+        reach = [np.flatnonzero(mask.max(axis) > 0.5) for axis in (0, 1)]
+        assert max(rows[-1] - rows[0] for rows in reach) >= 45
 
 
 def test_an_emoji_has_no_dark_edge():

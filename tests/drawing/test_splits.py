@@ -33,7 +33,8 @@ def test_every_part_of_what_is_held_out_is_seen_in_training():
     scenes = seen()
     shapes = [item.what for scene in scenes for item in scene.items if item.glyph == ""]
     assert {shape.colour for shape in shapes} == {*COLOURS, ""}
-    assert {shape.shape for shape in shapes} == set(SHAPES)
+    assert {shape.shape for shape in shapes} == {*SHAPES, ""}
+    assert all(shape.key for shape in shapes)
     people = {item.what for s in scenes if s.kind == "worker" for item in s.items}
     assert {(it.work, it.glyph[0]) for it in people} == {(it.work, it.glyph[0]) for it in workers()}
     assert {it.tone for it in people} == set(range(6))
