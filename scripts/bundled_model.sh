@@ -21,7 +21,7 @@ done
 
 $python train.py --model bundled --tokenizer "$out/vocabulary.json" \
     --train-txt-path "$out/train/pairs.csv" \
-    -b 128 --lr 1e-3 -wi 400 -i 6000 --weight-decay 0.1 --seed 412 -t half \
+    -b 128 --lr 1e-3 -wi 400 -i 6000 --weight-decay 0.1 --seed 412 -t half --keep-together 8 \
     --model-save-interval 250 -m "$out/run" --resume latest
 
 $python - "$out/run/model.h5" assets/nnclip.h5 "en,$others" <<'EOF'

@@ -4,31 +4,15 @@ The same scene can be painted at any size (`nnclip.drawing.painting`) and said i
 (`nnclip.drawing.captions`).
 """
 
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass
 from random import Random
 
-from nnclip.drawing.catalogue import Drawable, Shape, Thing, Worker, shapes, things, workers
+from nnclip.drawing.catalogue import Drawable, Shape, Thing, Worker
+from nnclip.drawing.contents import Content, content
 from nnclip.drawing.language import BACKGROUNDS
-from nnclip.drawing.splits import (
-    HELD_OUT,
-    SPLITS,
-    held_out,
-    is_held_out_pair,
-    is_held_out_scene,
-    is_held_out_shape,
-    is_held_out_worker,
-)
+from nnclip.drawing.splits import HELD_OUT, SPLITS, held_out
 from nnclip.errors import ConfigError
 
-# Kinds of picture and their shares in training.
-MIXTURE = {"scene": 42, "worker": 18, "pair": 16, "shape": 12, "shapes": 12}
-# The share of training captions that name an attribute less: "a star" or "a red shape" for a red
-# star, "a woman with dark skin" or "an astronaut with dark skin" for a woman astronaut with dark
-# skin; and the shares of shapes in colours and in forms without a name. Else each combination is
-# learnt for itself: a model without these knew the form of one unseen coloured shape in six.
-VAGUE = {"worker": 0.4, "shape": 0.2, "shapes": 0.2}
-NAMELESS_COLOUR, NAMELESS_FORM = 0.35, 0.25
 # `heldout` repeats this cycle, which holds its kinds in about those shares.
 CYCLE = tuple(HELD_OUT[int(digit)] for digit in "02010030202010030200")
 
@@ -60,7 +44,7 @@ class Scene:
 
     Args:
         source: what fixes all chance in it: "split/seed/index".
-        kind: one of MIXTURE.
+        kind: one of `contents.MIXTURE`.
         background: one of BACKGROUNDS.
         items: one or two objects.
         layout: "alone", "beside" (the first on the left), "stacked" (the first above) or
@@ -80,16 +64,6 @@ class Scene:
     def random(self, purpose: str) -> Random:
         """A generator for one purpose, the same in every run."""
         return Random(f"{self.source}/{purpose}")
-
-
-@lru_cache(maxsize=1)
-def _seen_shapes() -> list[Shape]:
-    return [shape for shape in shapes() if not is_held_out_shape(shape)]
-
-
-@lru_cache(maxsize=1)
-def _seen_workers() -> list[Worker]:
-    return [worker for worker in workers() if not is_held_out_worker(worker)]
 
 
 def _item(random: Random, what: Drawable, at: tuple[float, float], extent: float) -> Item:
@@ -122,43 +96,8 @@ def _two(random: Random, pair: tuple[Drawable, ...]) -> tuple[tuple[Item, ...], 
     return tuple(items), layout
 
 
-def _background(random: Random, drawables: tuple[Drawable, ...]) -> str:
-    """A background on which training may show these, and on which shapes can be seen."""
-    while True:
-        background = random.choice(BACKGROUNDS)
-        hidden = any(isinstance(it, Shape) and it.colour == background for it in drawables)
-        if not hidden and not any(is_held_out_scene(it.key, background) for it in drawables):
-            return background
-
-
-def _seen(random: Random) -> tuple[str, tuple[Drawable, ...]]:
-    """The kind and the objects of a training picture."""
-    kind = random.choices(list(MIXTURE), list(MIXTURE.values()))[0]
-    if kind == "scene":
-        return kind, (random.choice(things()),)
-    if kind == "worker":
-        return kind, (random.choice(_seen_workers()),)
-    if kind == "pair":
-        pair = random.sample(things(), 2)
-        while is_held_out_pair(pair[0].key, pair[1].key):
-            pair = random.sample(things(), 2)
-        return kind, tuple(pair)
-    chosen = random.sample(_seen_shapes(), 1 if kind == "shape" else 2)
-    return kind, tuple(_less_named(random, shape) for shape in chosen)
-
-
-def _less_named(random: Random, shape: Shape) -> Shape:
-    """The shape, or one of its form in some other colour, or of its colour in some other form."""
-    dice = random.random()
-    if dice < NAMELESS_COLOUR:
-        return replace(shape, colour="")
-    if dice < NAMELESS_COLOUR + NAMELESS_FORM:
-        return replace(shape, shape="")
-    return shape
-
-
-def _unseen(split: str, place: int) -> tuple[str, tuple[Drawable, ...], str]:
-    """Kind, objects and background of picture `place` of a split of HELD_OUT."""
+def _unseen(split: str, place: int) -> Content:
+    """What picture `place` of a split of HELD_OUT shows."""
     combinations = held_out(split)
     lap, place = divmod(place, len(combinations))
     found = combinations[place]
@@ -166,7 +105,7 @@ def _unseen(split: str, place: int) -> tuple[str, tuple[Drawable, ...], str]:
     free = [name for name in BACKGROUNDS if name not in colours]
     Random(f"{split}/{place}").shuffle(free)
     kind = split.removeprefix("heldout-").removesuffix("s")
-    return kind, found.drawables, found.background or free[lap % len(free)]
+    return Content(kind, found.drawables, found.background or free[lap % len(free)])
 
 
 def compose(split: str, seed: int, index: int) -> Scene:
@@ -184,20 +123,19 @@ def compose(split: str, seed: int, index: int) -> Scene:
         raise ConfigError(f"unknown split {split!r}: expected one of {', '.join(SPLITS)}")
     source = f"{split}/{seed}/{index}"
     random = Random(source)
-    vague = 0.0
     if split == "train":
-        kind, drawables = _seen(random)
-        vague = VAGUE.get(kind, 0.0)
-        background = _background(random, drawables)
+        shown = content(f"{split}/{seed}", index, random)
     else:
         place = index
         if split == "heldout":
             lap, at = divmod(index, len(CYCLE))
             split = CYCLE[at]
             place = lap * CYCLE.count(split) + CYCLE[:at].count(split)
-        kind, drawables, background = _unseen(split, place)
-    if len(drawables) == 2:
-        items, layout = _two(random, drawables)
-        return Scene(source, kind, background, items, layout, random.random() < 0.2, vague)
-    placed = split != "train" or random.random() < 0.55
-    return Scene(source, kind, background, _alone(random, drawables[0]), "alone", placed, vague)
+        shown = _unseen(split, place)
+    if len(shown.drawables) == 2:
+        items, layout = _two(random, shown.drawables)
+        placed = random.random() < 0.2
+    else:
+        items, layout = _alone(random, shown.drawables[0]), "alone"
+        placed = split != "train" or random.random() < 0.55
+    return Scene(source, shown.kind, shown.background, items, layout, placed, shown.vague)

@@ -17,6 +17,7 @@ from PIL import Image
 from nnclip.drawing import ALL_LANGUAGES, compose, describe, paint
 from nnclip.drawing.captions import language_of, name_of
 from nnclip.drawing.catalogue import Drawable, shapes, things, workers
+from nnclip.drawing.contents import GROUP
 from nnclip.drawing.glyphs import emoji_font
 from nnclip.errors import ConfigError
 
@@ -177,13 +178,15 @@ def _drawn(order: Order, index: int) -> tuple[bytes, list[Row]]:
 def _draw_files(order: Order, indices: range) -> list[Row]:
     folder = Path(PICTURES) / f"{indices[0] // CHUNK:04d}"
     (order.folder / folder).mkdir(parents=True, exist_ok=True)
-    rows = []
+    rows: list[tuple[tuple[int, int], Row]] = []
     for index in indices:
         data, captions = _drawn(order, index)
         path = folder / f"{index:08d}.{order.format}"
         (order.folder / path).write_bytes(data)
-        rows += [{"filepath": path.as_posix(), **row} for row in captions]
-    return rows
+        for variant, row in enumerate(captions):
+            # first captions of a whole group, then second ones: GROUP rows are GROUP pictures
+            rows.append(((index // GROUP, variant), {"filepath": path.as_posix(), **row}))
+    return [row for _, row in sorted(rows, key=lambda pair: pair[0])]
 
 
 def _draw_shard(order: Order, indices: range) -> int:

@@ -34,6 +34,9 @@ class TrainConfig:
     every_caption: bool = option(
         False, "COCO: each caption is a pair of its own (default: one random caption per picture)"
     )
+    keep_together: int = option(
+        1, "rows that are shuffled as one: likenesses written side by side meet in one batch"
+    )
     workers: int = option(
         -1, "processes that decode pictures, per rank (default: what the cores allow)"
     )
@@ -172,7 +175,7 @@ class TrainConfig:
 
 _ABOVE_ZERO = (
     "batch_size", "epochs", "keep_last", "log_interval", "model_save_interval", "check_interval",
-    "timeout",
+    "timeout", "keep_together",
 )  # fmt: skip
 _AT_LEAST_ZERO = (
     "lr", "eps", "weight_decay", "clip_norm", "warmup_iter", "max_iter", "val_interval", "max_bad",

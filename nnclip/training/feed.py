@@ -158,7 +158,9 @@ class Feed:
 
     def _loader(self, communicator: Communicator) -> Loader:
         config, workers = self._config, self.workers(communicator)
-        return Loader(self.table, self._recipe, config.batch_size, config.seed, workers)
+        return Loader(
+            self.table, self._recipe, config.batch_size, config.seed, workers, config.keep_together
+        )
 
 
 def token_ids(tokenizer: AnyTokenizer, texts: list[str], context: int) -> np.ndarray:

@@ -3,6 +3,7 @@ from collections import Counter
 import pytest
 
 from nnclip.drawing.catalogue import COLOURS, SHAPES, Shape, Thing, Worker, workers
+from nnclip.drawing.contents import GROUP, MIXTURE
 from nnclip.drawing.scene import compose
 from nnclip.drawing.splits import (
     HELD_OUT,
@@ -27,6 +28,26 @@ def test_training_never_shows_what_is_held_out():
         assert len(things) < 2 or not is_held_out_pair(*things)
         assert not any(isinstance(it, Worker) and is_held_out_worker(it) for it in drawables)
         assert not any(isinstance(it, Shape) and is_held_out_shape(it) for it in drawables)
+
+
+def test_half_of_the_groups_are_alike_but_for_what_can_be_named():
+    scenes = seen(8000)
+    groups = [scenes[at : at + GROUP] for at in range(0, len(scenes), GROUP)]
+    alike = [g for g in groups if len({(s.background, s.kind) for s in g}) == 1]
+    assert 0.45 < len(alike) / len(groups) < 0.55
+    assert {group[0].kind for group in alike} == set(MIXTURE)
+    for group in alike:
+        contents = [tuple(sorted(item.what.key for item in scene.items)) for scene in group]
+        assert len(set(contents)) == GROUP  # no caption fits two of them
+        first = [scene.items[0].what for scene in group]
+        shared = {
+            "scene": lambda it: it.category,
+            "worker": lambda it: it.work,
+            "shape": lambda it: it.colour,
+        }.get(group[0].kind)
+        other = {"worker": lambda it: it.tone, "shape": lambda it: it.shape}.get(group[0].kind)
+        if shared:
+            assert 1 in (len({get(it) for it in first}) for get in (shared, other) if get)
 
 
 def test_every_part_of_what_is_held_out_is_seen_in_training():

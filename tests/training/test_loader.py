@@ -56,6 +56,18 @@ def test_an_epoch_is_a_permutation_and_no_two_are_alike() -> None:
     assert epochs[1] == [d.index for d in Stream(length=50, seed=1).draws(50, 50)]
 
 
+def test_rows_that_are_kept_together_are_shuffled_as_one() -> None:
+    stream = Stream(length=50, seed=1, together=8)
+    order = [d.index for d in stream.draws(0, 50)]
+    assert sorted(order) == list(range(50))
+    starts = [at for at in order if at % 8 == 0]
+    assert sorted(starts) == list(range(0, 50, 8)) and starts != sorted(starts)
+    for start in starts:  # the last run is what is left of the table
+        at, run = order.index(start), list(range(start, min(start + 8, 50)))
+        assert order[at : at + len(run)] == run
+    assert order != [d.index for d in stream.draws(50, 50)]
+
+
 def test_a_batch_may_reach_into_the_next_epoch() -> None:
     draws = Stream(length=5, seed=1).draws(3, 4)
     assert [d.epoch for d in draws] == [0, 0, 1, 1]

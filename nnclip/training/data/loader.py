@@ -58,7 +58,13 @@ class Loader:
     """Prepares batches of one rank; `close` it, or use it in a `with`."""
 
     def __init__(
-        self, table: PairTable, recipe: Recipe, rows: int, seed: int = 0, workers: int = 0
+        self,
+        table: PairTable,
+        recipe: Recipe,
+        rows: int,
+        seed: int = 0,
+        workers: int = 0,
+        together: int = 1,
     ) -> None:
         """Start the workers.
 
@@ -68,9 +74,10 @@ class Loader:
             rows: largest number of rows in a batch.
             seed: of the order and the crops.
             workers: processes; 0 to decode in this one.
+            together: see `Stream`.
         """
         self._table, self._recipe = table, recipe
-        self.stream = Stream(len(table), seed)
+        self.stream = Stream(len(table), seed, together)
         shape = (SLOTS, rows, 3, recipe.resolution, recipe.resolution)
         size = int(np.prod(shape)) * 4
         # An anonymous file in memory: it needs no room in /dev/shm (64 MB in containers) and is

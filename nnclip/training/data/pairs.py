@@ -98,8 +98,15 @@ class Stream:
     k-th batch does not depend on how many ranks share it, and one number is the whole position.
     """
 
-    def __init__(self, length: int, seed: int) -> None:
-        self.length, self.seed = length, seed
+    def __init__(self, length: int, seed: int, together: int = 1) -> None:
+        """Keep what fixes the order.
+
+        Args:
+            length: rows of the table.
+            seed: of the run.
+            together: rows that are moved as one and stay in order.
+        """
+        self.length, self.seed, self._together = length, seed, together
         self._orders: dict[int, np.ndarray] = {}
 
     def draws(self, start: int, count: int) -> list[Draw]:
@@ -112,7 +119,9 @@ class Stream:
             rng = np.random.default_rng([self.seed, epoch, 0, ORDER])
             # the epoch before is still wanted by a batch that began in it
             self._orders = {e: o for e, o in self._orders.items() if e == epoch - 1}
-            self._orders[epoch] = rng.permutation(self.length)
+            runs = rng.permutation(-(-self.length // self._together))
+            order = (runs[:, None] * self._together + np.arange(self._together)).ravel()
+            self._orders[epoch] = order[order < self.length]
         return Draw(self.seed, epoch, int(self._orders[epoch][place]))
 
     def substitute(self, draw: Draw, attempt: int) -> Draw:
