@@ -28,7 +28,7 @@ def gradients(
     functions: Sequence[Function],
     seeds: Mapping[nn.Variable, Output],
     leaves: Sequence[nn.Variable],
-) -> list[Output | None]:
+) -> tuple[list[Output | None], list[Output]]:
     """Write the nodes that compute the gradients with respect to `leaves`.
 
     Args:
@@ -38,7 +38,8 @@ def gradients(
         leaves: Variables that a gradient is wanted of.
 
     Returns:
-        One value per leaf, shaped like it; None where no gradient arrives.
+        One value per leaf, shaped like it, None where no gradient arrives; and the gradients of
+        residual streams, which pass through all blocks: what rounds them adds up.
 
     Raises:
         UnsupportedOpError: If function types have no backward rule; all are named.
@@ -53,6 +54,7 @@ def gradients(
                 active.append(f)
     sums: dict[nn.Variable, Output] = dict(seeds)
     missing: dict[str, str] = {}
+    met: set[nn.Variable] = set()
     for f in reversed(active):
         if not any(v in sums for v in f.outputs):
             continue
@@ -62,15 +64,25 @@ def gradients(
             missing[f.info.type_name] = str(error)
             continue
         for v, gradient in zip(f.inputs, arriving, strict=False):
-            if gradient is not None and v in wanted:
-                sums[v] = op.add(sums[v], gradient).output(0) if v in sums else gradient
+            if gradient is None or v not in wanted:
+                continue
+            if v in sums:
+                gradient = op.add(sums[v], gradient).output(0)
+                met.add(v)
+            sums[v] = gradient
     if missing:
         details = "; ".join(f"{name}: {why}" for name, why in sorted(missing.items()))
         raise UnsupportedOpError(
             f"the compiler has no backward rule for {', '.join(sorted(missing))}. Add one to "
-            f"nnclip/engine/backward.py, or train by NNabla itself. ({details})"
+            f"nnclip/engine/backward, or train by NNabla itself. ({details})"
         )
-    return [sums.get(v) for v in leaves]
+    streams = [sums[f.outputs[0]] for f in active if _adds(f) and f.outputs[0] in met]
+    return [sums.get(v) for v in leaves], streams
+
+
+def _adds(f: Function) -> bool:
+    """Whether a function adds two values of one shape: a block's result to what went into it."""
+    return f.info.type_name == "Add2" and f.inputs[0].shape == f.inputs[1].shape
 
 
 def _through(

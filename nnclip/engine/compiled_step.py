@@ -103,6 +103,7 @@ def emit_step(
     parameters: Variables,
     of: Sequence[str],
     wrt: Sequence[str],
+    precision: str,
 ) -> tuple[ov.Model, tuple[InputSpec, ...], list[str], list[nn.Variable]]:
     """Write the step as a model.
 
@@ -110,6 +111,9 @@ def emit_step(
     of the parameters, statistics. Gives the model, its inputs, what is trained, the statistics.
     These move only where something is differentiated, so that a step which computes its features
     twice moves them once.
+
+    OpenVINO leaves in float32 whatever leads to a result with no product in between. So for bf16
+    gradients of residual streams are results too, though nobody reads them.
     """
     functions = trace([*inputs.values(), *parameters.values()], outputs.values()).functions
     statistics = running_statistics(functions) if of else {}
@@ -132,10 +136,11 @@ def emit_step(
     seeds = {outputs[name]: _seed(outputs[name], ports.get(f"grad_{name}")) for name in of}
     trained = [name for name, v in parameters.items() if v.need_grad] if of else []
     wanted = [inputs[name] for name in wrt] + [parameters[name] for name in trained]
-    found = gradients(lowering, functions, seeds, wanted)
+    found, streams = gradients(lowering, functions, seeds, wanted)
     shaped = [_shaped(g, v) for g, v in zip(found, wanted, strict=True)]
     moved = [statistics[v](lowering) for v in statistics]
-    results = [op.result(as_float(value)) for value in [*values, *shaped, *moved]]
+    unread = streams if precision == "bf16" else []
+    results = [op.result(as_float(value)) for value in [*values, *shaped, *moved, *unread]]
     return ov.Model(results, [*ports.values(), *held]), specs, trained, list(statistics)
 
 

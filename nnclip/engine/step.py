@@ -78,7 +78,9 @@ def compile_step(
     from nnclip.engine.model import compile_model
 
     try:
-        model, specs, trained, statistics = emit_step(inputs, outputs, parameters, of, wrt)
+        model, specs, trained, statistics = emit_step(
+            inputs, outputs, parameters, of, wrt, precision
+        )
     except UnsupportedOpError as error:
         log.warning("training without the compiler, many times slower: %s", error)
         return StockStep(inputs, outputs, parameters, of, wrt)

@@ -182,6 +182,23 @@ def test_gradients_of_a_transformer_equal_stock_nnabla(weights, precision):
     np.testing.assert_allclose(loss, wanted_loss, rtol=1e-6 if precision == "fp32" else 2e-2)
 
 
+@pytest.mark.skipif("bf16" not in available_precisions(), reason="no bf16")
+def test_the_gradient_of_a_long_residual_stream_is_not_worn_down_by_bf16(weights):
+    w = weights()
+    x = nn.Variable((64, 32))
+    h = F.affine(x, w(32, 32))
+    for _ in range(48):
+        h = h + 0.1 * F.tanh(F.affine(h, w(32, 32)))
+    inputs, outputs = {"x": x}, {"loss": scalar_of(h)}
+    parameters = named(w.made)
+    array = np.random.default_rng(0).normal(size=(64, 32)).astype(np.float32)
+    found = []
+    for precision in ("fp32", "bf16"):
+        compile_step(inputs, outputs, parameters, precision=precision)(x=array)
+        found.append(w.made[0].g.copy())
+    assert cosine(*found) > 0.99996  # 0.99992 if the stream is in bf16
+
+
 @pytest.mark.torch
 def test_gradients_equal_torch(weights):
     import torch
