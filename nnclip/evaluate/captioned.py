@@ -138,6 +138,12 @@ def _json_pairs(path: Path, images: Path, split: str) -> list[tuple[Path, str]]:
     try:
         if "annotations" in content:
             files = {image["id"]: images / image["file_name"] for image in content["images"]}
+            unknown = {a["image_id"] for a in content["annotations"]} - set(files)
+            if unknown:
+                raise DataError(
+                    f"{path}: annotations of {len(unknown)} pictures that are not in `images`, "
+                    f"the first has the id {min(unknown)}"
+                )
             return [(files[a["image_id"]], a["caption"].strip()) for a in content["annotations"]]
         chosen = [image for image in content["images"] if image["split"] == split]
         if not chosen:

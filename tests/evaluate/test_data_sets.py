@@ -222,3 +222,12 @@ def test_json_of_another_kind_is_refused(tmp_path, content):
     (tmp_path / "x.json").write_text(content)
     with pytest.raises(DataError, match=r"cannot be read as JSON|neither COCO's captions"):
         read_captioned(tmp_path / "x.json")
+
+
+def test_annotations_of_a_picture_that_is_not_listed_are_named(tmp_path):
+    listed = [{"id": 1, "file_name": "1.png"}]
+    notes = [{"image_id": 1, "caption": "a"}, {"image_id": 7, "caption": "b"}]
+    path = tmp_path / "captions.json"
+    path.write_text(json.dumps({"images": listed, "annotations": notes}))
+    with pytest.raises(DataError, match=r"annotations of 1 pictures.*id 7"):
+        read_captioned(path, None, "test", "title")

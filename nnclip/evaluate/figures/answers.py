@@ -18,8 +18,8 @@ from nnclip.evaluate.figures.style import (
     ORANGE,
     RED,
     bars,
+    label,
     new_figure,
-    shorten,
     show,
     styled,
 )
@@ -97,7 +97,7 @@ def heat_map_figure(
             corner = (i - 0.48, similarities[i].argmax() - 0.47)
             frame = Rectangle(corner, 0.96, 0.94, fill=False, edgecolor=ORANGE, linewidth=3)
             axes.add_patch(frame)
-        axes.set_yticks(range(lines), [shorten(text, 40) for text in texts])
+        axes.set_yticks(range(lines), [label(text, 40) for text in texts])
         axes.set_xticks([])
         axes.tick_params(length=0)
         for spine in axes.spines.values():
@@ -138,11 +138,11 @@ def classes_figure(answers: Classification, shown: int = 24) -> Figure:
         values = [float(str(row["recall"])) for row in picked]
         colours = [GREEN if value >= 0.5 else RED for value in values]
         axes.barh(range(len(picked)), values, color=colours, height=0.62)
-        labels = [shorten(str(row["class"]), 34) for row in picked]
+        labels = [label(str(row["class"]), 34) for row in picked]
         axes.set_yticks(range(len(picked)), labels)
         for place, (row, value) in enumerate(zip(picked, values, strict=True)):
             mistake = row["mistaken_for"] if value < 0.5 else None
-            note = f"{value:.0%}" + (f"   taken for {shorten(str(mistake), 30)}" if mistake else "")
+            note = f"{value:.0%}" + (f"   taken for {label(str(mistake), 30)}" if mistake else "")
             axes.text(value + 0.01, place, note, va="center", fontsize=10)
         if len(rows) > shown:
             axes.axhline(half - 0.5, color=FAINT, linestyle=":")

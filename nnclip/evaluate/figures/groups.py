@@ -14,8 +14,8 @@ from nnclip.evaluate.figures.style import (
     LINES,
     RED,
     bars,
+    label,
     new_figure,
-    shorten,
     show,
     styled,
 )
@@ -94,7 +94,7 @@ def bias_figure(bias: Bias, pictures: Sequence[Image.Image]) -> Figure:
             axes = figure.add_subplot(grid[y, 2 * x])
             show(axes, picture)
             count = int((bias.group_of_picture == g).sum())
-            axes.set_title(shorten(bias.groups[g], 24))
+            axes.set_title(label(bias.groups[g], 24))
             axes.set_xlabel(f"{count} picture{'s' if count > 1 else ''}", color=FAINT)
             texts = [bias.captions[j] for j in order]
             panel = figure.add_subplot(grid[y, 2 * x + 1])

@@ -11,8 +11,8 @@ from nnclip.evaluate.figures.style import (
     FAINT,
     GREEN,
     ORANGE,
+    label,
     new_figure,
-    shorten,
     show,
     styled,
 )
@@ -46,7 +46,7 @@ def nearest_figure(
         figure = new_figure(13.5, 6.2)
         widths = [1.0] * NEAREST + ([] if truth is None else [0.12, 1.0])  # a gap before the true
         grid = figure.add_gridspec(2, len(widths), height_ratios=[1, 0.85], width_ratios=widths)
-        figure.suptitle(f"“{shorten(caption, 90)}”", fontsize=18, fontweight="bold")
+        figure.suptitle(f"“{label(caption, 90)}”", fontsize=18, fontweight="bold")
         for i, (picture, value) in enumerate(zip(nearest, values, strict=True)):
             axes = figure.add_subplot(grid[0, i])
             show(axes, picture, GREEN if i == hit else "")
