@@ -43,6 +43,7 @@ def load(
     context: str = "cpu",
     streams: int | None = None,
     calibration: Sequence[Image.Image | np.ndarray] | None = None,
+    cache_dir: str | Path | None = None,
 ) -> CLIP:
     """Load a model and make it the current one; the arguments and errors are those of `CLIP`.
 
@@ -50,7 +51,12 @@ def load(
     """
     global _current
     _current = CLIP(
-        source, precision=precision, context=context, streams=streams, calibration=calibration
+        source,
+        precision=precision,
+        context=context,
+        streams=streams,
+        calibration=calibration,
+        cache_dir=cache_dir,
     )
     return _current
 

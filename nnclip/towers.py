@@ -9,6 +9,8 @@ import logging
 import threading
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import nnabla as nn
 import numpy as np
@@ -28,6 +30,7 @@ from nnclip.engine import (
     openvino_available,
     quantize_emitted,
 )
+from nnclip.engine.compiler import check_count
 from nnclip.engine.cuda import gpu_context, gpu_precision, is_gpu
 from nnclip.engine.interpreter import LARGEST
 from nnclip.engine.precision import check_precision
@@ -64,6 +67,7 @@ class Towers:
         context: str,
         streams: int | None,
         calibration: Callable[[], np.ndarray] | None = None,
+        cache_dir: Path | None = None,
     ) -> None:
         """Make nothing yet.
 
@@ -74,10 +78,12 @@ class Towers:
             context: "cpu", or the name of an NNabla extension; "cudnn:1" for the second GPU.
             streams: how many calls run side by side; None for one at full speed.
             calibration: gives the pictures (N, 3, R, R) that int8 needs.
+            cache_dir: folder that keeps what was compiled; what int8 calibrates is not kept.
 
         Raises:
-            ConfigError: the precision or the context cannot be had.
+            ConfigError: the precision, the context or so many streams cannot be had.
         """
+        check_count("streams", streams)
         self._weights = weights
         self._context_name = context
         self._compiles = context == "cpu" and openvino_available()
@@ -86,7 +92,7 @@ class Towers:
             self._context = get_extension_context("cpu")
         else:
             self._context, self.precision = _interpreted(context, precision)
-        self._streams = streams
+        self._streams, self._cache_dir = streams, cache_dir
         self._calibration = calibration
         self.drift: Agreement | None = None
         self._runners: dict[str | int, Runner] = {}
@@ -147,11 +153,11 @@ class Towers:
                 largest = LARGEST if is_gpu(self._context_name) else NOMINAL
                 return InterpretedBatches(partial(self._graph, key), self.precision, largest)
             emitted = self._emitted(key)
-        if self.precision != "int8":
-            return compile_emitted(emitted, precision=self.precision, streams=self._streams)
-        if key != "image":
-            return compile_emitted(emitted, precision=default_precision(), streams=self._streams)
-        return self._quantized(emitted)
+        if self.precision == "int8" and key == "image":
+            return self._quantized(emitted)
+        precision = default_precision() if self.precision == "int8" else self.precision
+        options: dict[str, Any] = {"streams": self._streams, "cache_dir": self._cache_dir}
+        return compile_emitted(emitted, precision=precision, **options)
 
     def _emitted(self, key: str | int) -> EmittedGraph:
         """A tower for the compiler; that of texts takes any length up to `key`."""

@@ -1,5 +1,8 @@
 """The face: arrays and Variables, several models, bad input."""
 
+import itertools
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from io import BytesIO
@@ -13,6 +16,7 @@ import pytest
 from PIL import Image
 
 from nnclip import clip
+from nnclip.engine import available_precisions
 from nnclip.errors import CheckpointError, ConfigError, DataError, NnclipError
 
 TEXTS = ["a diagram", "a dog", "a cat that sleeps"]
@@ -89,7 +93,7 @@ def test_half_precision_finds_the_end_of_the_text(model: clip.CLIP) -> None:
 
 
 def test_every_shorter_length_gives_the_same_features(model: clip.CLIP) -> None:
-    for count in range(1, 15):
+    for count in range(15):
         ids = model.tokenize(" ".join(["dog"] * count))
         whole = model.encode_text(nn.Variable.from_numpy_array(ids))
         whole.forward()
@@ -172,6 +176,48 @@ def test_threads_get_the_answers_of_one(model: clip.CLIP, rng: np.random.Generat
         np.testing.assert_allclose(found[i], expected[i % 6], rtol=1e-5, atol=1e-5)
 
 
+def test_a_cache_of_compiled_towers_changes_nothing(
+    small_h5: Path, other_h5: Path, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    """Neither other weights nor another precision are taken for those that were kept."""
+    for path, precision in itertools.product((small_h5, other_h5), available_precisions()[:-1]):
+        plain = clip.CLIP(path, precision=precision)
+        size, ids = plain.config.image.resolution, plain.tokenize(["a dog", "two cats"])
+        images = rng.standard_normal((3, 3, size, size), dtype=np.float32)
+        for _ in range(2):
+            kept = clip.CLIP(path, precision=precision, cache_dir=tmp_path)
+            np.testing.assert_array_equal(kept.encode_image(images), plain.encode_image(images))
+            np.testing.assert_array_equal(kept.encode_text(ids), plain.encode_text(ids))
+        runners = kept._towers._runners.values()
+        assert all(runner._model.get_property("LOADED_FROM_CACHE") for runner in runners)
+
+
+WITHOUT_OPENVINO = """
+import sys
+sys.modules["openvino"] = None
+import numpy as np
+from nnclip import clip
+model = clip.load(sys.argv[1])
+images, ids = np.load(sys.argv[2]), model.tokenize(["a dog", "two cats"])
+for _ in range(2):
+    per_image = model.logits(images, ids)[0]
+assert model.precision == "fp32"
+np.save(sys.argv[2], per_image)
+"""
+
+
+def test_without_openvino_nnabla_answers_with_one_warning(
+    small_h5: Path, model: clip.CLIP, images: np.ndarray, tmp_path: Path
+) -> None:
+    file = tmp_path / "images.npy"
+    np.save(file, images)
+    command = [sys.executable, "-c", WITHOUT_OPENVINO, str(small_h5), str(file)]
+    found = subprocess.run(command, capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    assert found.stderr.count("some 20 to 50 times slower") == 1
+    close(np.load(file), model.logits(images, model.tokenize(["a dog", "two cats"]))[0])
+
+
 @pytest.mark.parametrize(
     "source", ["no-such-file.h5", "ViT-X/99", "text.h5"], ids=["missing", "unknown", "foreign"]
 )
@@ -208,6 +254,12 @@ BAD: dict[str, tuple[Callable[[clip.CLIP], object], type[NnclipError], str]] = {
     "no text": (lambda m: m.tokenize([]), DataError, "empty"),
     "no picture": (lambda m: m.preprocess_image(BytesIO(b"GIF89a")), DataError, "picture"),
     "precision": (lambda m: clip.CLIP(m.path, precision="fp8"), ConfigError, "fp8"),
+    "no streams": (lambda m: clip.CLIP(m.path, streams=0), ConfigError, "streams is 0"),
+    "a file as the cache": (
+        lambda m: clip.CLIP(m.path, cache_dir=m.path).encode_text(np.ones((1, 4), "i4")),
+        ConfigError,
+        "cache_dir is .*small.h5",
+    ),
     "context": (lambda m: clip.CLIP(m.path, context="abacus"), ConfigError, "abacus"),
 }
 

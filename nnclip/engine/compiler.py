@@ -24,6 +24,16 @@ if TYPE_CHECKING:
     import openvino as ov
 
 
+def check_count(name: str, count: int | None) -> None:
+    """Make sure that a number of threads or streams is one.
+
+    Raises:
+        ConfigError: If it is neither None nor an integer of at least 1.
+    """
+    if count is not None and (not isinstance(count, int) or count < 1):
+        raise ConfigError(f"{name} is {count!r}; expected an integer of at least 1, or None")
+
+
 @dataclass(frozen=True)
 class EmittedGraph:
     """A graph written for OpenVINO and not yet compiled; NNabla has done its part.
@@ -146,7 +156,8 @@ def compile_graph(
 
     Raises:
         UnsupportedOpError: If the graph holds operations that the compiler lacks; all are named.
-        ConfigError: If this processor lacks the precision, or OpenVINO is not installed.
+        ConfigError: If this processor lacks the precision, OpenVINO is not installed, the folder
+            cannot be written, or there are to be no threads or streams.
     """
     emitted = emit_graph(inputs, outputs, dynamic_batch=dynamic_batch)
     return compile_emitted(emitted, **options)

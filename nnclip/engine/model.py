@@ -14,9 +14,11 @@ import openvino as ov
 from openvino import opset15 as op
 
 from nnclip.engine.arrays import InputSpec, input_specs, nominal_batch
+from nnclip.engine.compiler import check_count
 from nnclip.engine.emit import as_float
 from nnclip.engine.lowering import Lowering
 from nnclip.engine.trace import trace
+from nnclip.errors import ConfigError
 
 
 @functools.cache
@@ -75,6 +77,8 @@ def compile_model(
     cache_dir: Path | None = None,
 ) -> ov.CompiledModel:
     """Compile an OpenVINO model for this processor; the arguments are those of `compile_graph`."""
+    check_count("threads", threads)
+    check_count("streams", streams)
     config: dict[str, Any] = {
         "PERFORMANCE_HINT": "LATENCY" if latency else "THROUGHPUT",
         "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
@@ -86,10 +90,23 @@ def compile_model(
     if streams is not None:
         config["NUM_STREAMS"] = streams
     if cache_dir is not None:
-        config["CACHE_DIR"] = str(cache_dir)
+        config["CACHE_DIR"] = str(_writable(cache_dir))
         # the cache goes by names too, and those OpenVINO gives count all nodes of the process
         for number, node in enumerate(model.get_ordered_ops()):
             node.set_friendly_name(f"node{number}")
         for number, result in enumerate(model.outputs):
             result.get_tensor().set_names({f"output{number}"})
     return core().compile_model(model, "CPU", config)
+
+
+def _writable(folder: Path) -> Path:
+    """Give back a folder, made if need be; ConfigError if nothing can be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError("read-only")
+    except OSError as error:
+        raise ConfigError(
+            f"cache_dir is {str(folder)!r} ({error}); expected a folder to write to, or None"
+        ) from error
+    return folder

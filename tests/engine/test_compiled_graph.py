@@ -12,6 +12,7 @@ from nnclip.engine import (
     available_precisions,
     compile_emitted,
     compile_graph,
+    default_precision,
     emit_graph,
     interpret_graph,
     unsupported_ops,
@@ -234,6 +235,21 @@ def test_ids_outside_the_table_are_refused(weights, ids):
         graph(ids=np.array(ids))
     with pytest.raises(DataError, match="expected integers"):
         graph(ids=np.array(ids, np.float32))
+
+
+@pytest.mark.parametrize("options", [{"streams": 0}, {"streams": "2"}, {"threads": -1}])
+def test_no_threads_or_streams_are_refused(options):
+    x = nn.Variable((2, 6))
+    with pytest.raises(ConfigError, match="expected an integer of at least 1"):
+        compile_graph({"x": x}, {"y": x + 1}, **options)
+
+
+def test_a_cpu_without_bf16_is_told(monkeypatch):
+    monkeypatch.setattr("nnclip.engine.precision.cpu_flags", lambda: frozenset({"avx2"}))
+    assert default_precision() == "fp32"
+    x = nn.Variable((2, 6))
+    with pytest.raises(ConfigError, match="choose one of fp32, int8"):
+        compile_graph({"x": x}, {"y": x + 1}, precision="bf16")
 
 
 @pytest.mark.parametrize("precision", ["fp8", "BF16"])
