@@ -121,6 +121,6 @@ def _checked_positions(spec: InputSpec, array: np.ndarray) -> np.ndarray:
         if low < 0 or high >= spec.rows:
             raise DataError(
                 f"{spec.name} holds ids from {low} to {high}; the table has rows 0 to "
-                f"{spec.rows - 1}. Was the text encoded for another vocabulary?"
+                f"{spec.rows - 1}. Were they made for another vocabulary, or other classes?"
             )
     return np.ascontiguousarray(array, dtype=np.int32)

@@ -135,12 +135,21 @@ def index_rows(functions: list[Function]) -> dict[nn.Variable, int | None]:
         kind = function.info.type_name
         for i, v in enumerate(function.inputs):
             if (kind, i) in INDEX_OPERANDS:
-                add(v, function.inputs[1].shape[0] if kind == "Embed" else None)
+                add(v, _rows(function))
             if kind in MOVING_TYPES:
                 for output in function.outputs:
                     if output in rows:
                         add(v, rows[output])
     return rows
+
+
+def _rows(function: Function) -> int | None:
+    """How many positions a look-up knows; None if negative ones have a meaning there as well."""
+    if function.info.type_name == "Embed":
+        return function.inputs[1].shape[0]
+    if function.info.type_name == "SoftmaxCrossEntropy":
+        return function.inputs[0].shape[function.info.args["axis"]]
+    return None
 
 
 def fold(variable: nn.Variable, values: Mapping[nn.Variable, np.ndarray]) -> np.ndarray:

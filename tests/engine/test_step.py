@@ -384,3 +384,16 @@ def test_bad_input_is_refused(weights):
     step = compile_step(inputs, outputs, {"table": table})
     with pytest.raises(DataError, match="shape"):
         step(x=np.ones((5, 12), np.float32))
+
+
+@pytest.mark.parametrize("label", [-1, 5])
+@pytest.mark.parametrize("make", [compile_step, StockStep])
+def test_labels_of_no_class_are_refused(weights, make, label):
+    """NNabla leaves a label below 0 out, and reads past the row's end above."""
+    w = weights()
+    inputs, outputs = attention(2, w)
+    step = make(inputs, outputs, named(w.made))
+    arrays = attention_arrays(2)
+    arrays["label"][1] = label
+    with pytest.raises(DataError, match=r"label holds ids .* rows 0 to 4"):
+        step(**arrays)
