@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
@@ -72,7 +73,7 @@ def compile_step(
     if check_precision(precision) == "int8":
         raise ConfigError("a training step runs in fp32 or bf16, not in int8")
     if not openvino_available():
-        log.warning("OpenVINO is not installed: training some 20 to 50 times slower")
+        _warn_once("OpenVINO is not installed: training some 20 to 50 times slower")
         return StockStep(inputs, outputs, parameters, of, wrt)
     from nnclip.engine.compiled_step import CompiledStep, emit_step
     from nnclip.engine.model import compile_model
@@ -82,11 +83,17 @@ def compile_step(
             inputs, outputs, parameters, of, wrt, precision
         )
     except UnsupportedOpError as error:
-        log.warning("training without the compiler, many times slower: %s", error)
+        _warn_once(f"training without the compiler, some 20 to 50 times slower: {error}")
         return StockStep(inputs, outputs, parameters, of, wrt)
     compiled = compile_model(model, precision, threads=threads)
     names = [*outputs, *(f"grad_{name}" for name in wrt)]
     return CompiledStep(compiled, specs, names, parameters, trained, statistics)
+
+
+@functools.cache
+def _warn_once(message: str) -> None:
+    """Log a warning, unless it was said before: of another batch shape, or part of the step."""
+    log.warning(message)
 
 
 class TrainStep:

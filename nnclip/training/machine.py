@@ -100,6 +100,11 @@ def choose_engine(config: TrainConfig, context: str, communicator: Communicator)
     if config.engine == "nnabla" or not can:
         if half and context == "cpu":
             raise ConfigError("--type-config half on a CPU needs the compiled step")
+        if context == "cpu" and config.engine != "nnabla":
+            logger.warning(
+                "OpenVINO is not installed: NNabla trains instead, some 20 to 50 times slower "
+                "(pip install openvino)"
+            )
         return Engine(False, "fp16" if half else "fp32", threads)
     if config.recompute:
         raise ConfigError(

@@ -70,6 +70,16 @@ def test_the_engine_is_compiled_on_cpus_alone() -> None:
     assert not choose_engine(TrainConfig(engine="nnabla", recompute=True), "cpu", Alone()).compiled
 
 
+def test_what_training_without_openvino_costs_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("nnclip.training.machine.openvino_available", lambda: False)
+    assert not choose_engine(TrainConfig(engine="nnabla"), "cpu", Alone()).compiled
+    assert not caplog.records
+    assert not choose_engine(TrainConfig(), "cpu", Alone()).compiled
+    assert len(caplog.records) == 1 and "20 to 50 times slower" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("context", "settings", "said"),
     [
