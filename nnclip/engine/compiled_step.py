@@ -23,6 +23,8 @@ from nnclip.engine.trace import trace
 
 Variables = Mapping[str, nn.Variable]
 
+DEEP = 20  # residual sums; with fewer, rounding all of them costs little (see decision 1)
+
 
 class CompiledStep:
     """A training step compiled for one batch shape. Not for several threads at once.
@@ -103,7 +105,7 @@ def emit_step(
     parameters: Variables,
     of: Sequence[str],
     wrt: Sequence[str],
-    precision: str,
+    precision: str = "fp32",
 ) -> tuple[ov.Model, tuple[InputSpec, ...], list[str], list[nn.Variable]]:
     """Write the step as a model.
 
@@ -112,8 +114,8 @@ def emit_step(
     These move only where something is differentiated, so that a step which computes its features
     twice moves them once.
 
-    OpenVINO leaves in float32 whatever leads to a result with no product in between. So for bf16
-    gradients of residual streams are results too, though nobody reads them.
+    OpenVINO leaves in float32 whatever leads to a result with no product in between. So in a deep
+    bf16 step gradients of residual streams are results too, though nobody reads them.
     """
     functions = trace([*inputs.values(), *parameters.values()], outputs.values()).functions
     statistics = running_statistics(functions) if of else {}
@@ -139,7 +141,7 @@ def emit_step(
     found, streams = gradients(lowering, functions, seeds, wanted)
     shaped = [_shaped(g, v) for g, v in zip(found, wanted, strict=True)]
     moved = [statistics[v](lowering) for v in statistics]
-    unread = streams if precision == "bf16" else []
+    unread = streams if precision == "bf16" and len(streams) >= DEEP else []
     results = [op.result(as_float(value)) for value in [*values, *shaped, *moved, *unread]]
     return ov.Model(results, [*ports.values(), *held]), specs, trained, list(statistics)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -108,6 +108,9 @@ class CompiledGraph:
             yield requests
         finally:
             for request in requests:
+                # one still runs where another failed, or the user pressed Ctrl-C
+                with suppress(RuntimeError):
+                    request.wait()
                 self._requests.put(request)
 
 

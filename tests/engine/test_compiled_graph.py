@@ -122,6 +122,19 @@ def test_a_failing_call_hands_its_request_back(network, weights):
     assert graph(x=x)["y"].shape[0] == 2
 
 
+def test_a_piece_that_fails_leaves_no_request_running(weights):
+    w = weights()
+    x = y = nn.Variable((2, 400))
+    for _ in range(20):
+        y = F.tanh(F.affine(y, w(400, 400, scale=0.05)))
+    graph = compile_graph({"x": x}, {"y": y}, streams=2, threads=2, chunk=512)
+    array = np.ones((1024, 400), np.float32)
+    wanted = graph(x=array)["y"]
+    with pytest.raises(RuntimeError):
+        graph._run_pieces([[array[:512]], [array[:512, :7]]])
+    np.testing.assert_array_equal(graph(x=array)["y"], wanted)
+
+
 def test_arrays_are_taken_instead_of_what_parameters_hold(weights):
     w = weights()
     x, table = nn.Variable((2, 6)), w(2, 6, 4)

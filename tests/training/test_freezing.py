@@ -25,7 +25,7 @@ class Recorder:
         self.gradients: list[int] = []
 
     def __call__(self, inputs, outputs, parameters, *, of=("loss",), wrt=()) -> Step:
-        model, _, trained, _ = emit_step(inputs, outputs, parameters, of, wrt, "fp32")
+        model, _, trained, _ = emit_step(inputs, outputs, parameters, of, wrt)
         counts = Counter(node.get_type_name() for node in model.get_ordered_ops())
         self.products.append(counts["MatMul"])
         self.gradients.append(len(trained))
