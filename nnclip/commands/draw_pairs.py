@@ -7,6 +7,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from nnclip.drawing import ALL_LANGUAGES, SPLITS
+from nnclip.drawing.contents import MIXTURE, USUAL, Recipe
 from nnclip.drawing.writer import FORMATS, TABLE, Order, write_shards, write_table
 
 HELP = "draw captioned pictures of emoji and shapes, in fourteen languages"
@@ -20,6 +21,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--start", type=int, default=0, metavar="I", help="index of the first")
     parser.add_argument(
         "--split", choices=SPLITS, default="train", help="what is held out is never in `train`"
+    )
+    parser.add_argument(
+        "--kinds",
+        type=_shares,
+        default=MIXTURE,
+        metavar="KIND=SHARE,...",
+        help=f"what `train` is mixed from ({','.join(f'{k}={v}' for k, v in MIXTURE.items())})",
+    )
+    parser.add_argument(
+        "--alike",
+        type=float,
+        default=USUAL.alike,
+        metavar="SHARE",
+        help="of `train`: eights of pictures that differ in little (%(default)s)",
     )
     parser.add_argument("--size", type=int, default=224, metavar="PX", help="pixels (224)")
     parser.add_argument("--format", choices=FORMATS, default="jpg", help="of the files (jpg)")
@@ -42,6 +57,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N")
 
 
+def _shares(text: str) -> dict[str, float]:
+    pairs = [part.strip().partition("=") for part in text.split(",")]
+    try:
+        return {kind: float(share or 1) for kind, _, share in pairs}
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected KIND=SHARE,... ({error})") from error
+
+
 def run(args: argparse.Namespace) -> int:
     """Draw; prints where the table or the shards are."""
     order = Order(
@@ -54,6 +77,7 @@ def run(args: argparse.Namespace) -> int:
         languages=tuple(code for code in args.languages.split(",") if code),
         captions=args.captions,
         start=args.start,
+        recipe=Recipe(args.kinds, args.alike),
     )
     write = write_shards if args.shards else write_table
     with tqdm(total=args.count, unit="picture", disable=None) as bar:

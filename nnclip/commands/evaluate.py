@@ -235,8 +235,12 @@ def predict(args: argparse.Namespace, subject: tasks.Subject) -> list[Record]:
         best = max(scores, key=lambda text: scores[text])
         lines.append([str(paths[index]), best, f"{scores[best]:.2%}"])
         if args.json:
-            print(json.dumps({"image": str(paths[index]), "probabilities": scores}))
-    if not args.json:
+            line = {"image": str(paths[index]), "probabilities": scores}
+            print(json.dumps(line, ensure_ascii=False))
+    if args.json:
+        for name, reason in found.skipped:
+            print(json.dumps({"image": name, "skipped": reason}, ensure_ascii=False))
+    else:
         print(format_table(lines))
     if _draws(args, subject):
         from nnclip.evaluate.gallery import prediction_figures

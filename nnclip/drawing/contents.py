@@ -7,10 +7,11 @@ the colour or the form, the profession or the skin tone. A group's pictures are 
 the other, and `train.py --keep-together 8` brings them into one batch.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import combinations
+from math import inf
 from random import Random
 
 from nnclip.drawing.catalogue import Drawable, Shape, Worker, shapes, things, workers
@@ -21,6 +22,7 @@ from nnclip.drawing.splits import (
     is_held_out_shape,
     is_held_out_worker,
 )
+from nnclip.errors import ConfigError
 
 # Kinds of picture and their shares in training.
 MIXTURE = {"scene": 42, "worker": 18, "pair": 16, "shape": 12, "shapes": 12}
@@ -50,33 +52,65 @@ class Content:
     vague: float = 0.0
 
 
-def content(source: str, index: int, random: Random) -> Content:
+@dataclass(frozen=True)
+class Recipe:
+    """What training pictures are mixed from.
+
+    Args:
+        shares: kinds of MIXTURE and how much of each.
+        alike: the share of groups that are nearly alike, 0 to 1.
+
+    Raises:
+        ConfigError: an unknown kind, or shares out of range.
+    """
+
+    shares: Mapping[str, float] = field(default_factory=lambda: MIXTURE)
+    alike: float = 0.5
+
+    def __post_init__(self) -> None:
+        unknown = set(self.shares) - set(MIXTURE)
+        if unknown:
+            raise ConfigError(
+                f"unknown kind {', '.join(sorted(unknown))}: expected some of {', '.join(MIXTURE)}"
+            )
+        values = self.shares.values()
+        if not (0 <= self.alike <= 1 and all(0 <= v < inf for v in values) and sum(values) > 0):
+            raise ConfigError(
+                "shares of kinds and of groups alike: expected 0 and more, and 0 to 1"
+            )
+
+    def kind(self, random: Random) -> str:
+        """One of the kinds."""
+        return random.choices(list(self.shares), list(self.shares.values()))[0]
+
+
+USUAL = Recipe()
+
+
+def content(source: str, index: int, random: Random, recipe: Recipe = USUAL) -> Content:
     """What training picture `index` shows.
 
     Args:
         source: "split/seed".
         index: 0, 1, 2 ...
         random: the picture's own dice.
+        recipe: what it is one of.
     """
     number, place = divmod(index, GROUP)
     shared = Random(f"{source}/group {number}")
-    if shared.random() < 0.5:
-        return alike(shared)[place]
-    kind = _kind(random)
+    if shared.random() < recipe.alike:
+        return alike(shared, recipe)[place]
+    kind = recipe.kind(random)
     drawables = _ALONE[kind](random)
     return Content(kind, drawables, _background(random, drawables), VAGUE.get(kind, 0.0))
 
 
-def alike(random: Random) -> list[Content]:
+def alike(random: Random, recipe: Recipe = USUAL) -> list[Content]:
     """GROUP pictures of one kind on one ground that differ in as little as can be named."""
-    kind = _kind(random)
+    kind = recipe.kind(random)
     group = _ALIKE[kind](random)
     background = _background(random, [it for drawables in group for it in drawables])
     return [Content(kind, drawables, background) for drawables in group]
-
-
-def _kind(random: Random) -> str:
-    return random.choices(list(MIXTURE), list(MIXTURE.values()))[0]
 
 
 def _background(random: Random, drawables: Sequence[Drawable]) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from random import Random
 
 from nnclip.drawing.catalogue import Drawable, Shape, Thing, Worker
-from nnclip.drawing.contents import Content, content
+from nnclip.drawing.contents import USUAL, Content, Recipe, content
 from nnclip.drawing.language import BACKGROUNDS
 from nnclip.drawing.splits import HELD_OUT, SPLITS, held_out
 from nnclip.errors import ConfigError
@@ -108,13 +108,14 @@ def _unseen(split: str, place: int) -> Content:
     return Content(kind, found.drawables, found.background or free[lap % len(free)])
 
 
-def compose(split: str, seed: int, index: int) -> Scene:
-    """What picture `index` of a split shows; it depends on the three arguments alone.
+def compose(split: str, seed: int, index: int, recipe: Recipe = USUAL) -> Scene:
+    """What picture `index` of a split shows; it depends on the arguments alone.
 
     Args:
         split: one of `nnclip.drawing.splits.SPLITS`.
         seed: another seed gives other pictures; held-out combinations stay the same.
         index: 0, 1, 2 ...
+        recipe: what `train` is mixed from; other splits do not ask for it.
 
     Raises:
         ConfigError: no such split.
@@ -124,7 +125,7 @@ def compose(split: str, seed: int, index: int) -> Scene:
     source = f"{split}/{seed}/{index}"
     random = Random(source)
     if split == "train":
-        shown = content(f"{split}/{seed}", index, random)
+        shown = content(f"{split}/{seed}", index, random, recipe)
     else:
         place = index
         if split == "heldout":

@@ -17,7 +17,7 @@ from PIL import Image
 from nnclip.drawing import ALL_LANGUAGES, compose, describe, paint
 from nnclip.drawing.captions import language_of, name_of
 from nnclip.drawing.catalogue import Drawable, shapes, things, workers
-from nnclip.drawing.contents import GROUP
+from nnclip.drawing.contents import GROUP, USUAL, Recipe
 from nnclip.drawing.glyphs import emoji_font
 from nnclip.errors import ConfigError
 
@@ -42,6 +42,7 @@ class Order:
         languages: codes to choose from; one given twice is seen twice as often.
         captions: rows a picture, each in a language of its own choice; 0 for one in each language.
         start: index of the first picture, to draw more of the same seed.
+        recipe: what `train` is mixed from.
     """
 
     folder: Path
@@ -53,6 +54,7 @@ class Order:
     languages: tuple[str, ...] = ALL_LANGUAGES
     captions: int = 1
     start: int = 0
+    recipe: Recipe = USUAL
 
     def check(self) -> None:
         """Refuse what cannot be drawn before a worker starts.
@@ -167,7 +169,7 @@ def _encoded(picture: Image.Image, format: str) -> bytes:
 
 def _drawn(order: Order, index: int) -> tuple[bytes, list[Row]]:
     """One picture's file and its rows, each with `title` first."""
-    scene = compose(order.split, order.seed, index)
+    scene = compose(order.split, order.seed, index, order.recipe)
     rows = []
     for variant, languages in enumerate(order.choices()):
         caption, record = describe(scene, languages, variant)

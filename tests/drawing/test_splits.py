@@ -3,7 +3,7 @@ from collections import Counter
 import pytest
 
 from nnclip.drawing.catalogue import COLOURS, SHAPES, Shape, Thing, Worker, workers
-from nnclip.drawing.contents import GROUP, MIXTURE
+from nnclip.drawing.contents import GROUP, MIXTURE, Recipe
 from nnclip.drawing.scene import compose
 from nnclip.drawing.splits import (
     HELD_OUT,
@@ -48,6 +48,21 @@ def test_half_of_the_groups_are_alike_but_for_what_can_be_named():
         other = {"worker": lambda it: it.tone, "shape": lambda it: it.shape}.get(group[0].kind)
         if shared:
             assert 1 in (len({get(it) for it in first}) for get in (shared, other) if get)
+
+
+def test_a_recipe_says_what_is_drawn_and_how_much_is_alike():
+    recipe = Recipe({"shape": 3, "pair": 1}, alike=1)
+    scenes = [compose("train", 0, index, recipe) for index in range(4000)]
+    assert 0.7 < sum(scene.kind == "shape" for scene in scenes) / len(scenes) < 0.8
+    groups = [scenes[at : at + GROUP] for at in range(0, len(scenes), GROUP)]
+    assert all(len({(s.background, s.kind) for s in group}) == 1 for group in groups)
+    assert compose("heldout", 0, 7, recipe) == compose("heldout", 0, 7)
+
+
+@pytest.mark.parametrize("shares", [{"cat": 1}, {"pair": -1}, {"pair": 0}, {"pair": float("nan")}])
+def test_a_recipe_refuses_what_cannot_be_mixed(shares):
+    with pytest.raises(ConfigError, match=r"cat.*scene|expected 0 and more"):
+        Recipe(shares)
 
 
 def test_every_part_of_what_is_held_out_is_seen_in_training():

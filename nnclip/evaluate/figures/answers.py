@@ -18,6 +18,7 @@ from nnclip.evaluate.figures.style import (
     ORANGE,
     RED,
     bars,
+    head,
     label,
     new_figure,
     show,
@@ -48,7 +49,9 @@ def probabilities_figure(
     rows = -(-len(pictures) // columns)
     shown = min(TOP, len(texts))
     with styled():
-        figure = new_figure(6.4 * columns, 2.7 * rows)
+        figure = new_figure(6.4 * columns, 0.5 + 2.7 * rows)
+        about = f"{len(texts)} texts" if truth is None else f"{len(texts)} classes; green is right"
+        head(figure, f"Probabilities among {about}")
         grid = figure.add_gridspec(rows, 2 * columns, width_ratios=[1, 1.3] * columns)
         for i, (picture, row) in enumerate(zip(pictures, probabilities, strict=True)):
             best = np.argsort(-row, kind="stable")[:shown]
@@ -79,7 +82,8 @@ def heat_map_figure(
     """
     count, lines = similarities.shape
     with styled():
-        figure = new_figure(4.2 + 1.15 * count, 1.6 + 0.72 * lines)
+        figure = new_figure(4.2 + 1.15 * count, 2.1 + 0.72 * lines)
+        head(figure, "Cosine similarity of pictures and texts; framed: the best text of a picture")
         grid = figure.add_gridspec(2, count, height_ratios=[1.15, 0.72 * lines])
         for i, picture in enumerate(pictures):
             show(figure.add_subplot(grid[0, i]), picture)

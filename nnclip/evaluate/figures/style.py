@@ -78,6 +78,11 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
+def head(figure: Figure, title: str) -> None:
+    """What the whole figure shows, over its left edge."""
+    figure.suptitle(title, x=0.01, ha="left", fontsize=15, fontweight="bold")
+
+
 def save(figure: Figure, folder: Path, name: str) -> Path:
     """Write FOLDER/NAME.png.
 
