@@ -1,6 +1,6 @@
 """Converts an .h5 into a checkpoint for OpenAI's code, open_clip, transformers or torchvision.
 
-python convert/h5_to_torch.py nnclip.h5 folder --dialect huggingface
+python convert/h5_to_torch.py ViT-B-32.h5 folder --dialect huggingface
 """
 
 import argparse
@@ -167,7 +167,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     p = argparse.ArgumentParser(
         prog="h5_to_torch.py",
         description=first,
-        epilog="example: python convert/h5_to_torch.py nnclip.h5 folder --dialect huggingface",
+        epilog="example: python convert/h5_to_torch.py ViT-B-32.h5 folder --dialect huggingface",
     )
     p.add_argument("source", type=Path, help="the .h5 to read")
     p.add_argument("destination", type=Path, help="a .pt, .bin or .safetensors file, or a folder")

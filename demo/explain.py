@@ -17,8 +17,8 @@ SHOWN = 7  # pictures and captions
 _STEPS = """
 ## From a picture and some words to probabilities
 
-1. **The picture becomes numbers.** It is made {size} pixels square and cut into squares of {patch}
-   pixels; the image tower turns them into one list of {embed} numbers, scaled to length 1.
+1. **The picture becomes numbers.** It is made {size} pixels square{cut}; the image tower turns it
+   into one list of {embed} numbers, scaled to length 1.
 2. **Each text becomes numbers**, too: split into pieces of words (at most {context}), the text
    tower turns it into a list of the same length.
 3. **Cosine:** the two lists are multiplied entry by entry and summed. 1 would be the same
@@ -88,9 +88,10 @@ def _story(shelf: Shelf, name: str | None = None) -> str:
     """The text, with the model's own numbers."""
     model = shelf.get(name).model
     image = model.config.image
+    patch = getattr(image, "patch", 0)  # a ResNet has none
     return _STEPS.format(
         size=image.resolution,
-        patch=getattr(image, "patch", image.resolution),
+        cut=f" and cut into squares of {patch} pixels" if patch else "",
         embed=model.config.embed,
         context=model.config.text.context,
         scale=model.logit_scale,
