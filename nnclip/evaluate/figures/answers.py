@@ -126,7 +126,9 @@ def calibration_figure(answers: Classification) -> Figure:
         axes.scatter(mean[filled], accuracy[filled], s=sizes, color=BLUE, zorder=3, clip_on=False)
         axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", ylabel="accuracy", aspect="equal")
         axes.grid(True)
-        axes.set_title(f"Calibration error {error:.1%}  ({len(correct):,} pictures)", loc="left")
+        axes.set_title(
+            f"Calibration error {error:.1%}  ({len(correct):,} pictures)", loc="left", pad=14
+        )
     return figure
 
 

@@ -3,14 +3,23 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from textwrap import fill
+from textwrap import wrap
 
 import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
 from nnclip.errors import DataError
-from nnclip.evaluate.figures.style import BLUE, FAINT, GREEN, ORANGE, new_figure, show, styled
+from nnclip.evaluate.figures.style import (
+    BLUE,
+    FAINT,
+    GREEN,
+    ORANGE,
+    label,
+    new_figure,
+    show,
+    styled,
+)
 
 LOG = "log.jsonl"
 Curves = dict[str, tuple[np.ndarray, np.ndarray]]
@@ -61,8 +70,10 @@ def curves_figure(curves: Curves) -> Figure:
             for name, colour in names.items():
                 steps, values = curves[name]
                 axes.plot(steps, values, color=colour, alpha=0.25, linewidth=1)
-                label = name.replace("_", " ")
-                axes.plot(steps, smooth(values), color=colour, linewidth=2.4, label=label)
+                smoothed = smooth(values)
+                axes.plot(
+                    steps, smoothed, color=colour, linewidth=2.4, label=name.replace("_", " ")
+                )
             axes.set_title(title, loc="left")
             axes.set_xlabel("step")
             axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
@@ -94,5 +105,6 @@ def samples_figure(pictures: Sequence[Image.Image], captions: Sequence[str]) -> 
         for place, (picture, caption) in enumerate(zip(pictures, captions, strict=True), 1):
             axes = figure.add_subplot(rows, columns, place)
             show(axes, picture)
-            axes.set_xlabel(fill(caption, 28, max_lines=3, placeholder="…"), fontsize=9.5)
+            lines = wrap(caption, 28, max_lines=3, placeholder="…")
+            axes.set_xlabel("\n".join(label(line, 28) for line in lines), fontsize=9.5)
     return figure
