@@ -8,23 +8,41 @@ out=${1:-runs/bundled}
 others=es,ja,ko,pt,it,fr,de,fa,id,zh,ru,tr,ar
 splits='heldout heldout-scenes heldout-workers heldout-pairs heldout-shapes'
 
-draw() { # SPLIT COUNT SEED LANGUAGES CAPTIONS
-    [ -f "$out/$1/pairs.csv" ] || $python -m nnclip draw-pairs "$out/$1" \
-        --split "$1" --count "$2" --seed "$3" --size 72 --languages "$4" --captions "$5"
+draw() { # FOLDER SPLIT COUNT SEED LANGUAGES CAPTIONS [FLAGS]
+    folder=$1 split=$2 count=$3 seed=$4 languages=$5 captions=$6
+    shift 6
+    [ -f "$out/$folder/pairs.csv" ] || $python -m nnclip draw-pairs "$out/$folder" \
+        --split "$split" --count "$count" --seed "$seed" --size 72 \
+        --languages "$languages" --captions "$captions" "$@"
 }
-draw train 120000 412 en,en,en,$others 4 # three captions in sixteen are English
+draw train train 120000 412 en,en,en,$others 4 # three captions in sixteen are English
+# forms are learnt last, and slowly: of the pictures of further runs half are single shapes
+for seed in 414 415; do
+    draw "train-$seed" train 60000 $seed en,en,en,$others 4 \
+        --kinds shape=45,shapes=8,worker=20,scene=17,pair=10 --alike 0.75
+done
 for split in $splits; do
-    draw "$split" 1000 413 en,$others 0 # one caption in each language
+    draw "$split" "$split" 1000 413 en,$others 0 # one caption in each language
 done
 [ -f "$out/vocabulary.json" ] || $python -m nnclip train-tokenizer "$out/train/pairs.csv" \
     --column title --vocab-size 6000 --lowercase -o "$out/vocabulary.json"
 
-$python train.py --model bundled --tokenizer "$out/vocabulary.json" \
-    --train-txt-path "$out/train/pairs.csv" \
-    -b 128 --lr 1e-3 -wi 400 -i 6000 --weight-decay 0.1 --seed 412 -t half --keep-together 8 \
-    --model-save-interval 250 -m "$out/run" --resume latest
+train() { # FOLDER DATA STEPS FLAGS
+    folder=$1 data=$2 steps=$3
+    shift 3
+    $python train.py --train-txt-path "$out/$data/pairs.csv" -m "$out/$folder" -i "$steps" "$@" \
+        -b 128 --weight-decay 0.1 --seed 412 -t half --keep-together 8 \
+        --model-save-interval 250 --resume latest
+}
+train run train 5000 --model bundled --tokenizer "$out/vocabulary.json" --lr 1e-3 -wi 300
+forms() { # FOLDER DATA STEPS FROM
+    train "$1" "$2" "$3" -ft --model-load-path "$out/$4/model.h5" \
+        --batch-norm trained --lr 6e-4 -wi 100
+}
+forms run-414 train-414 1800 run
+forms run-415 train-415 1300 run-414
 
-$python - "$out/run/model.h5" assets/nnclip.h5 "en,$others" <<'EOF'
+$python - "$out/run-415/model.h5" assets/nnclip.h5 "en,$others" <<'EOF'
 import sys
 
 from nnclip.clip import CLIP
