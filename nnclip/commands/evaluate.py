@@ -48,10 +48,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_templates(one)
     one = _task(choices, bias, "which captions the pictures of each folder get")
     _add_labelled(one)
-    one.add_argument("--texts", type=Path, required=True, help="captions, one per line")
+    _add_texts(one)
     one = _task(choices, predict, "texts for pictures, without right answers")
     one.add_argument("pictures", type=Path, nargs="+", metavar="PICTURE", help="files or folders")
-    one.add_argument("--texts", type=Path, required=True, help="what to choose from, one per line")
+    _add_texts(one)
     _add_templates(one)
     one = _task(choices, training, "the curves of a training run", model=False)
     one.add_argument("run_folder", type=Path, metavar="RUN", help="the folder with its log.jsonl")
@@ -78,6 +78,16 @@ def _add_labelled(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--label", default="label", metavar="COLUMN", help="of a csv (label)")
     parser.add_argument("--split", default="test", help="of CIFAR (test)")
     parser.add_argument("--per-class", action="store_true", help="print every class, too")
+
+
+def _add_texts(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--texts",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="captions to choose from, one per line",
+    )
 
 
 def _add_templates(parser: argparse.ArgumentParser) -> None:
