@@ -4,6 +4,9 @@ A step is forward, backward and AdamW (torch's is the fused one; autocast is ope
 since the weights change in between). One run, the same random weights and batch for all, taking
 turns. torch.compile is left out; ONNX Runtime and OpenVINO of the torch model do not train.
 Contenders of one implementation share its weights and moments, in fp32, whatever the precision.
+Captions fill the whole context, and in a second table 16 tokens of it: real ones are short, and as
+the trainer does, nnclip leaves out the columns that no caption reaches (exact, attention being
+causal). The others compute them.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import argparse
 import gc
 from collections.abc import Sequence
 from functools import partial
+from itertools import product
 
 import measuring
 import models
@@ -32,6 +36,7 @@ from nnclip.weights.model import ModelWeights
 Gradients = dict[str, np.ndarray]
 BATCHES = {"tiny": 8, "small": 64, "ViT-B/32": 16, "ViT-B/16": 8, "ViT-L/14": 2}
 QUICK_BATCH = 8
+SHORT, SHORT_TINY = 16, 8  # tokens
 # what fits into 24 GB beside one another: weights, gradients and moments of each implementation
 TAKE_PART = {"ViT-B/16": ("openai",), "ViT-L/14": ("openai",)}
 WITH_PLAIN = ("tiny", "small")
@@ -53,17 +58,18 @@ AGREEMENT = {"fp32": ("largest_error", 1e-5), "bf16": ("least_cosine", 0.999)}
 class Batch:
     """The same pictures and captions for everyone."""
 
-    def __init__(self, weights: ModelWeights, size: int) -> None:
-        config = weights.config
-        self.images = models.pictures(config, size)
-        self.ids = models.captions(config, size, config.text.context)
+    def __init__(self, weights: ModelWeights, size: int, tokens: int) -> None:
+        self.tokens = tokens  # of the longest caption
+        self.images = models.pictures(weights.config, size)
+        self.ids = models.captions(weights.config, size, tokens)
         self.end = end_of_text(self.ids)
 
 
 def nnclip_contenders(weights: ModelWeights, batch: Batch, precisions: Sequence[str]) -> list:
     """nnclip's compiled step and AdamW, with a function that gives the gradients."""
     config, parameters = weights.config, weights.variables()
-    arrays = {"images": batch.images, "ids": batch.ids, "end": batch.end}
+    ids = np.ascontiguousarray(batch.ids[:, : batch.tokens])
+    arrays = {"images": batch.images, "ids": ids, "end": end_of_text(ids)}
     inputs = {name: nn.Variable(array.shape) for name, array in arrays.items()}
     with building(weights.scope):
         image = image_tower(inputs["images"], config.image, config.embed)
@@ -190,8 +196,8 @@ def agreements(entered: Sequence[tuple], wanted: tuple[float, Gradients] | None)
     return found
 
 
-def ratios_of(contenders: Sequence[Contender], model: str, batch: int) -> dict[str, dict]:
-    """How many times faster nnclip's steps are."""
+def ratios_of(contenders: Sequence[Contender], called: str) -> dict[str, dict]:
+    """How many times faster nnclip's steps are; `called` has a place for the precision."""
     cell = {c.key: c for c in contenders}
 
     def best(precision: str) -> Contender | None:
@@ -206,19 +212,19 @@ def ratios_of(contenders: Sequence[Contender], model: str, batch: int) -> dict[s
         ("fp32", "plain NNabla"): cell.get(("plain nnabla", "fp32")),
     }
     found = {}
-    for (precision, called), other in others.items():
+    for (precision, peer), other in others.items():
         ours = cell.get(("nnclip", precision))
-        name = f"{model} training step {precision}, batch {batch}, against {called}"
+        name = f"{called.format(precision)}, against {peer}"
         if ours is not None and other is not None:
             found[name] = judged(ratio(ours, other), TARGETS.get(name))
     return found
 
 
-def agreement_ratios(close: dict, model: str, batch: int) -> dict[str, dict]:
+def agreement_ratios(close: dict, model: str, judge: bool) -> dict[str, dict]:
     """nnclip's gradients against torch's in fp32; the targets are meant for batches of use."""
     found = {}
     for precision, (what, target) in AGREEMENT.items():
-        target = target if batch >= BATCHES.get(model, 8) else None
+        target = target if judge else None
         ours = close.get(("nnclip", precision), {}).get("agreement")
         if ours is not None:
             name = f"{model} {precision} gradients, {what.replace('_', ' ')} against torch fp32"
@@ -227,10 +233,17 @@ def agreement_ratios(close: dict, model: str, batch: int) -> dict[str, dict]:
     return found
 
 
-def measure(model: str, size: int, rounds: int, patience: float, report: Report) -> None:
-    """Measure one model and add it to the report."""
+def captions_of(tokens: int | None) -> str:
+    """What names of cells say of captions that do not fill the context."""
+    return f", {tokens}-token captions" if tokens else ""
+
+
+def measure(
+    model: str, size: int, tokens: int | None, rounds: int, patience: float, report: Report
+) -> None:
+    """Measure one model and add it to the report; without `tokens`, captions fill the context."""
     weights = models.random_weights(model)
-    batch = Batch(weights, size)
+    batch = Batch(weights, size, tokens or weights.config.text.context)
     precisions = [p for p in ("fp32", "bf16") if p in available_precisions()]
     if "bf16" not in precisions:
         report.skip("bf16: this processor has neither AMX nor AVX512-BF16")
@@ -238,10 +251,10 @@ def measure(model: str, size: int, rounds: int, patience: float, report: Report)
     for absent in sorted(set(PEERS) - set(names)):
         report.skip(f"{model}: {absent}, for want of memory")
     entered = nnclip_contenders(weights, batch, precisions)
-    if model in WITH_PLAIN:
-        entered.append(plain_contender(weights, batch))
-    else:
+    if model not in WITH_PLAIN:
         report.skip(f"{model}: plain NNabla, which takes minutes a step")
+    elif tokens is None:
+        entered.append(plain_contender(weights, batch))
     peers = torch_peers(weights, report.skip, names=names)
     for peer in peers:
         entered += torch_contenders(peer, batch, precisions)
@@ -250,11 +263,14 @@ def measure(model: str, size: int, rounds: int, patience: float, report: Report)
     gc.collect()
     contenders = [contender for contender, _ in entered]
     measuring.take_turns(contenders, rounds, patience)
-    what = {"model": model, "tower": "training step", "batch": size}
+    short = captions_of(tokens)
+    what = {"model": model, "tower": "training step", "batch": size, "tokens": batch.tokens}
     rows = [{**row(c, **what), **close[c.key]} for c in contenders]
-    measuring.print_rows(f"{model} training step, batch {size}", rows)
-    ratios = ratios_of(contenders, model, size) | agreement_ratios(close, model, size)
-    report.add(model, rows, ratios)
+    measuring.print_rows(f"{model} training step, batch {size}{short}", rows)
+    called = f"{model} training step {{}}, batch {size}{short}"
+    judge = size >= BATCHES.get(model, 8)
+    ratios = ratios_of(contenders, called) | agreement_ratios(close, model + short, judge)
+    report.add(model + short, rows, ratios)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -267,13 +283,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     rounds, patience = args.rounds, PATIENCE
     if args.quick:
         rounds, patience = min(rounds, 3), QUICK_PATIENCE
-    for name in ["tiny"] if args.quick else args.models.split(","):
-        if report.has(name):
-            print(f"{name}: taken from {args.out}")
+    names = ["tiny"] if args.quick else args.models.split(",")
+    for name, short in product(names, (False, True)):
+        tokens = (SHORT_TINY if name == "tiny" else SHORT) if short else None
+        if report.has(cell := f"{name}{captions_of(tokens)}"):
+            print(f"{cell}: taken from {args.out}")
             continue
         usual = QUICK_BATCH if args.quick else BATCHES.get(name, 8)
         size = int(args.batches.split(",")[0]) if args.batches else usual
-        measure(name, size, rounds, patience, report)
+        measure(name, size, tokens, rounds, patience, report)
     report.finish()
     return 0
 

@@ -144,18 +144,15 @@ class AdamW:
 
     def _bind(self) -> None:
         """Point the pieces at NNabla's memory, again if NNabla has moved any of it."""
-        memory = {
-            n: (float_memory(v.data), float_memory(v.grad)) for n, v in self.parameters.items()
-        }
-        places = [address(a) for pair in memory.values() for a in pair]
+        places = [address(a) for v in self.parameters.values() for a in (v.data, v.grad)]
         if places == self._places:
             return
         self._places, self._requests, self._rest = places, [], []
-        for name, (parameter, gradient) in memory.items():
+        for name, v in self.parameters.items():
             rates = self._rates[self._decays[name]]
-            arrays = [parameter, gradient, self._first[name], self._second[name]]
-            flat = [a.reshape(-1) for a in arrays]
-            for start, size in _pieces(parameter.size, tuple(self._models)):
+            own = [float_memory(v.data), float_memory(v.grad)]
+            flat = [a.reshape(-1) for a in (*own, self._first[name], self._second[name])]
+            for start, size in _pieces(v.size, tuple(self._models)):
                 piece = [a[start : start + size] for a in flat]
                 if size in self._models:
                     self._requests.append(_request(self._models[size], piece, rates))

@@ -49,7 +49,7 @@ class CompiledStep:
         self._trained = [self.parameters[name] for name in trained]
         self._statistics = list(statistics)
         self._request = model.create_infer_request()
-        self._scratch = [np.empty(v.shape, np.float32) for v in self._trained]
+        self._scratch = [nn.NdArray(v.shape) for v in self._trained]
         self._bound: dict[tuple[str, int], int] = {}
 
     def __call__(self, *, accumulate: bool = False, **arrays: np.ndarray) -> dict[str, np.ndarray]:
@@ -69,15 +69,15 @@ class CompiledStep:
             self._request.set_input_tensor(i, ov.Tensor(array, shared_memory=True))
         held = dict.fromkeys([*self.parameters.values(), *self._statistics])
         for i, v in enumerate(held, start=len(self.specs)):
-            self._bind("input", i, float_memory(v.data))
-        targets = self._scratch if accumulate else [float_memory(v.grad) for v in self._trained]
+            self._bind("input", i, v.data)
+        targets = self._scratch if accumulate else [v.grad for v in self._trained]
         for i, target in enumerate(targets, start=len(self._outputs)):
             self._bind("output", i, target)
         self._request.infer()
         if accumulate:
             for v, part in zip(self._trained, self._scratch, strict=True):
                 total = float_memory(v.grad)
-                np.add(total, part, out=total)
+                np.add(total, float_memory(part), out=total)
         after = len(self._outputs) + len(targets)
         for i, v in enumerate(self._statistics, start=after):
             np.copyto(float_memory(v.data), self._request.get_output_tensor(i).data)
@@ -86,12 +86,12 @@ class CompiledStep:
             for i, name in enumerate(self._outputs)
         }
 
-    def _bind(self, side: str, i: int, array: np.ndarray) -> None:
+    def _bind(self, side: str, i: int, array: nn.NdArray) -> None:
         """Point a port at an array, unless it is there already: NNabla may move its memory."""
         place = address(array)
         if self._bound.get((side, i)) == place:
             return
-        tensor = ov.Tensor(array, shared_memory=True)
+        tensor = ov.Tensor(float_memory(array), shared_memory=True)
         if side == "input":
             self._request.set_input_tensor(i, tensor)
         else:
