@@ -18,10 +18,12 @@ from nnclip.engine.emit import (
     reshape,
     without_batch,
 )
+from nnclip.engine.ops.linear import unflattened
 
 
 def _reshape(call: Call) -> Output:
-    return reshape(call.x, call.in_shapes[0], call.out_shapes[0], call.batch)
+    y = reshape(call.x, call.in_shapes[0], call.out_shapes[0], call.batch)
+    return unflattened(y) if call.batch else y
 
 
 def _transpose(call: Call) -> Output:
