@@ -12,7 +12,7 @@ def drawn(*shape, seed=7):
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
-def product(x, back=(), add=None, transpose=False):
+def product(x, back, add=None, transpose=False):
     """x (N, 3, 4) -> rows (1, N * 3, 4) -> product (1, N * 3, 5), `add` added -> (N, *back)."""
     shape = (1, 5, 4) if transpose else (1, 4, 5)
     w = nn.Variable.from_numpy_array(drawn(*shape))
@@ -44,8 +44,9 @@ def test_equals_nnabla_for_any_batch(run_nnabla, options, reshapes):
     emitted = emit_graph({"x": x}, {"y": product(x, **options)})
     kinds = [node.get_type_name() for node in emitted.model.get_ordered_ops()]
     assert kinds.count("Reshape") == reshapes
+    compiled = compile_emitted(emitted)
     for batch in (1, 2, 5):
         array, given = drawn(batch, 3, 4, seed=batch), nn.Variable((batch, 3, 4))
         wanted = run_nnabla({given: array}, product(given, **options))
-        got = compile_emitted(emitted)(x=array)["y"]
+        got = compiled(x=array)["y"]
         np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-6)

@@ -78,20 +78,18 @@ def unflattened(y: Output) -> Output:
         return y
     *_, product, flatten = found
     x, (flat, weight) = flatten.input_value(0), product.input_values()
+    bias = biased[1].input_value(1) if biased else None
     turned = product.get_attributes()
-    rows = (
-        not turned["transpose_a"]
-        and len(weight.get_partial_shape()) == 2
-        and x.get_partial_shape()[-1] == flat.get_partial_shape()[-1]
-        and len(free_axes(x)) == 1  # so that N is the same before and after
-    )
-    if not rows:
+    if (
+        turned["transpose_a"]
+        or len(weight.get_partial_shape()) != 2
+        or x.get_partial_shape()[-1] != flat.get_partial_shape()[-1]
+        or len(free_axes(x)) != 1  # with one, N is the same before and after
+        or (bias is not None and any(n != 1 for n in list(bias.get_partial_shape())[:-1]))
+    ):
         return y
     z = op.matmul(x, weight, False, turned["transpose_b"]).output(0)
-    if biased:
-        bias = biased[1].input_value(1)
-        if any(n != 1 for n in list(bias.get_partial_shape())[:-1]):
-            return y
+    if bias is not None:
         z = op.add(z, bias).output(0)
     return z if z.get_partial_shape() == y.get_partial_shape() else y
 
