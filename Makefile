@@ -27,12 +27,12 @@ system: ## install the Debian packages that tests and drawing need (sudo unless 
 	scripts/system.sh
 
 demo: setup ## tell what a picture shows
-	$(if $(wildcard demo/app.py),$(PYTHON) demo/app.py,$(PYTHON) -m nnclip classify)
+	$(PYTHON) demo/app.py
 
-# In one process: OpenVINO, torch and the tests' own processes use both cores of a small machine.
 verify-weights: setup ## compare published weights with published answers (MODEL=ViT-B/32)
 	$(PYTHON) -m nnclip verify --model "$(or $(MODEL),ViT-B/32)"
 
+# In one process: OpenVINO, torch and the tests' own processes use both cores of a small machine.
 test: setup-dev ## run every test
 	$(PYTHON) -m pytest
 

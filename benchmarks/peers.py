@@ -21,9 +21,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for convert/, in any working folder
 
-from convert import bert, huggingface, open_clip, openai
-from convert.names import Table, to_foreign, to_published
-from convert.tensors import of_array
+from nnclip.convert import bert, huggingface, open_clip, openai
+from nnclip.convert.names import Table, to_foreign, to_published
+from nnclip.convert.tensors import of_array
 from nnclip.graph.config import BertConfig, ClipResNetConfig
 from nnclip.weights.model import ModelWeights
 from nnclip.weights.tower import side_of

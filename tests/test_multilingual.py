@@ -7,9 +7,9 @@ import nnabla as nn
 import numpy as np
 import pytest
 
-from convert import torch_to_h5
 from nnclip import clip
 from nnclip.cli import main
+from nnclip.convert import torch_to_h5
 from nnclip.errors import CheckpointError, DataError
 from nnclip.weights.h5 import read_h5, write_h5
 from tests.convert.encoder_samples import xlm_roberta

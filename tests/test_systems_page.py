@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from convert.torch_to_h5 import parser as converter
 from nnclip.cli import build_parser, command_names
+from nnclip.convert.torch_to_h5 import parser as converter
 from nnclip.training.flags import make_parser, read_settings
 
 DOCS = Path(__file__).parents[1] / "docs"

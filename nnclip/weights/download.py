@@ -18,7 +18,7 @@ from nnclip.weights.transfer import Patience, storing, transfer
 
 logger = logging.getLogger(__name__)
 
-CONVERTER = Path(__file__).parents[2] / "convert" / "torch_to_h5.py"
+PACKAGES = Path(__file__).parents[2]  # the folder that holds nnclip
 
 
 def cache_dir() -> Path:
@@ -139,14 +139,16 @@ def _sha256(path: Path) -> str:
 
 
 def _convert(source: Source, original: Path, path: Path) -> None:
-    """Let convert/ make the .h5, in a process of its own.
+    """Let nnclip.convert make the .h5, in a process of its own.
 
     A file whose hash was not checked is removed if it does not convert: it may be the reason.
     """
     # a state dictionary does not show whose it is, but here the publisher is known
     dialect = "openai" if source.origin == "openai" else "auto"
+    converter = "nnclip.convert.torch_to_h5"
     done = subprocess.run(
-        [sys.executable, str(CONVERTER), str(original), str(path), "--dialect", dialect],
+        [sys.executable, "-m", converter, str(original), str(path), "--dialect", dialect],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(PACKAGES), *sys.path])},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

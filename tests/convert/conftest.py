@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from convert.reference import encode, openai_code
-from convert.verify import inputs_of, relative_difference
 from nnclip.clip import CLIP
+from nnclip.convert.reference import encode, openai_code
+from nnclip.convert.verify import inputs_of, relative_difference
 
 VOCABULARY = 49408  # so that nnclip.CLIP finds a tokenizer that fits
 NOT_ROUNDED = ("ln_", "bn", "downsample.1", "embedding", "logit_scale")

@@ -14,9 +14,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from convert import h5_to_torch, torch_to_h5
-from convert.source import DIALECTS
-from convert.torch_files import read_torch
+from nnclip.convert import h5_to_torch, torch_to_h5
+from nnclip.convert.source import DIALECTS
+from nnclip.convert.torch_files import read_torch
 from nnclip.errors import CheckpointError
 from nnclip.weights.h5 import read_h5, write_h5
 
@@ -39,7 +39,7 @@ def refused(path, expected, **options):
 @pytest.fixture
 def state():
     """A small state dictionary of OpenAI's code."""
-    from convert.reference import openai_code
+    from nnclip.convert.reference import openai_code
 
     return openai_code().CLIP(16, 16, 1, 64, 8, 8, 50, 64, 1, 1).state_dict()
 
@@ -119,7 +119,7 @@ def test_the_code_of_an_archive_is_not_even_parsed(tmp_path, archive):
 def test_no_torch_is_imported(tmp_path, archive):
     """Reading does not need it, so nothing of torch can be tricked into running a file."""
     script = (
-        "import sys; sys.modules['torch'] = None; from convert.torch_to_h5 import main; "
+        "import sys; sys.modules['torch'] = None; from nnclip.convert.torch_to_h5 import main; "
         f"sys.exit(main([{str(archive.path)!r}, {str(tmp_path / 'out.h5')!r}]))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
@@ -207,7 +207,7 @@ def test_the_wrong_dialect(saved, state):
 
 
 def test_what_a_resnet_lacks_is_named(saved):
-    from convert.reference import openai_code
+    from nnclip.convert.reference import openai_code
 
     resnet = openai_code().CLIP(16, 32, (1, 1, 1, 1), 8, None, 8, 50, 64, 1, 1)
     for name in ("visual.bn1.running_mean", "visual.layer3.0.downsample.1.running_var"):

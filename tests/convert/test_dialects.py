@@ -14,8 +14,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from convert import h5_to_torch, torch_to_h5
-from convert.source import DIALECTS, open_source, sha256_of
+from nnclip.convert import h5_to_torch, torch_to_h5
+from nnclip.convert.source import DIALECTS, open_source, sha256_of
 from nnclip.weights.model import load_model
 
 pytestmark = [

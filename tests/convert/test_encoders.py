@@ -10,7 +10,7 @@ import torch
 import transformers
 from safetensors.torch import load_file
 
-from convert import h5_to_torch, torch_to_h5
+from nnclip.convert import h5_to_torch, torch_to_h5
 from nnclip.errors import CheckpointError
 from nnclip.graph.beside import text_inputs
 from nnclip.graph.features import text_side

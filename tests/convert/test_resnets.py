@@ -9,12 +9,12 @@ import torch
 from PIL import Image
 from torchvision.models import resnet
 
-from convert import h5_to_torch, torch_to_h5
-from convert.names import to_foreign, to_published
-from convert.openai import RESNET
-from convert.source import DIALECTS
-from convert.tensors import of_array
 from nnclip.clip import CLIP
+from nnclip.convert import h5_to_torch, torch_to_h5
+from nnclip.convert.names import to_foreign, to_published
+from nnclip.convert.openai import RESNET
+from nnclip.convert.source import DIALECTS
+from nnclip.convert.tensors import of_array
 from nnclip.errors import CheckpointError
 from nnclip.graph.torch_resnet import IMAGENET_MEAN, TORCH_RESNETS
 from nnclip.weights.h5 import read_h5

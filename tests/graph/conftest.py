@@ -9,7 +9,7 @@ import nnabla as nn
 import numpy as np
 import pytest
 
-from convert.verify import Answers, relative_difference
+from nnclip.convert.verify import Answers, relative_difference
 from nnclip.graph.config import ClipConfig
 from nnclip.graph.loss import contrastive_loss, logit_scale, normalise, similarity
 from nnclip.graph.parameters import Scope, building, flatten

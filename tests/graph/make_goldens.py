@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from convert.names import to_foreign
-from convert.source import DIALECTS
-from convert.tensors import of_array
-from convert.verify import Answers, inputs_of
+from nnclip.convert.names import to_foreign
+from nnclip.convert.source import DIALECTS
+from nnclip.convert.tensors import of_array
+from nnclip.convert.verify import Answers, inputs_of
 from nnclip.graph.config import BlockConfig, ClipConfig, TextConfig, VitConfig, metadata_of
 from nnclip.graph.parameters import expected_shapes
 from nnclip.weights.h5 import read_h5, write_h5
@@ -61,7 +61,7 @@ def make(folder: Path) -> None:
     """Write both models and what open_clip makes of them."""
     import torch
 
-    from convert import reference
+    from nnclip.convert import reference
 
     dialect = DIALECTS["open_clip"]
     folder.mkdir(parents=True, exist_ok=True)

@@ -49,7 +49,7 @@ CONFIGS = {"bert": BERT, "distilbert": DISTILBERT, "xlm_r": XLM_R, "m_clip": M_C
 
 def texts(config: BertConfig, rows: int = 5) -> np.ndarray:
     """Ids (N, L) int64 of texts that end at different places; the last has padding within."""
-    from convert.verify import padded_ids
+    from nnclip.convert.verify import padded_ids
 
     ids = padded_ids(config, rows)
     ids[-1, 1:6] = (5, config.pad, 7, 8, config.pad)
@@ -93,10 +93,10 @@ def by_transformers(config, scope, ids):
     """The same by transformers' own code with the same weights."""
     import torch
 
-    from convert.names import to_foreign, to_published
-    from convert.reference import build, encode_pooled
-    from convert.source import DIALECTS
-    from convert.tensors import of_array
+    from nnclip.convert.names import to_foreign, to_published
+    from nnclip.convert.reference import build, encode_pooled
+    from nnclip.convert.source import DIALECTS
+    from nnclip.convert.tensors import of_array
 
     dialect = DIALECTS["bert" if config.types else "distilbert"]
     model = build(dialect, config)

@@ -3,8 +3,8 @@
 import nnabla as nn
 import pytest
 
-from convert.source import DIALECTS
-from convert.verify import inputs_of
+from nnclip.convert.source import DIALECTS
+from nnclip.convert.verify import inputs_of
 from nnclip.graph.config import PUBLISHED, BlockConfig, ClipConfig, TextConfig, VitConfig
 from nnclip.graph.parameters import expected_shapes, scope_of
 
@@ -34,9 +34,9 @@ def both_sides(name, config, pairs, graph_answers):
     """What the dialect's code and our graph make of the same weights and inputs; and the ids."""
     import torch
 
-    from convert import reference
-    from convert.names import to_published
-    from convert.tensors import of_array
+    from nnclip.convert import reference
+    from nnclip.convert.names import to_published
+    from nnclip.convert.tensors import of_array
 
     torch.manual_seed(0)
     dialect = DIALECTS[name]

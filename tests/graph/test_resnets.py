@@ -60,9 +60,9 @@ class Case(NamedTuple):
 
     def published(self, tensors: dict[str, Any]) -> dict[str, np.ndarray]:
         """Arrays by published names."""
-        from convert.names import to_published
-        from convert.source import DIALECTS
-        from convert.tensors import of_array
+        from nnclip.convert.names import to_published
+        from nnclip.convert.source import DIALECTS
+        from nnclip.convert.tensors import of_array
 
         clip = isinstance(self.config, ClipResNetConfig)
         table = DIALECTS["openai" if clip else "torchvision"].table
@@ -74,8 +74,8 @@ class Case(NamedTuple):
 def made(name: str, batch: int = 3) -> Case:
     import torch
 
-    from convert.reference import build, openai_code
-    from convert.source import DIALECTS
+    from nnclip.convert.reference import build, openai_code
+    from nnclip.convert.source import DIALECTS
 
     config, width = TOWERS[name]
     torch.manual_seed(0)
@@ -217,7 +217,7 @@ def test_shapes_and_metadata_tell_everything(case):
 
 def test_a_resnet_begins_as_openai_begins_it():
     """Gains of 0 at the end of each block; spreads as in OpenAI's `initialize_parameters`."""
-    from convert.reference import openai_code
+    from nnclip.convert.reference import openai_code
 
     config = ClipResNetConfig(64, (1, 1, 1, 1), 32, 16)
     model = openai_code().CLIP(64, 64, config.layers, 32, None, 8, 50, 64, 1, 1)

@@ -8,7 +8,7 @@ import torch
 from open_clip.loss import ClipLoss
 from torch.nn.functional import cross_entropy
 
-from convert.reference import openai_code
+from nnclip.convert.reference import openai_code
 from nnclip.graph.config import BlockConfig, ClipConfig
 from nnclip.graph.parameters import Scope, flatten
 from tests.graph.answers import Answer

@@ -7,12 +7,12 @@ from pathlib import Path, PurePosixPath
 
 # package -> the only folder, besides tests and benchmarks, that may import it
 HOMES = {
-    "torch": "convert/",
-    "open_clip": "convert/",
-    "transformers": "convert/",
+    "torch": "nnclip/convert/",
+    "open_clip": "nnclip/convert/",
+    "transformers": "nnclip/convert/",
     "openvino": "nnclip/engine/",
     "faiss": "nnclip/search/",
-    "gradio": "demo/",
+    "gradio": "nnclip/page/",
 }
 LARGEST_FILE = 20_000_000  # bytes: what a bundled model may take
 

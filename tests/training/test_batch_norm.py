@@ -73,9 +73,9 @@ def test_steps_from_scratch_are_open_clips(model: Model) -> None:
     import open_clip
     import torch
 
-    from convert.names import to_foreign
-    from convert.openai import TABLE
-    from convert.tensors import of_array
+    from nnclip.convert.names import to_foreign
+    from nnclip.convert.openai import TABLE
+    from nnclip.convert.tensors import of_array
 
     variables, make = model
     foreign = to_foreign({k: of_array(v.d.copy()) for k, v in variables.items()}, TABLE)

@@ -1,0 +1,186 @@
+"""Converts an .h5 into a checkpoint for OpenAI's code, open_clip, transformers or torchvision.
+
+python convert/h5_to_torch.py ViT-B-32.h5 folder --dialect huggingface
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nnclip.convert.bert import TOKENIZER
+from nnclip.convert.dialect import Dialect, Settings
+from nnclip.convert.names import to_foreign
+from nnclip.convert.source import DIALECTS
+from nnclip.convert.tensors import Tensor
+from nnclip.errors import CheckpointError, NnclipError
+from nnclip.graph.config import ClipConfig, config_from_shapes
+from nnclip.graph.parameters import TowerConfig, expected_shapes, expected_tower_shapes
+from nnclip.graph.reading import Reader, Shapes
+from nnclip.weights.h5 import Weights, read_h5, write_whole
+from nnclip.weights.model import check_names_and_shapes
+from nnclip.weights.tower import READERS
+
+SUFFIXES = (".pt", ".bin", ".safetensors")
+
+
+def convert_h5(source: Path, destination: Path, dialect: Dialect, half: bool = False) -> list[Path]:
+    """Write the .h5 `source` as a checkpoint of `dialect`.
+
+    Args:
+        source: an .h5 of nnclip or NNabla.
+        destination: a .pt, .bin or .safetensors file, or a folder; the dialect's settings are
+            written beside.
+        dialect: whose names and settings.
+        half: store as narrow as the checkpoint that the .h5 came from did, tensor by tensor;
+            float16 throughout if that is not known.
+
+    Returns: what was written.
+
+    Raises:
+        CheckpointError: the .h5 is damaged, the dialect cannot express the model, or the files
+            cannot be written.
+    """
+    weights = read_h5(source)
+    try:
+        tensors, settings = _translate(weights, dialect, half)
+        file = _file_of(destination, dialect)
+        _check_settings(file.parent, settings)
+        _write_tensors(file, tensors)
+        for name, content in settings.items():
+            text = json.dumps(content, indent=2) + "\n"
+            write_whole(file.parent / name, partial(_write_text, text))
+        tokenizer = weights.metadata.get("tokenizer") if dialect.side == "text" else None
+        if tokenizer:
+            write_whole(file.parent / TOKENIZER, partial(_write_text, tokenizer))
+    except OSError as error:
+        raise CheckpointError(f"{destination}: cannot be written ({error})") from error
+    except CheckpointError as error:
+        raise CheckpointError(f"{source}: {error}") from error
+    return [file, *(file.parent / name for name in (*settings, *([TOKENIZER] * bool(tokenizer))))]
+
+
+def _translate(
+    weights: Weights, dialect: Dialect, half: bool
+) -> tuple[dict[str, Tensor], dict[str, Settings]]:
+    arrays = dict(weights.arrays)
+    if "logit_scale" in arrays and arrays["logit_scale"].size == 1:
+        arrays["logit_scale"] = arrays["logit_scale"].reshape(())  # NNabla files may have (1,)
+    shapes = {name: array.shape for name, array in arrays.items()}
+    config = _understood(dialect, shapes, weights.metadata)
+    settings = dialect.settings_of(config)
+    dtypes = dict.fromkeys(arrays, "float32")
+    if half:
+        known = weights.metadata.get("source_dtypes")
+        dtypes.update(json.loads(known) if known else dict.fromkeys(arrays, "float16"))
+    return to_foreign(
+        {k: _stored(a, dtypes[k]) for k, a in arrays.items()}, dialect.table
+    ), settings
+
+
+def _understood(
+    dialect: Dialect, shapes: Shapes, metadata: Mapping[str, Any]
+) -> ClipConfig | TowerConfig:
+    """The model or the tower that these tensors are; CheckpointError if the dialect knows none."""
+    side = metadata.get("tower")
+    if side != dialect.side:
+        found, expected = (
+            f"the {s} tower alone" if s else "a whole model" for s in (side, dialect.side)
+        )
+        raise CheckpointError(f"found {found}, but {dialect.name}'s code knows only {expected}")
+    if side is None:
+        whole = config_from_shapes(shapes, metadata)
+        check_names_and_shapes(shapes, expected_shapes(whole))
+        return whole
+    tower, width = READERS[side](Reader(shapes, metadata))
+    check_names_and_shapes(shapes, expected_tower_shapes(tower, width))
+    return tower
+
+
+def _stored(array: np.ndarray, dtype: str) -> Tensor:
+    return Tensor(array.shape, dtype, lambda: array)
+
+
+def _file_of(destination: Path, dialect: Dialect) -> Path:
+    if destination.suffix in SUFFIXES and not destination.is_dir():
+        return destination
+    if destination.suffix and not destination.is_dir():
+        raise CheckpointError(
+            f"{destination}: found the suffix {destination.suffix}, expected "
+            f"{', '.join(SUFFIXES)}, or a folder"
+        )
+    if not dialect.file:
+        raise CheckpointError(
+            f"{destination}: {dialect.name} keeps a model in one file; give a name that ends in .pt"
+        )
+    return destination / dialect.file
+
+
+def _check_settings(folder: Path, settings: Mapping[str, Settings]) -> None:
+    """CheckpointError if a file of another model would be overwritten."""
+    for name, content in settings.items():
+        path = folder / name
+        if path.exists() and path.read_text() != json.dumps(content, indent=2) + "\n":
+            raise CheckpointError(
+                f"{path}: describes another model; give a folder of its own, or remove it"
+            )
+
+
+def _write_tensors(file: Path, tensors: Mapping[str, Tensor]) -> None:
+    try:
+        import torch
+        from safetensors.torch import save_file
+    except ImportError as error:
+        raise CheckpointError(
+            f"writing torch files needs torch ({error}): `make setup-dev`, then try again"
+        ) from error
+    content = {
+        name: torch.from_numpy(np.ascontiguousarray(t.read()).reshape(t.shape)).to(
+            getattr(torch, t.dtype)
+        )
+        for name, t in tensors.items()
+    }
+    if file.suffix == ".safetensors":
+        write_whole(file, lambda path: save_file(content, path, metadata={"format": "pt"}))
+    else:
+        write_whole(file, lambda path: torch.save(content, path))
+
+
+def _write_text(text: str, path: str) -> None:
+    Path(path).write_text(text, encoding="utf-8")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status: 0 done, 2 an error."""
+    first, *_ = (__doc__ or "").splitlines()
+    p = argparse.ArgumentParser(
+        prog="h5_to_torch.py",
+        description=first,
+        epilog="example: python convert/h5_to_torch.py ViT-B-32.h5 folder --dialect huggingface",
+    )
+    p.add_argument("source", type=Path, help="the .h5 to read")
+    p.add_argument("destination", type=Path, help="a .pt, .bin or .safetensors file, or a folder")
+    p.add_argument(
+        "--dialect", required=True, choices=tuple(DIALECTS), help="whose code will read it"
+    )
+    p.add_argument(
+        "--half", action="store_true", help="store float16, where the source is known: as it did"
+    )
+    args = p.parse_args(argv)
+    try:
+        dialect = DIALECTS[args.dialect]
+        for path in convert_h5(args.source, args.destination, dialect, args.half):
+            print(f"wrote     {path}: {path.stat().st_size:,} bytes")
+    except NnclipError as error:
+        print(f"h5_to_torch.py: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,149 @@
+"""Opens a foreign checkpoint: finds its files, unwraps its tensors, tells its dialect."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nnclip.convert import bert, huggingface, open_clip, openai, torchvision
+from nnclip.convert.dialect import Dialect, Source, read_settings
+from nnclip.convert.safetensors_files import read_safetensors
+from nnclip.convert.tensors import Tensor
+from nnclip.convert.torch_files import read_torch
+from nnclip.errors import CheckpointError
+
+DIALECTS: dict[str, Dialect] = {
+    dialect.name: dialect
+    for dialect in (
+        openai.DIALECT,
+        open_clip.DIALECT,
+        huggingface.DIALECT,
+        torchvision.DIALECT,
+        bert.DIALECT,
+        bert.DISTILBERT_DIALECT,
+    )
+}
+SETTINGS = (open_clip.FILE, huggingface.FILE, huggingface.PICTURES_FILE)
+IN_FOLDER = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.safetensors",
+    "open_clip_pytorch_model.bin",
+)
+
+
+def open_source(path: Path, config: Path | None = None) -> Source:
+    """What `path` holds: a file, an index of several, or a folder with one of IN_FOLDER.
+
+    Args:
+        path: the checkpoint.
+        config: an open_clip_config.json or one of open_clip's model_configs, in place of the one
+            beside the checkpoint.
+
+    Raises:
+        CheckpointError: no such file, damaged, not a checkpoint, or it wants to run code.
+    """
+    file = _file_of(path)
+    settings = {n: read_settings(file.parent / n) for n in SETTINGS if (file.parent / n).is_file()}
+    if config is not None:
+        settings[open_clip.FILE] = read_settings(config)
+    if file.name.endswith(".index.json"):
+        files = _shards(file)
+        tensors = {name: t for shard in files for name, t in _read(shard)[0].items()}
+        return Source(path, f"index of {len(files)} files", files, tensors, settings=settings)
+    tree, kind = _read(file)
+    tensors, wrapped = _unwrap(file, tree)
+    return Source(path, kind, (file,), tensors, wrapped, settings)
+
+
+def _file_of(path: Path) -> Path:
+    if path.is_dir():
+        for name in IN_FOLDER:
+            if (path / name).is_file():
+                return path / name
+        raise CheckpointError(f"{path}: found none of {', '.join(IN_FOLDER)} in this folder")
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file, expected a checkpoint of torch")
+    return path
+
+
+def _shards(index: Path) -> tuple[Path, ...]:
+    names = read_settings(index).get("weight_map")
+    if not isinstance(names, dict) or not all(isinstance(n, str) for n in names.values()):
+        raise CheckpointError(f"{index}: found no weight_map that names the files")
+    files = tuple(index.parent / name for name in sorted(set(names.values())))
+    for file in files:
+        if file.parent != index.parent or not file.is_file():
+            raise CheckpointError(f"{index}: names {file}, which is not there")
+    return files
+
+
+def _read(file: Path) -> tuple[Any, str]:
+    try:
+        if file.suffix == ".safetensors":
+            return read_safetensors(file), "safetensors file"
+        return read_torch(file)
+    except OSError as error:
+        raise CheckpointError(f"{file}: cannot be read ({error})") from error
+
+
+def _unwrap(file: Path, tree: Any) -> tuple[dict[str, Tensor], bool]:
+    """The tensors without what trainers put around them: state_dict, and module. before names."""
+    wrapped = isinstance(tree, Mapping) and isinstance(tree.get("state_dict"), Mapping)
+    tensors = dict(tree["state_dict"] if wrapped else tree) if isinstance(tree, Mapping) else {}
+    if not tensors or not all(isinstance(t, Tensor) for t in tensors.values()):
+        odd = [str(k) for k, t in tensors.items() if not isinstance(t, Tensor)]
+        what = f"the entries {', '.join(odd[:5])}" if odd else f"a {type(tree).__name__}"
+        raise CheckpointError(
+            f"{file}: found {what}, expected a dictionary of named tensors, or one under the key "
+            "state_dict"
+        )
+    if all(name.startswith("module.") for name in tensors):
+        return {name.removeprefix("module."): t for name, t in tensors.items()}, True
+    return tensors, wrapped
+
+
+def dialect_of(source: Source, name: str = "auto") -> Dialect:
+    """The dialect of that name, or the one that the source shows itself to be in."""
+    if name != "auto":
+        if name not in DIALECTS:
+            raise CheckpointError(
+                f"found no dialect {name!r}, expected one of {', '.join(DIALECTS)}"
+            )
+        return DIALECTS[name]
+    if any(key.startswith(("vision_model.", "text_model.")) for key in source.tensors):
+        return huggingface.DIALECT
+    if any(key.startswith("visual.") for key in source.tensors):
+        if source.kind == "TorchScript archive" or openai.SIZES & source.tensors.keys():
+            return openai.DIALECT
+        of_open_clip = source.kind == "safetensors file" or source.path.name.startswith("open_clip")
+        if of_open_clip or source.wrapped or open_clip.FILE in source.settings:
+            return open_clip.DIALECT
+        raise CheckpointError(
+            f"{source.path}: found names that openai and open_clip share, but their activations "
+            "differ; say which it is with --dialect openai or --dialect open_clip"
+        )
+    if torchvision.is_torchvision(source):
+        return torchvision.DIALECT
+    if bert.is_bert(source):
+        return bert.DIALECT
+    if bert.is_distilbert(source):
+        return bert.DISTILBERT_DIALECT
+    shown = ", ".join(list(source.tensors)[:3])
+    raise CheckpointError(
+        f"{source.path}: found no CLIP of a known dialect (its first tensors: {shown}), expected "
+        f"one of {', '.join(DIALECTS)}"
+    )
+
+
+def sha256_of(files: tuple[Path, ...]) -> str:
+    """Of one file its hash; of several that of all their bytes, in the order of their names."""
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()

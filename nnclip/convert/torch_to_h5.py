@@ -1,0 +1,286 @@
+"""Converts a checkpoint of OpenAI, open_clip, Hugging Face or torchvision into an .h5 for nnclip.
+
+No code in the checkpoint is ever executed, and torch is needed only for --verify.
+
+    python convert/torch_to_h5.py ViT-B-32.pt ViT-B-32.h5 --verify
+"""
+
+import argparse
+import json
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nnclip.convert import openai
+from nnclip.convert.dialect import Dialect, Source
+from nnclip.convert.encoders import open_checkpoint
+from nnclip.convert.names import to_foreign, to_published, without
+from nnclip.convert.report import described, shortened
+from nnclip.convert.source import DIALECTS, dialect_of, sha256_of
+from nnclip.convert.tensors import Tensor, Values
+from nnclip.convert.verify import largest_differences
+from nnclip.errors import CheckpointError, NnclipError
+from nnclip.graph.bert import POOLINGS
+from nnclip.graph.config import ClipConfig, config_from_shapes, metadata_of
+from nnclip.graph.convolution import is_statistic
+from nnclip.graph.layers import ACTIVATIONS
+from nnclip.graph.parameters import TowerConfig, expected_shapes, expected_tower_shapes
+from nnclip.graph.reading import Reader, Shapes
+from nnclip.weights.h5 import write_h5
+from nnclip.weights.model import check_names_and_shapes
+from nnclip.weights.tower import READERS, tower_metadata
+
+TOLERANCE = {False: 2e-5, True: 5e-3}  # of features relative to their norm; stored as float16?
+RESNET = "visual.layer1.0.conv1.weight"  # a tensor of OpenAI's and open_clip's ResNets
+TIMM = "visual.trunk."  # before the names of towers of the timm package
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What there is to write.
+
+    Attributes:
+        source: the checkpoint.
+        dialect: its dialect.
+        config: the model, or the tower that the dialect knows alone.
+        tensors: by published names, in the order of their making, not yet read.
+        dropped: the checkpoint's tensors that nnclip has no use for.
+    """
+
+    source: Source
+    dialect: Dialect
+    config: ClipConfig | TowerConfig
+    tensors: dict[str, Tensor]
+    dropped: tuple[str, ...]
+
+    def metadata(self) -> dict[str, Any]:
+        """What the .h5 says beside its tensors."""
+        stored = {name: t.dtype for name, t in self.tensors.items() if t.dtype != "float32"}
+        config = self.config
+        return {
+            **(metadata_of(config) if isinstance(config, ClipConfig) else tower_metadata(config)),
+            **self.dialect.carried(self.source, config),
+            "dialect": self.dialect.name,
+            "source": self.source.path.name,
+            "sha256": sha256_of(self.source.files),
+            "source_dtypes": json.dumps(stored),  # where not float32; h5_to_torch --half reads it
+            "dropped": json.dumps(self.dropped),
+        }
+
+
+def plan(source: Source, dialect: Dialect, given: Mapping[str, Any] | None = None) -> Conversion:
+    """Rename everything, infer the configuration, and be strict about names and shapes.
+
+    Args:
+        source: the opened checkpoint.
+        dialect: its dialect.
+        given: metadata that comes before what the source says, as `config_from_shapes` takes it.
+
+    Raises:
+        CheckpointError: a tensor is missing, left over or of the wrong shape, by the checkpoint's
+            own names; or it is not told what shapes do not tell.
+    """
+    tensors = without(source.tensors, dialect.dropped)
+    if "logit_scale" in tensors and tensors["logit_scale"].shape == (1,):
+        flat = tensors["logit_scale"]  # an option of open_clip
+        tensors["logit_scale"] = Tensor((), flat.dtype, lambda: flat.read().reshape(()))
+    published = to_published(tensors, dialect.table)
+    metadata = {**dialect.describe(source), **(given or {})}
+    if dialect.side is None:
+        _check_towers(source, dialect, published)
+    _check_told(dialect, source, metadata)
+    found = {k: t.shape for k, t in published.items()}
+    config, shapes = _understood(dialect.side, found, metadata)
+    expected = to_foreign({k: _shape_only(v) for k, v in shapes.items()}, dialect.table)
+    check_names_and_shapes(
+        {k: t.shape for k, t in tensors.items()}, {k: t.shape for k, t in expected.items()}
+    )
+    dropped = tuple(name for name in source.tensors if name not in tensors)
+    return Conversion(source, dialect, config, {k: published[k] for k in shapes}, dropped)
+
+
+def _understood(
+    side: str | None, found: Shapes, metadata: Mapping[str, Any]
+) -> tuple[ClipConfig | TowerConfig, dict[str, tuple[int, ...]]]:
+    """The configuration of a model, or of the tower of one side, and the shapes it asks for."""
+    if side is None:
+        whole = config_from_shapes(found, metadata)
+        return whole, expected_shapes(whole)
+    tower, width = READERS[side](Reader(found, metadata))
+    return tower, expected_tower_shapes(tower, width)
+
+
+def _check_towers(source: Source, dialect: Dialect, published: Mapping[str, Tensor]) -> None:
+    """CheckpointError unless the tensors around the blocks, that tell the sizes, are there."""
+    if any(name.startswith(TIMM) for name in source.tensors):
+        raise CheckpointError(
+            "found a CLIP whose image tower is one of timm's, expected a vision transformer or a "
+            "ResNet in OpenAI's own code; such towers cannot be converted"
+        )
+    own, other = openai.VIT, openai.RESNET
+    if RESNET in source.tensors:
+        own, other = other, own
+    for name, rule in dialect.table.items():
+        if name.format(0) not in published and not (name in other and name not in own):
+            raise CheckpointError(
+                f"tensor {' or '.join(rule.parts).format(0)}: missing; this is not the whole of a "
+                f"CLIP of {dialect.name} with a "
+                f"{'vision transformer' if own is openai.VIT else 'ResNet'}"
+            )
+
+
+def _shape_only(shape: tuple[int, ...]) -> Tensor:
+    def nothing() -> Any:
+        raise AssertionError("only its shape is known")
+
+    return Tensor(shape, "float32", nothing)
+
+
+def _check_told(dialect: Dialect, source: Source, metadata: Mapping[str, Any]) -> None:
+    if metadata.get("activation", "quick_gelu") not in ACTIVATIONS:
+        raise CheckpointError(
+            f"activation: found {metadata['activation']}, expected one of {', '.join(ACTIVATIONS)}"
+        )
+    needed = ("activation", "image_heads", "text_heads")
+    if dialect.name == "open_clip" and not all(key in metadata for key in needed):
+        raise CheckpointError(
+            "found no open_clip_config.json beside it, which tells the activation and the heads; "
+            "give the file with --config, or say --activation and --heads"
+        )
+
+
+def convert_file(
+    source: Path,
+    destination: Path,
+    *,
+    dialect: str = "auto",
+    config: Path | None = None,
+    given: Mapping[str, Any] | None = None,
+    half: bool = False,
+) -> Conversion:
+    """Write the checkpoint `source` as the .h5 `destination`, one tensor in memory at a time.
+
+    Args:
+        source: a file, a folder, or the index of several files.
+        destination: written whole or not at all.
+        dialect: a key of DIALECTS, or "auto".
+        config: an open_clip_config.json that does not lie beside the file.
+        given: metadata that comes before what the source says.
+        half: store float16.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be read, trusted or understood; names the file.
+    """
+    opened = open_checkpoint(source, config)
+    try:
+        conversion = plan(opened, dialect_of(opened, dialect), given)
+        metadata, frozen = (
+            conversion.metadata(),
+            frozenset(filter(is_statistic, conversion.tensors)),
+        )
+        write_h5(destination, Values(conversion.tensors), metadata, half=half, frozen=frozen)
+    except CheckpointError as error:
+        if str(source) in str(error) or str(destination) in str(error):
+            raise
+        raise CheckpointError(f"{source}: {error}") from error
+    return conversion
+
+
+def _report(conversion: Conversion, destination: Path) -> None:
+    source = conversion.source
+    dtypes = Counter(t.dtype for t in source.tensors.values())
+    counts = ", ".join(f"{n} {dtype}" for dtype, n in dtypes.most_common())
+    print(f"read      {source.path}: {source.kind} of {conversion.dialect.name}, {counts}")
+    if conversion.dropped:
+        print(f"dropped   {shortened(conversion.dropped)}")
+    for side, description in described(conversion.dialect.side, conversion.config):
+        print(f"{side:<9} {description}")
+    size = destination.stat().st_size
+    print(f"wrote     {destination}: {len(conversion.tensors)} tensors, {size:,} bytes")
+
+
+def _verify(conversion: Conversion, destination: Path, half: bool) -> None:
+    found = largest_differences(conversion.source, conversion.dialect, destination)
+    for tower, difference in found.items():
+        print(f"verified  {tower} features differ by {difference:.1e} of their norm at most")
+    if not max(found.values()) <= TOLERANCE[half]:  # NaN is no agreement either
+        raise CheckpointError(
+            f"{destination}: found features that differ from torch's by {max(found.values()):.1e} "
+            f"of their norm, expected {TOLERANCE[half]:g} at most; do not use this file"
+        )
+
+
+def _heads(text: str) -> tuple[int, int]:
+    image, _, other = text.partition(",")
+    return int(image), int(other or image)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    first, _, second, *_ = (__doc__ or "").splitlines()
+    p = argparse.ArgumentParser(
+        prog="torch_to_h5.py",
+        description=f"{first} {second}",
+        epilog="example: python convert/torch_to_h5.py ViT-B-32.pt ViT-B-32.h5 --verify",
+    )
+    p.add_argument("source", type=Path, help=".pt, .bin, .safetensors, an index.json or a folder")
+    p.add_argument("destination", type=Path, help="the .h5 to write")
+    p.add_argument(
+        "--dialect",
+        default="auto",
+        choices=("auto", *DIALECTS),
+        help="whose code wrote it; auto looks at the names and at the files beside",
+    )
+    p.add_argument("--config", type=Path, help="open_clip_config.json, if not beside the source")
+    p.add_argument("--activation", choices=tuple(ACTIVATIONS), help="if the source does not say")
+    p.add_argument("--heads", type=_heads, metavar="IMAGE[,TEXT]", help="numbers of heads")
+    p.add_argument("--resolution", type=int, metavar="PIXELS", help="if the source does not say")
+    p.add_argument("--pooling", choices=tuple(POOLINGS), help="of a text encoder (what it says)")
+    p.add_argument("--context", type=int, metavar="TOKENS", help="longest text of an encoder (128)")
+    p.add_argument("--half", action="store_true", help="store float16: half the size")
+    p.add_argument("--verify", action="store_true", help="compare with torch on fixed inputs")
+    return p
+
+
+def _given(args: argparse.Namespace) -> dict[str, Any]:
+    """Metadata that the command line tells."""
+    image_heads, text_heads = args.heads or (None, None)
+    told = {
+        "activation": args.activation,
+        "bert_activation": args.activation,
+        "bert_context": args.context,
+        "bert_heads": text_heads,
+        "bert_pooling": args.pooling,
+        "image_heads": image_heads,
+        "resolution": args.resolution,
+        "text_heads": text_heads,
+    }
+    return {key: value for key, value in told.items() if value is not None}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status: 0 done, 2 an error."""
+    args = parser().parse_args(argv)
+    try:
+        conversion = convert_file(
+            args.source,
+            args.destination,
+            dialect=args.dialect,
+            config=args.config,
+            given=_given(args),
+            half=args.half,
+        )
+        _report(conversion, args.destination)
+        if args.verify:
+            _verify(conversion, args.destination, args.half)
+    except NnclipError as error:
+        print(f"torch_to_h5.py: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

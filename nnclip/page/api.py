@@ -1,0 +1,108 @@
+"""What programs can ask the page: three functions, and the tab that explains them."""
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any
+
+import gradio as gr
+
+from nnclip.errors import ConfigError, NnclipError
+from nnclip.page.search import limited, named, vector
+from nnclip.service.collection import Collection
+from nnclip.service.limits import checked_template, checked_texts
+from nnclip.service.picture import path_of
+from nnclip.service.shelf import Shelf
+
+_GUIDE = """
+## Ask from a program
+
+`pip install gradio_client`, then, for a page at this address:
+
+```python
+from gradio_client import Client, handle_file
+
+client = Client("{url}")
+answer = client.predict(
+    handle_file("{picture}"),
+    "a seal\\na horse\\na blue star",  # categories, one per line
+    "{{}}",  # template: where the category goes
+    "",  # model: "" is the first, here {model!r}
+    api_name="/classify",
+)
+print(answer["best"], answer["probabilities"])
+```
+
+| function | asked with | answers |
+|---|---|---|
+| `/classify` | picture, categories, template, model | `best`, `probabilities` of every category, `seconds` |
+| `/search` | text, amount, pictures, model | a list of `picture`, `score` |
+| `/models` | nothing | the `models` and `pictures` there are |
+
+Files are uploaded, never fetched. What cannot be answered raises `gradio_client.exceptions.AppError`
+with a sentence that says why. To show the page inside another one:
+
+```html
+<iframe src="{url}" width="100%" height="900"></iframe>
+```
+"""  # noqa: E501
+
+
+def api_tab(shelf: Shelf, collections: Sequence[Collection], url: str) -> None:
+    """Draw the tab, and offer the functions."""
+    gr.Markdown(
+        _GUIDE.format(url=url, picture="assets/example.jpg", model=shelf.names[0]),
+        elem_classes="prose-page",
+    )
+    by_name = {c.name: c for c in collections}
+
+    def classify(picture: dict | None, categories: str, template: str, model: str) -> dict:
+        """Tell how well each category fits a picture."""
+        path = path_of(picture)
+        if path is None:
+            raise ConfigError("found no picture, expected one")
+        texts = checked_texts(categories)
+        answer = shelf.get(model).answer([path], texts, checked_template(template))
+        chances = dict(zip(texts, map(float, answer.probabilities[0]), strict=True))
+        best = max(chances, key=chances.__getitem__)
+        return {"best": best, "probabilities": chances, "seconds": answer.seconds}
+
+    def search(text: str, amount: float, pictures: str, model: str) -> list[dict]:
+        """Find the pictures of a collection that fit a text best."""
+        embedder = shelf.get(model)
+        collection = named(by_name, pictures or next(iter(by_name), ""))
+        hits = collection.search(embedder, vector(embedder, text), limited(amount))
+        return [{"picture": hit.path.name, "score": hit.score} for hit in hits]
+
+    def models() -> dict:
+        """List what the other functions can be asked for."""
+        return {"models": shelf.names, "pictures": list(by_name)}
+
+    with gr.Row(visible=False):  # these parts only say what the functions take
+        picture = gr.Image(type="filepath", label="picture")
+        categories = gr.Textbox(label="categories")
+        template = gr.Textbox("{}", label="template")
+        model = gr.Textbox("", label="model")
+        text = gr.Textbox(label="text")
+        amount = gr.Number(12, label="amount")
+        pictures = gr.Textbox("", label="pictures")
+        answer = gr.JSON(label="answer")
+        ask = gr.Button()
+    for function, inputs in (
+        (classify, [picture, categories, template, model]),
+        (search, [text, amount, pictures, model]),
+        (models, []),
+    ):
+        ask.click(_told(function), inputs, answer, api_name=function.__name__, preprocess=False)
+
+
+def _told(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function`, whose errors reach the caller as sentences."""
+
+    @wraps(function)
+    def asked(*values: Any) -> Any:
+        try:
+            return function(*values)
+        except NnclipError as error:
+            raise gr.Error(str(error), print_exception=False) from error
+
+    return asked

@@ -1,0 +1,61 @@
+"""Serves the page: python demo/app.py, then open http://127.0.0.1:8889.
+
+Needs no network, and lets nobody outside this machine in unless --host says so.
+"""
+
+import argparse
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+
+from nnclip.errors import NnclipError
+from nnclip.page.lean import import_gradio
+from nnclip.service.shelf import Shelf
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The flags."""
+    parser = argparse.ArgumentParser(description="Serve nnclip's page.")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on; 0.0.0.0: all (%(default)s)"
+    )
+    parser.add_argument("--port", type=int, default=8889, help="(%(default)s)")
+    parser.add_argument(
+        "-m", "--model", action="append", default=[], metavar="MODEL",
+        help="an .h5 file or a published name; repeat it to offer several (the bundled model)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--precision", help="fp32, bf16 or int8; default: the fastest exact enough one"
+    )
+    parser.add_argument("--images", metavar="DIR", help="a folder of pictures to search in")
+    parser.add_argument(
+        "--allow-urls", action="store_true", help="let visitors name addresses of pictures"
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve until interrupted; 2 if it cannot start."""
+    args = parse(argv)
+    # Docker's stop ends the page as Ctrl+C does: uploads are removed
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    shelf = Shelf(args.model, args.precision)
+    try:
+        embedder = shelf.get()
+        # compiled on another core while Gradio is imported, so that the first answer comes at once
+        threading.Thread(target=embedder.warm, daemon=True).start()
+        import_gradio()
+        from nnclip.page.server import serve
+
+        serve(shelf, args)
+    except (NnclipError, OSError) as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:  # before there was a page
+        pass
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,79 @@
+"""The tab that shows two models, or two precisions of one, side by side."""
+
+import gradio as gr
+import numpy as np
+
+from nnclip.errors import NnclipError
+from nnclip.page import rendering
+from nnclip.page.zero_shot import ZeroShotTab
+from nnclip.service.embedder import Answer, Embedder
+from nnclip.service.limits import checked_template, checked_texts
+from nnclip.service.picture import path_of
+from nnclip.service.shelf import Shelf
+
+EMPTY = "Choose a picture in the first tab: both answers appear here."
+
+
+def compare_tab(tab: gr.Tab, shelf: Shelf, asked: ZeroShotTab) -> None:
+    """Fill the tab and connect it to the first one's picture and categories."""
+    variants = shelf.variants()
+    gr.Markdown(
+        "The picture, categories and template of the first tab, answered by two models or by one "
+        "in two number formats: fp32 is exact, bf16 is quicker where the processor has it, int8 is "
+        "smaller still; its scales are chosen with the bundled pictures when it is first asked."
+    )
+    with gr.Row():
+        left = gr.Dropdown(variants, value=variants[0], label="Left", elem_id="left")
+        right = gr.Dropdown(variants, value=variants[1 % len(variants)], label="Right")
+    summary = gr.HTML(rendering.notice(EMPTY), elem_id="summary", padding=False)
+    with gr.Row(equal_height=False):
+        answers = [gr.HTML(elem_classes="result", padding=False) for _ in range(2)]
+
+    def compare(picture: dict | None, lines: str, template: str, *names: str) -> tuple:
+        path = path_of(picture)
+        if path is None:
+            return rendering.notice(EMPTY), "", ""
+        try:
+            texts = checked_texts(lines)
+            template = checked_template(template)
+            models = [shelf.get(name) for name in names]
+            both = [model.answer([path], texts, template) for model in models]
+            notes = [_note(model, path) for model in models]
+        except NnclipError as error:
+            return rendering.notice(str(error), "problem"), "", ""
+        panels = [
+            rendering.bars(answer, texts, name, note)
+            for answer, name, note in zip(both, names, notes, strict=True)
+        ]
+        return rendering.beside(path, difference(*both)), *panels
+
+    gr.on(
+        [tab.select, left.change, right.change],
+        compare,
+        [asked.picture, asked.categories, asked.template, left, right],
+        [summary, *answers],
+        trigger_mode="always_last",
+        preprocess=False,
+        show_progress_on=summary,  # a model may have to be loaded first
+        api_visibility="private",
+    )
+
+
+def _note(embedder: Embedder, path: str) -> str:
+    """How quick a model is, and what int8 costs."""
+    quick = f"{1000 * embedder.pace(path):.1f} ms a picture."
+    drift = embedder.model.drift
+    if drift is None:
+        return quick
+    return f"{quick} Cosine with exact embeddings of known pictures: {drift.mean_cosine:.3f}."
+
+
+def difference(left: Answer, right: Answer) -> str:
+    """One sentence on how far two answers about the same texts lie apart."""
+    apart = np.abs(left.probabilities - right.probabilities)[0]
+    same = left.probabilities[0].argmax() == right.probabilities[0].argmax()
+    return (
+        f"{'The same' if same else 'Another'} category comes first; no probability differs by more "
+        f"than {100 * apart.max():.2f} points, no cosine by more than "
+        f"{np.abs(left.cosines - right.cosines).max():.4f}."
+    )

@@ -1,0 +1,98 @@
+"""The tab that shows how probabilities come about, with the similarity matrix."""
+
+from collections.abc import Callable
+
+import gradio as gr
+import numpy as np
+
+from nnclip.errors import NnclipError
+from nnclip.evaluate.metrics import softmax
+from nnclip.page import rendering
+from nnclip.page.presets import Example
+from nnclip.service.embedder import Answer
+from nnclip.service.limits import checked_texts
+from nnclip.service.shelf import Shelf
+
+SHOWN = 7  # pictures and captions
+_STEPS = """
+## From a picture and some words to probabilities
+
+1. **The picture becomes numbers.** It is made {size} pixels square{cut}; the image tower turns it
+   into one list of {embed} numbers, scaled to length 1.
+2. **Each text becomes numbers**, too: split into pieces of words (at most {context}), the text
+   tower turns it into a list of the same length.
+3. **Cosine:** the two lists are multiplied entry by entry and summed. 1 would be the same
+   direction, 0 none of it.
+4. **Scale:** cosines lie close together, so they are multiplied by a number learned in training,
+   here {scale:.1f}.
+5. **Softmax:** e to the power of each, divided by their sum. So the probabilities say *which of
+   these texts* fits best, given that one of them does. Leave the right one out, and another one
+   looks certain.
+
+The model learned from such a matrix: in every row and every column the pair on the diagonal
+belongs together.
+"""
+
+
+def _across(answer: Answer) -> np.ndarray:
+    return softmax(answer.logits.T).T
+
+
+VIEWS: dict[str, tuple[Callable[[Answer], np.ndarray], Callable[[float], str]]] = {
+    "Cosine": (lambda answer: answer.cosines, rendering.decimals(2)),
+    "Scaled": (lambda answer: answer.logits, rendering.decimals(1)),
+    "Which text for a picture (rows sum to 100 %)": (
+        lambda answer: answer.probabilities, "{:.0%}".format,
+    ),
+    "Which picture for a text (columns sum to 100 %)": (_across, "{:.0%}".format),
+}  # fmt: skip
+
+
+def explain_tab(tab: gr.Tab, shelf: Shelf, model: gr.Dropdown, examples: list[Example]) -> None:
+    """Fill the tab and connect it."""
+    shown = examples[:SHOWN]
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=4, min_width=290):
+            story = gr.Markdown(_story(shelf), elem_classes="prose-page")
+        with gr.Column(scale=5, min_width=290):
+            view = gr.Radio(list(VIEWS), value=next(iter(VIEWS)), label="Show", elem_id="view")
+            matrix = gr.HTML(elem_id="matrix", padding=False)
+            texts = gr.Textbox(
+                "\n".join(e.caption for e in shown), label="Texts of the columns", lines=4
+            )
+
+    def draw(view: str, lines: str, model: str) -> tuple[str, str]:
+        try:
+            words = checked_texts(lines)[: 3 * SHOWN]
+            answer = shelf.get(model).answer([str(e.path) for e in shown], words, "{}")
+            values, form = VIEWS[view]
+            pictures = [rendering.thumbnail(str(e.path)) for e in shown]
+            names = [e.caption for e in shown]
+            table = rendering.heat_table(pictures, names, words, values(answer), form)
+            return table, _story(shelf, model)
+        except NnclipError as error:
+            return rendering.notice(str(error), "problem"), gr.skip()
+
+    triggers = [tab.select, view.change, texts.change, model.change]
+    gr.on(
+        triggers,
+        draw,
+        [view, texts, model],
+        [matrix, story],
+        show_progress_on=matrix,
+        api_visibility="private",
+    )
+
+
+def _story(shelf: Shelf, name: str | None = None) -> str:
+    """The text, with the model's own numbers."""
+    model = shelf.get(name).model
+    image = model.config.image
+    patch = getattr(image, "patch", 0)  # a ResNet has none
+    return _STEPS.format(
+        size=image.resolution,
+        cut=f" and cut into squares of {patch} pixels" if patch else "",
+        embed=model.config.embed,
+        context=model.config.text.context,
+        scale=model.logit_scale,
+    )

@@ -1,0 +1,86 @@
+"""The page: a header, and one tab for each thing that can be done."""
+
+from collections.abc import Sequence
+
+import gradio as gr
+
+from nnclip.page.api import api_tab
+from nnclip.page.compare import compare_tab
+from nnclip.page.explain import explain_tab
+from nnclip.page.presets import examples
+from nnclip.page.search import search_tab
+from nnclip.page.sharing import connect_link
+from nnclip.page.theme import ICON
+from nnclip.page.zero_shot import zero_shot_tab
+from nnclip.service.collection import Collection
+from nnclip.service.limits import MAX_QUEUE, MAX_RUNNING
+from nnclip.service.shelf import Shelf
+
+TABS = {
+    "zero-shot": "Zero-shot",
+    "search": "Search",
+    "compare": "Compare",
+    "explain": "How it works",
+    "api": "API",
+}
+# a picture on the clipboard goes where it would be dropped, whatever has the focus
+PASTE = """
+() => document.addEventListener('paste', (event) => {
+    const file = [...event.clipboardData.files].find((each) => each.type.startsWith('image/'));
+    const place = document.querySelector('#picture .upload-container');
+    if (!file || !place) return;
+    event.preventDefault();
+    const data = new DataTransfer();
+    data.items.add(file);
+    place.dispatchEvent(new DragEvent('drop', {dataTransfer: data, bubbles: true}));
+})
+"""
+UPLOADS_KEPT = (600, 3600)  # seconds: look every, remove what is older
+
+
+def build_page(
+    shelf: Shelf, collections: Sequence[Collection], url: str, allow_urls: bool = False
+) -> gr.Blocks:
+    """All tabs, connected.
+
+    Args:
+        shelf: the models to choose from.
+        collections: the pictures to search in, one or more.
+        url: where the page will be.
+        allow_urls: whether visitors may name addresses of pictures.
+    """
+    bundled = examples()
+    with gr.Blocks(
+        title="nnclip", analytics_enabled=False, delete_cache=UPLOADS_KEPT, fill_width=True
+    ) as page:
+        model, share = _header(shelf)
+        with gr.Tabs(elem_id="tabs"):
+            tabs = {name: gr.Tab(label, id=name) for name, label in TABS.items()}
+            with tabs["zero-shot"]:
+                asked = zero_shot_tab(shelf, model, bundled, allow_urls)
+            with tabs["search"]:
+                searched = search_tab(page, shelf, model, collections, bundled)
+            with tabs["compare"]:
+                compare_tab(tabs["compare"], shelf, asked)
+            with tabs["explain"]:
+                explain_tab(tabs["explain"], shelf, model, bundled)
+            with tabs["api"]:
+                api_tab(shelf, collections, url)
+        page.load(None, js=PASTE, api_visibility="private")
+        connect_link(page, tabs, model, share, asked, searched, bundled)
+    return page.queue(max_size=MAX_QUEUE, default_concurrency_limit=MAX_RUNNING, api_open=False)
+
+
+def _header(shelf: Shelf) -> tuple[gr.Dropdown, gr.Button]:
+    """Name, sentence, the choice of models and the button that copies the link."""
+    with gr.Row(elem_id="header"):
+        gr.HTML(
+            f'<div class="brand">{ICON.read_text()}<div><h1>nnclip</h1>'
+            "<p>Which words fit a picture? CLIP for NNabla, on this machine alone.</p></div></div>",
+            elem_id="brand",
+        )
+        model = gr.Dropdown(
+            shelf.names, value=shelf.names[0], label="Model", elem_id="model", min_width=160
+        )
+        share = gr.Button("Copy link", size="sm", elem_id="share", min_width=110)
+    return model, share

@@ -1,0 +1,143 @@
+"""Answers as HTML: bars, a heat strip, a matrix. All text is escaped here and only here."""
+
+import base64
+import io
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from html import escape
+
+import numpy as np
+
+from nnclip.errors import DataError
+from nnclip.service.embedder import Answer
+from nnclip.service.limits import checked_picture
+
+SHOWN = 24  # bars
+COLUMNS = 12  # of the heat strip
+THUMBNAIL = 96  # pixels
+
+
+def notice(sentence: str, kind: str = "empty") -> str:
+    """A panel that says one sentence; `kind` is "empty" or "problem"."""
+    role = ' role="alert"' if kind == "problem" else ""
+    return f'<div class="notice {kind}"{role}><p>{escape(_capital(sentence))}</p></div>'
+
+
+def bars(answer: Answer, texts: Sequence[str], title: str = "", note: str = "") -> str:
+    """The probabilities for the first picture, best first, and a note: else how long it took."""
+    order = np.argsort(-answer.probabilities[0], kind="stable")
+    rows = "".join(
+        f'<li style="--p:{answer.probabilities[0, i]:.4f}">'
+        f'<span class="text" dir="auto">{escape(texts[i])}</span>'
+        f'<span class="value">{_percent(answer.probabilities[0, i])}</span></li>'
+        for i in order[:SHOWN]
+    )
+    more = len(texts) - SHOWN
+    rest = answer.probabilities[0, order[SHOWN:]].sum()
+    tail = f"{more:,} more share {_percent(rest)}. " if more > 0 else ""
+    heading = f"<h3>{escape(title)}</h3>" if title else ""
+    return (
+        f'<div class="answer">{heading}<ol class="bars" aria-label="Probabilities">{rows}</ol>'
+        f'<p class="aside">{tail}{escape(note) or _taken(answer)}</p></div>'
+    )
+
+
+def strip(answer: Answer, paths: Sequence[str], texts: Sequence[str]) -> str:
+    """One row per picture, one column per text, coloured by probability."""
+    columns = np.sort(np.argsort(-answer.probabilities.max(axis=0), kind="stable")[:COLUMNS])
+    table = heat_table(
+        [thumbnail(path) for path in paths],
+        [f"picture {index + 1}" for index in range(len(paths))],
+        [texts[i] for i in columns],
+        answer.probabilities[:, columns],
+        _percent,
+    )
+    more = len(texts) - len(columns)
+    tail = f"The {len(columns)} strongest of {len(texts):,} categories. " if more else ""
+    return f'<div class="answer">{table}<p class="aside">{tail}{_taken(answer)}</p></div>'
+
+
+def heat_table(
+    pictures: Sequence[str],
+    names: Sequence[str],
+    texts: Sequence[str],
+    values_NM: np.ndarray,
+    form: Callable[[float], str] | None = None,
+) -> str:
+    """A table of numbers whose background shows how large they are within the table.
+
+    Args:
+        pictures: the source of an <img> for each row.
+        names: what a screen reader calls it.
+        texts: the columns.
+        values_NM: (N, M).
+        form: number -> text; two digits if None.
+    """
+    form = form or decimals(2)
+    low, high = float(values_NM.min()), float(values_NM.max())
+    span = high - low or 1.0
+    head = "".join(f'<th scope="col"><span dir="auto">{escape(text)}</span></th>' for text in texts)
+    body = "".join(
+        f'<tr><th scope="row"><img src="{picture}" alt="{escape(name)}"></th>'
+        + "".join(
+            f'<td style="--p:{(value - low) / span:.3f}"'
+            f"{_strong((value - low) / span)}>{form(value)}</td>"
+            for value in row
+        )
+        + "</tr>"
+        for picture, name, row in zip(pictures, names, values_NM, strict=True)
+    )
+    return (
+        '<div class="scroller" tabindex="0" role="region" aria-label="Table of pictures and texts">'
+        f'<table class="heat"><thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody>'
+        "</table></div>"
+    )
+
+
+@lru_cache(maxsize=2048)
+def thumbnail(path: str, size: int = THUMBNAIL) -> str:
+    """A small picture as a data address for an <img>, so that no folder has to be served."""
+    picture = checked_picture(path).convert("RGB")
+    picture.thumbnail((size, size))
+    file = io.BytesIO()
+    picture.save(file, "WEBP", quality=80)
+    return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def decimals(digits: int) -> Callable[[float], str]:
+    """What writes a number with so many digits after the point; zero has no sign."""
+    return lambda value: f"{round(value, digits) + 0.0:.{digits}f}"
+
+
+def beside(path: str, sentence: str) -> str:
+    """A small picture and a sentence about it."""
+    return (
+        f'<div class="beside"><img src="{thumbnail(path)}" alt="The picture">'
+        f"<p>{escape(sentence)}</p></div>"
+    )
+
+
+def can_be_shown(path: str) -> bool:
+    """Whether a file is a picture still."""
+    try:
+        return bool(thumbnail(path))
+    except DataError:
+        return False
+
+
+def _percent(value: float) -> str:
+    if value < 0.0005:
+        return "0 %"
+    return f"{100 * value:.1f} %"
+
+
+def _strong(share: float) -> str:
+    return ' class="strong"' if share > 0.55 else ""
+
+
+def _taken(answer: Answer) -> str:
+    return f"Computed in {max(1, round(1000 * answer.seconds))} ms."
+
+
+def _capital(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]

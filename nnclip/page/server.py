@@ -1,0 +1,64 @@
+"""Puts the page on a port."""
+
+import argparse
+import logging
+from pathlib import Path
+
+from starlette.middleware import Middleware
+
+from nnclip.assets import assets_dir
+from nnclip.page.page import build_page
+from nnclip.page.safety import SafeHeaders, never_fetch
+from nnclip.page.theme import ICON, STYLE, theme
+from nnclip.service.collection import Collection
+from nnclip.service.limits import MAX_BYTES, MAX_SESSIONS
+from nnclip.service.shelf import Shelf
+
+
+def serve(shelf: Shelf, args: argparse.Namespace, block: bool = True) -> str:
+    """Serve the page; OSError if the port is taken.
+
+    Args:
+        shelf: the models.
+        args: host, port, images and allow_urls, as `nnclip.page.app` has them.
+        block: wait until interrupted.
+
+    Returns: the page's address.
+    """
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # Gradio asks itself whether it is up
+    never_fetch()
+    collections = _collections(args.images)
+    shown = "127.0.0.1" if args.host in ("0.0.0.0", "::") else args.host
+    page = build_page(shelf, collections, f"http://{shown}:{args.port}/", args.allow_urls)
+    _, url, _ = page.launch(
+        server_name=args.host,
+        server_port=args.port,
+        prevent_thread_lock=True,
+        quiet=True,
+        share=False,
+        ssr_mode=False,
+        pwa=False,
+        run_history=False,
+        enable_monitoring=False,
+        footer_links=[],
+        theme=theme(),
+        css_paths=STYLE,
+        favicon_path=ICON,
+        max_file_size=MAX_BYTES,
+        state_session_capacity=MAX_SESSIONS,
+        allowed_paths=[str(assets_dir() / "examples")],
+        app_kwargs={"middleware": [Middleware(SafeHeaders)], "docs_url": None, "redoc_url": None},
+    )
+    for collection in collections:
+        collection.prepare(shelf.get())
+    print(f"nnclip: open {url}", flush=True)
+    if block:
+        page.block_thread()
+    return url
+
+
+def _collections(folder: str | None) -> list[Collection]:
+    """What can be searched: the visitor's folder first, then the bundled pictures."""
+    found = [Collection(Path(folder).resolve().name, Path(folder))] if folder else []
+    bundled = assets_dir() / "examples"
+    return [*found, Collection("bundled pictures", bundled)] if bundled.is_dir() else found

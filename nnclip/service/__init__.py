@@ -1,0 +1,1 @@
+"""What answers questions: model pool, dynamic batching, limits, address guard. No Gradio here."""

@@ -1,0 +1,154 @@
+"""Fetches a picture from an address that a stranger typed, and nothing else.
+
+The server stands inside somebody's network, so an address must not reach what the visitor cannot
+reach: only http and https, only hosts all of whose addresses are public, connected to by the very
+address that was checked (a second look-up could give another), checked again after each redirect,
+limited in size and time.
+"""
+
+import http.client
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from http import HTTPStatus
+from ipaddress import IPv6Address, IPv6Network, ip_address
+from urllib.parse import SplitResult, urljoin, urlsplit
+
+from nnclip.errors import DataError
+from nnclip.service.limits import MAX_BYTES
+
+PORTS = {"http": 80, "https": 443}
+REDIRECTS = 3
+SECONDS = 10.0
+PIECE = 1 << 16
+# IPv6 addresses that stand for an IPv4 one, which may be private
+TRANSLATED = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"), IPv6Network("2002::/16"))
+MOVED = frozenset({301, 302, 303, 307, 308})
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address belongs to the internet at large."""
+    ip = ip_address(address)
+    if isinstance(ip, IPv6Address):
+        if ip.ipv4_mapped:
+            return is_public(str(ip.ipv4_mapped))
+        if ip.teredo or any(ip in network for network in TRANSLATED):
+            return False
+    return ip.is_global and not (ip.is_multicast or ip.is_reserved or ip.is_unspecified)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What may be fetched.
+
+    Args:
+        allowed: whether an IP address may be connected to.
+        max_bytes: of the answer's body.
+        seconds: for everything together, redirects included.
+    """
+
+    allowed: Callable[[str], bool] = is_public
+    max_bytes: int = MAX_BYTES
+    seconds: float = SECONDS
+
+
+def fetch_picture(url: str, rules: Rules | None = None) -> bytes:
+    """The bytes behind an address; whether they are a picture is for the reader to see.
+
+    Raises:
+        DataError: the address is not allowed, does not answer, or answers too much or too slowly.
+    """
+    rules = rules or Rules()
+    deadline = time.monotonic() + rules.seconds
+    for _ in range(REDIRECTS + 1):
+        target = _parsed(url)
+        try:
+            found = _ask(target, rules, deadline)
+        except (OSError, http.client.HTTPException) as error:
+            if time.monotonic() >= deadline:
+                raise DataError(f"{target.hostname} took over {rules.seconds:.0f} s") from error
+            raise DataError(f"{target.hostname} cannot be reached: {error}") from error
+        if isinstance(found, bytes):
+            return found
+        url = urljoin(url, found)
+    raise DataError(f"this address redirects more than {REDIRECTS} times")
+
+
+def _parsed(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url.strip())
+        _ = parts.port
+    except ValueError as error:
+        raise DataError(f"this is no address: {error}") from error
+    if parts.scheme not in PORTS or not parts.hostname:
+        raise DataError("expected an address that begins with https:// or http://")
+    if parts.username or parts.password:
+        raise DataError("expected an address without a user name")
+    return parts
+
+
+def _address(host: str, port: int, rules: Rules) -> str:
+    """The address to connect to; all that the name stands for must be allowed."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise DataError(f"{host} is not known") from error
+    addresses = [str(entry[4][0]).partition("%")[0] for entry in found]
+    if not all(map(rules.allowed, addresses)):
+        raise DataError(f"{host} is not on the public internet, so it is not asked")
+    return addresses[0]
+
+
+def _ask(target: SplitResult, rules: Rules, deadline: float) -> bytes | str:
+    """The body of one answer, or where it says to go instead."""
+    host = target.hostname or ""
+    port = target.port or PORTS[target.scheme]
+    address = _address(host, port, rules)
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    raw = socket.create_connection((address, port), timeout=left)
+    # a read waits for each piece anew: who sends a byte a second is stopped from outside
+    watch = threading.Timer(max(0.0, deadline - time.monotonic()), _hang_up, [raw])
+    watch.daemon = True
+    watch.start()
+    try:
+        connection = http.client.HTTPConnection(host, port)
+        connection.sock = _secured(raw, host) if target.scheme == "https" else raw
+        path = (target.path or "/") + (f"?{target.query}" if target.query else "")
+        connection.request("GET", path, headers={"User-Agent": "nnclip", "Accept": "image/*"})
+        found = _read(connection.getresponse(), host, rules)
+    finally:
+        watch.cancel()
+        raw.close()
+    if time.monotonic() >= deadline:  # hanging up looks like the end of the answer
+        raise TimeoutError
+    return found
+
+
+def _secured(raw: socket.socket, host: str) -> socket.socket:
+    return ssl.create_default_context().wrap_socket(raw, server_hostname=host)
+
+
+def _hang_up(raw: socket.socket) -> None:
+    with suppress(OSError):
+        raw.shutdown(socket.SHUT_RDWR)
+
+
+def _read(response: http.client.HTTPResponse, host: str, rules: Rules) -> bytes | str:
+    if response.status in MOVED and (location := response.getheader("Location")):
+        return location
+    if response.status != HTTPStatus.OK:
+        raise DataError(f"{host} answers {response.status} {response.reason}")
+    content = bytearray()
+    while piece := response.read(PIECE):
+        content += piece
+        if len(content) > rules.max_bytes:
+            raise DataError(f"{host} sends more than {rules.max_bytes / 2**20:.0f} MB")
+    if response.length:  # fewer bytes than were announced
+        raise ConnectionError("the answer was cut off")
+    return bytes(content)

@@ -1,0 +1,90 @@
+"""The models that the page offers, loaded when somebody first asks."""
+
+import importlib.util
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from concurrent.futures import Future
+from pathlib import Path
+
+from nnclip.clip import CLIP
+from nnclip.engine.precision import available_precisions
+from nnclip.errors import ConfigError, NnclipError
+from nnclip.service.embedder import Embedder
+from nnclip.weights.download import cache_dir
+
+BUNDLED = "bundled"
+LOADED_AT_MOST = 4
+BETWEEN = " · "
+
+Key = tuple[str, str | None]
+
+
+class Shelf:
+    """Names of models -> models in use; the one that nobody asked longest makes room.
+
+    Attributes:
+        names: what can be asked, the page's own first.
+    """
+
+    def __init__(self, sources: Sequence[str] = (), precision: str | None = None) -> None:
+        """Load nothing yet.
+
+        Args:
+            sources: .h5 files or published names; without any, the bundled model.
+            precision: as for `CLIP`.
+        """
+        self._sources: dict[str, str | None] = {Path(s).stem: s for s in sources}
+        if not sources:
+            self._sources[BUNDLED] = None
+        for path in sorted(cache_dir().glob("*/*.h5")):
+            self._sources.setdefault(f"{path.parent.name}/{path.stem}", str(path))
+        self._precision = precision
+        self._loaded: OrderedDict[Key, Future[Embedder]] = OrderedDict()
+        self._lock = threading.Lock()
+        self.names = list(self._sources)
+
+    def variants(self) -> list[str]:
+        """Every model in every precision that can be had here: "bundled · bf16"."""
+        quantises = importlib.util.find_spec("nncf") is not None
+        precisions = [p for p in available_precisions() if p != "int8" or quantises]
+        return [f"{name}{BETWEEN}{p}" for name in self.names for p in precisions]
+
+    def get(self, name: str | None = None) -> Embedder:
+        """The model called `name`, one of `names` or `variants`; without a name the first.
+
+        Whoever asks for a model that is being loaded waits for it; the others do not.
+
+        Raises:
+            ConfigError: no such name; visitors cannot name files.
+            NnclipError: it cannot be loaded.
+        """
+        model, _, precision = (name or self.names[0]).partition(BETWEEN)
+        if model not in self._sources:
+            raise ConfigError(f"found no model {model!r}, expected one of {', '.join(self.names)}")
+        key = model, precision or self._precision
+        with self._lock:
+            found = self._loaded.get(key)
+            place = found or self._loaded.setdefault(key, Future())
+            self._loaded.move_to_end(key)
+            while len(self._loaded) > LOADED_AT_MOST:
+                self._loaded.popitem(last=False)
+        if not found:
+            self._fill(place, key)
+        return place.result()
+
+    def languages(self, name: str | None = None) -> tuple[str, ...]:
+        """What `Embedder.languages` says of a model; nothing if it cannot be loaded."""
+        try:
+            return self.get(name).languages
+        except NnclipError:
+            return ()
+
+    def _fill(self, place: Future[Embedder], key: Key) -> None:
+        """Load a model for all who wait for it; one that fails may be tried again."""
+        try:
+            place.set_result(Embedder(key[0], CLIP(self._sources[key[0]], precision=key[1])))
+        except Exception as error:
+            with self._lock:
+                self._loaded.pop(key, None)
+            place.set_exception(error)

@@ -1,0 +1,138 @@
+import threading
+import time
+
+import pytest
+from PIL import Image
+
+from nnclip.clip import CLIP
+from nnclip.errors import ConfigError, DataError
+from nnclip.page.presets import FRONT, examples, ideas, presets
+from nnclip.page.search import limited, named, vector
+from nnclip.service import collection as collection_module
+from nnclip.service.collection import Collection
+from nnclip.service.embedder import Embedder
+from nnclip.service.languages import NAMES
+
+COLOURS = ("red", "green", "blue", "white", "black")
+
+
+@pytest.fixture(scope="module")
+def embedder(small_h5):
+    return Embedder("small", CLIP(small_h5, precision="fp32"))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "below").mkdir()
+    for index, colour in enumerate(COLOURS):
+        Image.new("RGB", (40, 40), colour).save(tmp_path / "below" / f"{index}-{colour}.png")
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    (tmp_path / "notes.txt").write_text("no picture either")
+    return tmp_path
+
+
+def filled(collection, embedder):
+    deadline = time.monotonic() + 60
+    while not collection.prepare(embedder).ready and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return collection
+
+
+def test_a_picture_finds_itself_first_and_broken_files_are_left_out(folder, embedder, caplog):
+    collection = filled(Collection("mine", folder), embedder)
+    path = folder / "below" / "2-blue.png"
+    hits = collection.search(embedder, vector(embedder, "", path), 60)
+    assert hits[0].path == path
+    assert hits[0].score == pytest.approx(1, abs=1e-4)
+    assert {hit.path.name for hit in hits} == {f"{i}-{c}.png" for i, c in enumerate(COLOURS)}
+    assert [h.score for h in hits] == sorted((h.score for h in hits), reverse=True)
+    assert "broken.jpg is left out" in caplog.text
+
+
+def test_the_amount_is_kept_and_limited(folder, embedder):
+    collection = filled(Collection("mine", folder), embedder)
+    query = vector(embedder, "something red")
+    assert [len(collection.search(embedder, query, n)) for n in (1, 2, 10**9)] == [1, 2, 5]
+    assert [limited(n) for n in (-3, 2.0, 10**9)] == [1, 2, 60]
+
+
+def test_only_collections_of_this_page_are_searched(folder):
+    collections = {"mine": Collection("mine", folder)}
+    assert named(collections, "mine") is collections["mine"]
+    with pytest.raises(ConfigError, match="expected one of mine"):
+        named(collections, "../other")
+    with pytest.raises(ConfigError, match="--images"):
+        named({}, "")
+
+
+def test_what_was_read_so_far_is_searched(folder, embedder, monkeypatch):
+    reading, go_on = threading.Event(), threading.Event()
+    read = embedder.embed_files
+
+    def slowly(paths):
+        if len(paths) == 1:  # a batch that holds a broken file is read one by one
+            reading.set()
+            go_on.wait(60)
+        return read(paths)
+
+    monkeypatch.setattr(collection_module, "BATCH", 2)
+    monkeypatch.setattr(embedder, "embed_files", slowly)
+    collection = Collection("mine", folder)
+    query = vector(embedder, "something red")
+    collection.prepare(embedder)
+    reading.wait(60)
+    assert len(collection.search(embedder, query, 9)) == 4
+    assert collection.progress(embedder).startswith("4 of 6 pictures")
+    go_on.set()
+    filled(collection, embedder)
+    assert len(collection.search(embedder, query, 9)) == 5
+    assert collection.progress(embedder) == ""
+
+
+def test_folders_without_pictures_are_told(tmp_path, embedder):
+    with pytest.raises(DataError, match="no such folder"):
+        Collection("none", tmp_path / "none")
+    with pytest.raises(DataError, match="no picture"):
+        Collection("empty", tmp_path)
+    (tmp_path / "a.png").write_bytes(b"no picture")
+    collection = filled(Collection("broken", tmp_path), embedder)
+    with pytest.raises(DataError, match="none of the 1 files"):
+        collection.search(embedder, vector(embedder, "a dog"), 3)
+
+
+def test_the_bundled_pictures_are_there_with_captions():
+    found = examples()
+    assert len(found) >= FRONT
+    assert all(e.path.is_file() and e.caption for e in found)
+    assert len({e.name for e in found}) == len(found)
+
+
+def test_the_bundled_pictures_are_still_what_the_script_draws():
+    from scripts import draw_examples
+
+    captions = [draw_examples.caption_of(scene) for scene in draw_examples.scenes()]
+    assert captions == [e.caption for e in examples()]
+
+
+def test_every_preset_offers_a_choice_in_every_language():
+    english = presets()
+    for code in NAMES:
+        assert presets(code).keys() == english.keys()
+        assert presets(code)["Animals"] != english["Animals"] or code == "en"
+        for categories in presets(code).values():
+            assert len(set(categories)) == len(categories) > 1
+    assert presets("xx") == english
+
+
+def test_the_first_preset_is_about_the_first_pictures():
+    categories = next(iter(presets().values()))
+    assert len(categories) == FRONT
+    for category, example in zip(categories, examples(), strict=False):
+        assert set(category.split()) <= {*example.caption.split(), "a", "and"}
+
+
+def test_ideas_are_in_the_languages_that_a_model_knows():
+    assert ideas(()) == ideas(("en",)) == ideas(("en", "xx"))
+    assert len(ideas(tuple(NAMES))) == len(NAMES)
+    assert ideas(("en", "de"))[0] == ideas(("en",))[0]
+    assert ideas(("en", "de"))[1] in ideas(("de",))
