@@ -1,32 +1,29 @@
 """Pictures: listing, reading, preprocessing and augmentation."""
 
+from nnclip.image.formats import image_suffixes
+from nnclip.image.listing import NotRead, image_files, picture_files
+from nnclip.image.opening import MAX_BYTES, MAX_PIXELS, ImageSource, open_image
 from nnclip.image.planes import normalise_planes, planes
 from nnclip.image.preprocess import (
     CLIP_MEAN,
     CLIP_STD,
-    MAX_PIXELS,
-    ImageSource,
     normalise,
-    open_image,
     preprocess,
     preprocess_batch,
     random_resized_crop,
 )
-from nnclip.image.tables import (
-    PICTURE_SUFFIXES,
-    dialect_of,
-    picture_files,
-    picture_root,
-    read_rows,
-)
+from nnclip.image.tables import dialect_of, picture_root, read_rows
 
 __all__ = [
     "CLIP_MEAN",
     "CLIP_STD",
+    "MAX_BYTES",
     "MAX_PIXELS",
-    "PICTURE_SUFFIXES",
     "ImageSource",
+    "NotRead",
     "dialect_of",
+    "image_files",
+    "image_suffixes",
     "normalise",
     "normalise_planes",
     "open_image",

@@ -8,7 +8,8 @@ Array axes: N batch, 3 the channels red, green, blue, R the resolution.
 
 import numpy as np
 
-from nnclip.image.preprocess import Triple, central_square, normalised_values, open_image
+from nnclip.image.opening import open_image
+from nnclip.image.preprocess import Triple, central_square, normalised_values
 
 
 def planes(content: bytes, resolution: int) -> np.ndarray:

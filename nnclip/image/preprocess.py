@@ -1,4 +1,4 @@
-"""Pictures to arrays: reading files, OpenAI's preprocessing, and the random crop of training.
+"""Images to arrays: OpenAI's preprocessing, and the random crop of training.
 
 Array axes: N batch, 3 the channels red, green, blue, R the resolution.
 """
@@ -8,87 +8,20 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from io import BytesIO
-from pathlib import Path
-from typing import IO, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from nnclip.errors import ConfigError, DataError
+from nnclip.image.opening import MAX_PIXELS, ImageSource, open_image
 
-ImageSource: TypeAlias = "str | Path | bytes | BytesIO | Image.Image"
 Triple: TypeAlias = tuple[float, float, float]
 Range: TypeAlias = tuple[float, float]
 
 CLIP_MEAN: Triple = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD: Triple = (0.26862954, 0.26130258, 0.27577711)
-MAX_PIXELS = 89_478_485  # Pillow's own limit: 256 MiB of RGB
-
 _CROP_ATTEMPTS = 10  # as torchvision's RandomResizedCrop
-
-
-def open_image(
-    source: ImageSource, *, max_pixels: int = MAX_PIXELS, as_seen: bool = False
-) -> Image.Image:
-    """Read a picture, all of it: what this returns can be preprocessed without further errors.
-
-    Args:
-        source: a path, the bytes of a file, an open `BytesIO`, or a picture already open.
-        max_pixels: larger pictures are refused before they are decoded. Pillow refuses above
-            `PIL.Image.MAX_IMAGE_PIXELS` whatever is given here.
-        as_seen: give the picture as viewers show it: turned upright as its EXIF tag says, 16-bit
-            grey scaled to 8 bits. CLIP was trained without either: its pipeline leaves pictures
-            lying on their side, and clips 16-bit grey at 255, which makes nearly all of it white.
-
-    Returns:
-        The picture in its own mode; of an animation, the first frame.
-
-    Raises:
-        DataError: no such file, not a picture, a damaged picture, or one that is too large.
-    """
-    if isinstance(source, Image.Image):
-        return _loaded(source, "the picture", max_pixels, as_seen)
-    if isinstance(source, bytes):
-        source = BytesIO(source)
-    if isinstance(source, BytesIO):
-        return _read(source, f"a picture of {source.getbuffer().nbytes} bytes", max_pixels, as_seen)
-    if not isinstance(source, (str, Path)):
-        raise DataError(
-            f"a picture is {type(source).__name__}, expected a path, bytes, BytesIO or PIL.Image"
-        )
-    try:
-        with open(source, "rb") as file:
-            return _read(file, str(source), max_pixels, as_seen)
-    except OSError as error:
-        raise DataError(f"cannot read {source}: {error.strerror or error}") from error
-
-
-def _read(file: IO[bytes], name: str, max_pixels: int, as_seen: bool) -> Image.Image:
-    try:
-        image = Image.open(file)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise DataError(f"{name} is too large for Pillow: {error}") from error
-    except Exception as error:  # a hostile file makes Pillow's readers raise almost anything
-        raise DataError(f"{name} is not a picture: no known format fits its content") from error
-    if image.format == "EPS":  # drawing one would start Ghostscript
-        raise DataError(f"{name} is PostScript, expected a picture made of pixels")
-    return _loaded(image, name, max_pixels, as_seen)
-
-
-def _loaded(image: Image.Image, name: str, max_pixels: int, as_seen: bool) -> Image.Image:
-    width, height = image.size
-    if not 0 < width * height <= max_pixels:
-        raise DataError(f"{name} has {width} x {height} pixels, expected 1 to {max_pixels} in all")
-    try:
-        image.load()
-        if as_seen:
-            image = ImageOps.exif_transpose(image)
-            if image.mode.startswith("I;16"):
-                image = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
-    except Exception as error:  # see _read
-        raise DataError(f"{name} is damaged: {error}; is the file complete?") from error
-    return image
 
 
 def preprocess(

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from nnclip.errors import DataError
-from nnclip.image import PICTURE_SUFFIXES
+from nnclip.image import image_suffixes
 from nnclip.search.embed import BATCH, batches, embed_decoded
 from nnclip.search.feed import Feed, content_digest
 from nnclip.search.log import Entry
@@ -98,7 +98,7 @@ def update(store: LastingStore, model: Model, workers: int = 1) -> Changes:
 
 def _gone(source: str) -> bool:
     """Whether a source is a picture file that is not there any more."""
-    return Path(source).suffix.lower() in PICTURE_SUFFIXES and not Path(source).exists()
+    return Path(source).suffix.lower() in image_suffixes() and not Path(source).exists()
 
 
 def remove(store: LastingStore, names: Sequence[str]) -> Changes:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nnclip.errors import DataError
-from nnclip.image import PICTURE_SUFFIXES, picture_files, picture_root, read_rows
+from nnclip.files import open_regular, read_regular
+from nnclip.image import MAX_BYTES, image_suffixes, picture_files, picture_root, read_rows
 
 logger = logging.getLogger(__name__)
 
@@ -34,10 +35,9 @@ class Item:
     def read(self) -> tuple[bytes, int]:
         """The picture's bytes, and when its file was changed, in ns; DataError if it cannot."""
         try:
-            with open(self.path, "rb") as file:
+            with open_regular(self.path) as file:
                 changed = os.fstat(file.fileno()).st_mtime_ns
-                file.seek(self.offset)
-                return file.read(self.size), changed
+            return read_regular(self.path, MAX_BYTES, self.offset, self.size), changed
         except OSError as error:
             raise DataError(f"cannot read {self.image}: {error.strerror or error}") from error
 
@@ -59,7 +59,7 @@ def list_items(sources: Sequence[str], column: str = COLUMN) -> list[Item]:
         if not items:
             raise DataError(
                 f"{source}: found no picture in it, expected files that end in "
-                f"{', '.join(sorted(PICTURE_SUFFIXES))}"
+                f"{', '.join(sorted(image_suffixes()))}"
             )
         for item in items:
             if _nameable(item.image):
@@ -85,7 +85,7 @@ def _items(source: Path, column: str) -> Iterable[Item]:
         return (item for shard in sorted(source.glob("*.tar")) for item in _members(shard))
     if not source.is_file():
         raise DataError(f"{source}: found no such file or folder, expected pictures")
-    if source.suffix.lower() in PICTURE_SUFFIXES:
+    if source.suffix.lower() in image_suffixes():
         return [_file(source)]
     if source.suffix == ".tar":
         return _members(source)
@@ -111,7 +111,7 @@ def _members(shard: Path) -> Iterable[Item]:
             return [
                 Item(f"{path}/{member.name}", path, member.offset_data, member.size)
                 for member in file
-                if member.isfile() and Path(member.name).suffix.lower() in PICTURE_SUFFIXES
+                if member.isfile() and Path(member.name).suffix.lower() in image_suffixes()
             ]
     except (OSError, tarfile.TarError) as error:
         raise DataError(

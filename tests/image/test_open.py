@@ -118,7 +118,7 @@ def test_the_limit_is_the_largest_picture_read(png):
 def test_missing_files_folders_and_other_things(tmp_path):
     with pytest.raises(DataError, match="No such file"):
         open_image(tmp_path / "missing.png")
-    with pytest.raises(DataError, match="Is a directory"):
+    with pytest.raises(DataError, match="found a folder, expected a regular file"):
         open_image(tmp_path)
     with pytest.raises(DataError, match="a picture is int, expected a path"):
         open_image(3)

@@ -1,0 +1,97 @@
+"""The image files of a folder, and a count of all that is passed over."""
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path, PurePath
+
+from nnclip.files import shown
+from nnclip.image.formats import image_suffixes
+
+logger = logging.getLogger(__name__)
+
+NO_SUFFIX, LINKED, CLOSED = "without a suffix", "linked folder", "unreadable folder"
+
+
+class NotRead(Counter[str]):
+    """What a listing passed over: suffix -> how many files.
+
+    The keys NO_SUFFIX, LINKED (folders behind links, which are not entered) and CLOSED (folders
+    that cannot be read) count what has no suffix.
+
+    Attributes:
+        closed: the paths of the folders that cannot be read.
+    """
+
+    def __init__(self, *counts: dict[str, int]) -> None:
+        super().__init__()
+        self.closed: list[str] = []
+        for count in counts:
+            self.update(count)
+
+    def file(self, name: str) -> None:
+        """Count a file of this name."""
+        self[shown(PurePath(name).suffix.lower()) or NO_SUFFIX] += 1
+
+    def folder(self, path: str, error: OSError) -> None:
+        """Count a folder that cannot be read, and say so."""
+        logger.warning("%s: cannot be read (%s)", shown(path), error.strerror or error)
+        self[CLOSED] += 1
+        self.closed.append(path)
+
+    def __str__(self) -> str:
+        """`41 .heic, 3 .mp4 not read`; "" if nothing was passed over."""
+        if not self:
+            return ""
+        order = sorted(self.items(), key=lambda item: (-item[1], item[0]))
+        return ", ".join(f"{count:,} {kind}" for kind, count in order) + " not read"
+
+
+def files_below(folder: str | Path, not_read: NotRead) -> Iterator[os.DirEntry[str]]:
+    """Everything in a folder and below, in the order of the paths' parts; folders, too.
+
+    Folders behind links are not entered: they may lead in a circle.
+    """
+    waiting = [_entries(str(folder), not_read)]
+    while waiting:
+        entry = next(waiting[-1], None)
+        if entry is None:
+            waiting.pop()
+            continue
+        yield entry
+        if entry.is_dir(follow_symlinks=False):
+            waiting.append(_entries(entry.path, not_read))
+        elif entry.is_symlink() and os.path.isdir(entry.path):
+            not_read[LINKED] += 1
+
+
+def _entries(folder: str, not_read: NotRead) -> Iterator[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return iter(sorted(entries, key=lambda entry: entry.name))
+    except OSError as error:
+        not_read.folder(folder, error)
+        return iter(())
+
+
+def image_files(folder: str | Path, not_read: NotRead | None = None) -> list[Path]:
+    """All that is named like an image in a folder and below, sorted.
+
+    Whether it is a regular file turns out when it is opened.
+
+    Args:
+        folder: where to look.
+        not_read: counts the other files.
+    """
+    not_read = NotRead() if not_read is None else not_read
+    suffixes, found = image_suffixes(), []
+    for entry in files_below(folder, not_read):
+        if PurePath(entry.name).suffix.lower() in suffixes:
+            found.append(Path(entry.path))
+        elif not entry.is_dir():
+            not_read.file(entry.name)
+    return found
+
+
+picture_files = image_files  # its name before
