@@ -11,8 +11,6 @@ from io import BytesIO
 from pathlib import Path
 from typing import TypeVar
 
-import nnabla as nn
-import nnabla.functions as F
 import numpy as np
 from PIL import Image
 
@@ -24,6 +22,7 @@ from nnclip.graph.beside import text_variables
 from nnclip.graph.features import image_features, text_features
 from nnclip.graph.loss import logit_scale, normalise, similarity
 from nnclip.image import open_image, preprocess
+from nnclip.nnabla import F, nn
 from nnclip.towers import Towers
 from nnclip.weights.catalogue import CATALOGUE
 from nnclip.weights.digest import parameter_digest

@@ -12,9 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import nnabla as nn
 import numpy as np
-from nnabla.ext_utils import get_extension_context
 
 from nnclip.engine import (
     NNABLA_LOCK,
@@ -38,6 +36,7 @@ from nnclip.errors import ConfigError, DataError
 from nnclip.graph.beside import empty_inputs, text_inputs, used_columns
 from nnclip.graph.features import image_features, text_features
 from nnclip.graph.parameters import building
+from nnclip.nnabla import get_extension_context, nn
 from nnclip.weights.model import ModelWeights
 
 logger = logging.getLogger(__name__)

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import nnabla as nn
 import numpy as np
 
 from nnclip import clip
@@ -21,6 +20,7 @@ from nnclip.errors import ConfigError, DataError
 from nnclip.graph.beside import empty_inputs, text_inputs
 from nnclip.graph.features import text_features
 from nnclip.graph.parameters import building, scope_of
+from nnclip.nnabla import nn
 
 HELP = "measure the model in each precision: pictures and texts a second, agreement with NNabla"
 SECONDS = 1.0  # of calls for each speed, in rounds of at least one call

@@ -1,7 +1,9 @@
 """Run a graph: by NNabla itself, or compiled for this processor. Knows no CLIP."""
 
+import importlib
+from typing import Any
+
 import nnclip.engine.unreported  # noqa: F401  before OpenVINO is imported
-from nnclip.engine.adamw import AdamW
 from nnclip.engine.compiler import (
     EmittedGraph,
     compile_emitted,
@@ -10,7 +12,6 @@ from nnclip.engine.compiler import (
     free_length,
     unsupported_ops,
 )
-from nnclip.engine.export import save_ir, save_nnp, save_onnx, with_int64
 from nnclip.engine.interpreter import InterpretedBatches, InterpretedGraph, interpret_graph
 from nnclip.engine.precision import (
     PRECISIONS,
@@ -20,8 +21,6 @@ from nnclip.engine.precision import (
 )
 from nnclip.engine.quantise import Agreement, agreement, quantize, quantize_emitted
 from nnclip.engine.runtime import CompiledGraph
-from nnclip.engine.step import Step, TrainStep, compile_step
-from nnclip.engine.stock import StockStep
 from nnclip.engine.trace import NNABLA_LOCK
 
 __all__ = [
@@ -54,3 +53,23 @@ __all__ = [
     "unsupported_ops",
     "with_int64",
 ]
+
+# Loaded when first asked for: training needs NNabla itself, and most programs only ask a model.
+_LATER = {
+    "AdamW": "adamw",
+    "Step": "step",
+    "StockStep": "stock",
+    "TrainStep": "step",
+    "compile_step": "step",
+    "save_ir": "export",
+    "save_nnp": "export",
+    "save_onnx": "export",
+    "with_int64": "export",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """One of the names in `_LATER`."""
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import nnabla as nn
 import numpy as np
-from nnabla.function import Function
 
 from nnclip.engine.trace import index_rows
 from nnclip.errors import ConfigError, DataError
+from nnclip.nnabla import Function, nn
 
 
 @dataclass(frozen=True)

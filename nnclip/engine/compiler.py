@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import nnabla as nn
 import numpy as np
 
 from nnclip.engine.arrays import InputSpec
@@ -19,6 +18,7 @@ from nnclip.engine.precision import check_precision, require_openvino
 from nnclip.engine.runtime import CompiledGraph
 from nnclip.engine.trace import NNABLA_LOCK, trace
 from nnclip.errors import ConfigError
+from nnclip.nnabla import nn
 
 if TYPE_CHECKING:
     import openvino as ov

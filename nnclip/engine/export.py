@@ -9,13 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import nnabla as nn
-import nnabla.functions as F
 import numpy as np
 
 from nnclip.engine.compiler import EmittedGraph
 from nnclip.engine.trace import NNABLA_LOCK, ordered_functions
 from nnclip.errors import ConfigError, UnsupportedOpError
+from nnclip.nnabla import F, nn
 
 OPSET = 18  # of ONNX
 ONNX_FILE_LIMIT = 1_500_000_000  # bytes; a file of more than 2 GB cannot be read

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 
-import nnabla as nn
 import numpy as np
 
 from nnclip.engine.arrays import checked, input_specs
 from nnclip.engine.trace import NNABLA_LOCK, trace
 from nnclip.errors import DataError
+from nnclip.nnabla import nn
 
 logger = logging.getLogger(__name__)
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-import nnabla as nn
 import numpy as np
-from nnabla.function import Function
 
 from nnclip.engine.emit import Call, Output, Rule, constant
 from nnclip.engine.ops import RULES
 from nnclip.engine.trace import fold, trace
 from nnclip.errors import UnsupportedOpError
+from nnclip.nnabla import Function, nn
 
 
 class Lowering:

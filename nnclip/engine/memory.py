@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import nnabla as nn
 import numpy as np
+
+from nnclip.nnabla import nn
 
 CPU = nn.Context(["cpu:float"], "CpuCachedArray", "0")  # where `NdArray.data` looks, too
 

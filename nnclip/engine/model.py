@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import nnabla as nn
 import numpy as np
 import openvino as ov
 from openvino import opset15 as op
@@ -19,6 +18,7 @@ from nnclip.engine.emit import as_float
 from nnclip.engine.lowering import Lowering
 from nnclip.engine.trace import trace
 from nnclip.errors import ConfigError
+from nnclip.nnabla import nn
 
 
 @functools.cache

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import nnabla as nn
 import numpy as np
 
 from nnclip.engine.arrays import checked
@@ -21,6 +20,7 @@ from nnclip.engine.interpreter import InterpretedGraph
 from nnclip.engine.precision import default_precision
 from nnclip.engine.runtime import CompiledGraph
 from nnclip.errors import ConfigError, DataError
+from nnclip.nnabla import nn
 
 if TYPE_CHECKING:
     import openvino as ov

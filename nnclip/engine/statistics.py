@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 
-import nnabla as nn
 import numpy as np
-from nnabla.function import Function
 from openvino import Output
 from openvino import opset15 as op
 
 from nnclip.engine.emit import as_float, axes_of, constant, integers
 from nnclip.engine.lowering import Lowering
+from nnclip.nnabla import Function, nn
 
 Update = Callable[[Lowering], Output]
 

@@ -12,9 +12,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import nnabla as nn
 import numpy as np
-from nnabla.function import Function
+
+from nnclip.nnabla import Function, nn
 
 # NNabla's graphs are not thread-safe: one forward pass at a time in this process.
 NNABLA_LOCK = threading.RLock()

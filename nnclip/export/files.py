@@ -7,8 +7,6 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import nnabla as nn
-
 from nnclip.engine import (
     EmittedGraph,
     emit_graph,
@@ -27,6 +25,7 @@ from nnclip.graph.features import image_features, text_features
 from nnclip.graph.loss import logit_scale, normalise, similarity
 from nnclip.graph.parameters import building, scope_of
 from nnclip.model import CLIP
+from nnclip.nnabla import nn
 from nnclip.text import openai_tokenizer
 
 SUFFIXES = {"openvino": ".xml", "onnx": ".onnx", "nnp": ".nnp"}  # format -> of its file

@@ -13,10 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import nnabla as nn
-import nnabla.functions as F
 import numpy as np
-from nnabla.initializer import NormalInitializer
 
 from nnclip.errors import CheckpointError, DataError
 from nnclip.graph.layers import (
@@ -31,6 +28,7 @@ from nnclip.graph.layers import (
 )
 from nnclip.graph.reading import Reader
 from nnclip.graph.transformer import BlockConfig, Rows, every_row
+from nnclip.nnabla import F, NormalInitializer, nn
 
 SCOPE = "bert"
 POOLINGS = {

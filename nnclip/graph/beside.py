@@ -3,15 +3,14 @@
 Axes: N batch, L tokens.
 """
 
-import nnabla as nn
 import numpy as np
-from nnabla.function import PythonFunction
 
 from nnclip.errors import DataError
 from nnclip.graph import bert
 from nnclip.graph.bert import BertConfig
 from nnclip.graph.config import AnyTextConfig
 from nnclip.graph.text import end_of_text
+from nnclip.nnabla import PythonFunction, nn
 
 
 def names_beside(config: AnyTextConfig) -> tuple[str, ...]:

@@ -12,11 +12,8 @@ Axes: N batch, C channels, O output channels, X pixels along a side, K pixels al
 
 import math
 
-import nnabla as nn
-import nnabla.functions as F
-from nnabla.initializer import BaseInitializer, UniformInitializer
-
 from nnclip.graph.layers import ONE, ZERO, parameter
+from nnclip.nnabla import BaseInitializer, F, UniformInitializer, nn
 
 EPS = 1e-5  # torch's default, which no published tower changes
 DECAY = 0.9  # 1 - torch's momentum

@@ -7,8 +7,6 @@ Axes: N batch, R resolution, L tokens, S layers of a head, E embedding.
 
 from collections.abc import Mapping
 
-import nnabla as nn
-
 from nnclip.graph.bert import BertConfig, bert_tower
 from nnclip.graph.config import (
     AnyTextConfig,
@@ -22,6 +20,7 @@ from nnclip.graph.resnet import clip_resnet
 from nnclip.graph.text import text_tower
 from nnclip.graph.torch_resnet import torch_resnet
 from nnclip.graph.vit import image_tower
+from nnclip.nnabla import nn
 
 
 def image_features(

@@ -16,12 +16,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import nnabla as nn
 import numpy as np
-from nnabla.initializer import UniformInitializer
 
 from nnclip.errors import CheckpointError
 from nnclip.graph.layers import affine, gelu, layer_norm, parameter
+from nnclip.nnabla import UniformInitializer, nn
 
 IMAGE_HEAD, TEXT_HEAD = "visual_head", "text_head"  # scopes
 FORMS = {"residual": 3, "simple": 1, "linear": 0}  # name -> layers

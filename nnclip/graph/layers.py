@@ -11,11 +11,17 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import nnabla as nn
-import nnabla.functions as F
 import numpy as np
-from nnabla.initializer import BaseInitializer, ConstantInitializer, UniformInitializer
-from nnabla.parameter import get_parameter, get_parameter_or_create
+
+from nnclip.nnabla import (
+    BaseInitializer,
+    ConstantInitializer,
+    F,
+    UniformInitializer,
+    get_parameter,
+    get_parameter_or_create,
+    nn,
+)
 
 ZERO, ONE = ConstantInitializer(0.0), ConstantInitializer(1.0)
 MASKED = -1e4  # added to a score that must not count: exp() gives 0 exactly, and float16 holds it

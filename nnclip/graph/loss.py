@@ -5,12 +5,10 @@ Axes: N own batch, M all batches, E embedding.
 
 import math
 
-import nnabla as nn
-import nnabla.functions as F
 import numpy as np
-from nnabla.initializer import ConstantInitializer
 
 from nnclip.graph.layers import parameter
+from nnclip.nnabla import ConstantInitializer, F, nn
 
 MAX_LOGIT_SCALE = math.log(100.0)
 

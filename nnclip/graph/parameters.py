@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import nnabla as nn
 import numpy as np
 
 from nnclip.graph.beside import empty_inputs
@@ -14,6 +13,7 @@ from nnclip.graph.features import image_features, image_side, text_features, tex
 from nnclip.graph.heads import HeadConfig, head
 from nnclip.graph.layers import names_and_shapes_only
 from nnclip.graph.loss import logit_scale
+from nnclip.nnabla import nn
 
 Scope = dict[str, Any]  # name -> Variable or Scope, as nn.parameter_scope takes it
 TowerConfig = ImageConfig | AnyTextConfig

@@ -17,15 +17,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import nnabla as nn
-import nnabla.functions as F
-from nnabla.initializer import NormalInitializer, UniformInitializer
-
 from nnclip.errors import CheckpointError
 from nnclip.graph.convolution import average_pool, batch_norm, convolution
 from nnclip.graph.layers import ONE, ZERO, linear, parameter
 from nnclip.graph.reading import Reader
 from nnclip.image import CLIP_MEAN, CLIP_STD
+from nnclip.nnabla import F, NormalInitializer, UniformInitializer, nn
 
 EXPANSION = 4  # channels that leave a block, in multiples of those inside
 SHRINKS = 32  # pixels of the picture along a side of one place

@@ -5,11 +5,10 @@ Axes: N own batch, M all batches, E embedding.
 
 import math
 
-import nnabla as nn
-import nnabla.functions as F
 import numpy as np
 
 from nnclip.graph.loss import similarity
+from nnclip.nnabla import F, nn
 
 LOGIT_SCALE, LOGIT_BIAS = math.log(10.0), -10.0  # where the two begin
 

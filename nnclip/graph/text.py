@@ -3,14 +3,12 @@
 Axes: N batch, L tokens, D width, E embedding.
 """
 
-import nnabla as nn
-import nnabla.functions as F
 import numpy as np
-from nnabla.initializer import NormalInitializer
 
 from nnclip.graph.config import TextConfig
 from nnclip.graph.layers import causal_mask, layer_norm, parameter
 from nnclip.graph.transformer import scaled_init, transformer
+from nnclip.nnabla import F, NormalInitializer, nn
 from nnclip.text import end_of_text_positions
 
 

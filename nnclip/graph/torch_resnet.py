@@ -12,13 +12,10 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import nnabla as nn
-import nnabla.functions as F
-from nnabla.initializer import NormalInitializer
-
 from nnclip.graph.convolution import batch_norm, convolution
 from nnclip.graph.reading import Reader
 from nnclip.graph.resnet import EXPANSION, stage_layers, stages
+from nnclip.nnabla import F, NormalInitializer, nn
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

@@ -7,10 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import nnabla as nn
-from nnabla.initializer import BaseInitializer, NormalInitializer
-
 from nnclip.graph.layers import ACTIVATIONS, attention, layer_norm, linear
+from nnclip.nnabla import BaseInitializer, NormalInitializer, nn
 
 Rows = Callable[[nn.Variable], nn.Variable]
 

@@ -6,13 +6,10 @@ D width, E embedding.
 
 import math
 
-import nnabla as nn
-import nnabla.functions as F
-from nnabla.initializer import NormalInitializer, UniformInitializer
-
 from nnclip.graph.config import VitConfig
 from nnclip.graph.layers import affine, layer_norm, parameter
 from nnclip.graph.transformer import BlockInit, transformer
+from nnclip.nnabla import F, NormalInitializer, UniformInitializer, nn
 
 
 def embed_patches(images_N3RR: nn.Variable, config: VitConfig) -> nn.Variable:

@@ -5,12 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import nnabla as nn
-
 from nnclip.errors import CheckpointError
 from nnclip.graph.config import ClipConfig
 from nnclip.graph.heads import HeadConfig
 from nnclip.graph.parameters import flatten, make_head_parameters, scope_of
+from nnclip.nnabla import nn
 from nnclip.weights.h5 import open_h5
 from nnclip.weights.heads import SCOPES, HeadWeights, head_on_side
 from nnclip.weights.model import ModelWeights

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import h5py
-import nnabla as nn
 import numpy as np
 
 from nnclip.errors import CheckpointError
 from nnclip.graph.config import ClipConfig, config_from_shapes, metadata_of
 from nnclip.graph.convolution import is_statistic
 from nnclip.graph.parameters import Scope, expected_shapes, flatten, scope_of
+from nnclip.nnabla import nn
 from nnclip.weights.h5 import check_finite, is_frozen, open_h5, read_into, write_h5
 from nnclip.weights.mapped import MappedArrays
 

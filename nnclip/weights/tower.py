@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nnabla as nn
-
 from nnclip.errors import CheckpointError
 from nnclip.graph.config import (
     AnyTextConfig,
@@ -22,6 +20,7 @@ from nnclip.graph.config import (
 from nnclip.graph.heads import IMAGE_HEAD, TEXT_HEAD
 from nnclip.graph.parameters import Scope, TowerConfig, expected_tower_shapes, flatten, scope_of
 from nnclip.graph.reading import Reader
+from nnclip.nnabla import nn
 from nnclip.weights.model import (
     check_names_and_shapes,
     opened,

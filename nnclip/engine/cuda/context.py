@@ -2,10 +2,9 @@
 
 import importlib
 
-import nnabla as nn
-
 from nnclip.engine.cuda.extension import load_extension, tf32_allowed
 from nnclip.errors import ConfigError
+from nnclip.nnabla import nn
 
 GPU_PRECISIONS = ("fp32", "tf32", "fp16")
 
