@@ -36,7 +36,7 @@ from nnclip.errors import ConfigError, DataError
 from nnclip.graph.beside import empty_inputs, text_inputs, used_columns
 from nnclip.graph.features import image_features, text_features
 from nnclip.graph.parameters import building
-from nnclip.nnabla import get_extension_context, nn
+from nnclip.nnabla import get_extension_context, nn, require_nnabla
 from nnclip.weights.model import ModelWeights
 
 logger = logging.getLogger(__name__)
@@ -207,6 +207,7 @@ def _to(length: int, array_NL: np.ndarray) -> np.ndarray:
 
 def _interpreted(name: str, precision: str | None) -> tuple[nn.Context, str]:
     """NNabla's context of that name, and what it computes in; ConfigError if there is none."""
+    require_nnabla(f"context {name}" if name != "cpu" else "answering without OpenVINO")
     if is_gpu(name):
         precision = gpu_precision(precision)
         return gpu_context(name, precision), precision

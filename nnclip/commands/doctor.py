@@ -10,8 +10,6 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import nnabla as nn
-import nnabla.functions as F
 import numpy as np
 
 import nnclip
@@ -26,6 +24,7 @@ from nnclip.engine import (
 from nnclip.engine.cuda import extension_installed
 from nnclip.engine.cuda.examine import examine
 from nnclip.engine.precision import cpu_flags, processor_name
+from nnclip.nnabla import F, nn
 from nnclip.training.mpirun import Launcher, try_mpirun
 
 HELP = "say what works on this machine (CPU, several ranks, GPU), and what to do where it does not"

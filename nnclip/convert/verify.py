@@ -6,7 +6,6 @@ Axes: N batch, R resolution, L tokens, E embedding.
 from dataclasses import dataclass
 from pathlib import Path
 
-import nnabla as nn
 import numpy as np
 
 from nnclip.convert.dialect import Dialect, Source
@@ -16,6 +15,7 @@ from nnclip.graph.beside import text_inputs
 from nnclip.graph.config import BertConfig, ClipConfig, ImageConfig
 from nnclip.graph.features import image_features, image_side, text_features, text_side
 from nnclip.graph.parameters import TowerConfig, building
+from nnclip.nnabla import nn
 from nnclip.weights.model import load_model
 from nnclip.weights.tower import load_tower
 

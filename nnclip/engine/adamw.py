@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import nnabla as nn
 import numpy as np
 
 from nnclip.engine.memory import address, float_memory
 from nnclip.engine.precision import openvino_available
 from nnclip.errors import CheckpointError, DataError
+from nnclip.nnabla import nn
 
 if TYPE_CHECKING:
     import openvino as ov

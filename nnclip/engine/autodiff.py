@@ -10,9 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import nnabla as nn
-from nnabla.backward_functions import registry
-from nnabla.function import Function
 from openvino import Output
 from openvino import opset15 as op
 
@@ -21,6 +18,7 @@ from nnclip.engine.emit import Call
 from nnclip.engine.lowering import Lowering
 from nnclip.engine.trace import NNABLA_LOCK
 from nnclip.errors import UnsupportedOpError
+from nnclip.nnabla import Function, nn
 
 
 def gradients(
@@ -109,6 +107,8 @@ def _through(
 
 def _by_nnabla(reverse: Reverse) -> Sequence[Output | None]:
     """Use NNabla's own backward function, built on stand-ins for this function's variables."""
+    from nnabla.backward_functions import registry
+
     call: Call = reverse.call
     if call.type not in registry:
         raise UnsupportedOpError(f"NNabla cannot differentiate {call.type} either")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import nnabla as nn
 import numpy as np
 import openvino as ov
 from openvino import opset15 as op
@@ -20,6 +19,7 @@ from nnclip.engine.lowering import Lowering
 from nnclip.engine.memory import address, float_memory
 from nnclip.engine.statistics import running_statistics
 from nnclip.engine.trace import trace
+from nnclip.nnabla import nn
 
 Variables = Mapping[str, nn.Variable]
 

@@ -1,6 +1,6 @@
 """Which context NNabla computes in."""
 
-import nnabla as nn
+from nnclip.nnabla import nn
 
 
 def float_context() -> nn.Context:

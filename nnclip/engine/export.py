@@ -14,7 +14,7 @@ import numpy as np
 from nnclip.engine.compiler import EmittedGraph
 from nnclip.engine.trace import NNABLA_LOCK, ordered_functions
 from nnclip.errors import ConfigError, UnsupportedOpError
-from nnclip.nnabla import F, nn
+from nnclip.nnabla import F, nn, require_nnabla
 
 OPSET = 18  # of ONNX
 ONNX_FILE_LIMIT = 1_500_000_000  # bytes; a file of more than 2 GB cannot be read
@@ -150,6 +150,7 @@ def save_nnp(
     Returns:
         The files.
     """
+    require_nnabla("the NNP format")
     from nnabla.utils.save import save
 
     with nn.auto_forward(False):  # an output that another one reads would not count as one

@@ -7,13 +7,13 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-import nnabla as nn
 import numpy as np
 
 from nnclip.engine.arrays import InputSpec
 from nnclip.engine.precision import check_precision, openvino_available
 from nnclip.engine.stock import StockStep
 from nnclip.errors import ConfigError, UnsupportedOpError
+from nnclip.nnabla import nn
 
 log = logging.getLogger(__name__)
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import nnabla as nn
-import nnabla.functions as F
 import numpy as np
 
 from nnclip.engine.arrays import InputSpec, checked, input_specs
 from nnclip.engine.contexts import float_context
 from nnclip.engine.trace import NNABLA_LOCK, trace
+from nnclip.nnabla import F, nn
 
 Variables = Mapping[str, nn.Variable]
 

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from nnabla.monitor import Monitor, MonitorSeries
-
 from nnclip.errors import ConfigError
 from nnclip.training.config import TrainConfig
 
@@ -65,13 +63,17 @@ class NnablaMonitors:
 
     def __init__(self, folder: Path) -> None:
         """Begin with what `folder`'s log says already: NNabla's class cannot append."""
+        from nnabla.monitor import Monitor
+
         self._monitor = Monitor(str(folder))
-        self._series: dict[str, MonitorSeries] = {}
+        self._series: dict[str, Any] = {}
         for line in read_log(folder):
             self.add(line.pop("step"), line)
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
         """See `Board`."""
+        from nnabla.monitor import MonitorSeries
+
         for name, value in values.items():
             if name not in self._series:
                 title = name.replace("_", " ").capitalize()

@@ -11,11 +11,11 @@ import zlib
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-import nnabla as nn
 import numpy as np
 
 from nnclip.engine.memory import float_memory
 from nnclip.errors import ConfigError, NnclipError
+from nnclip.nnabla import nn
 
 logger = logging.getLogger(__name__)
 

@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nnabla as nn
-import nnabla.functions as F
 import numpy as np
 
 from nnclip.graph.features import text_features
 from nnclip.graph.heads import HeadConfig, head
 from nnclip.graph.loss import normalise
 from nnclip.graph.parameters import flatten, scope_of
+from nnclip.nnabla import F, nn
 from nnclip.training.communicator import Communicator
 from nnclip.training.config import TrainConfig
 from nnclip.training.head_feed import FeatureFeed, FeaturePairs

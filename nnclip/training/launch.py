@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from nnclip.errors import ConfigError, NnclipError
+from nnclip.nnabla import require_nnabla
 from nnclip.training.communicator import Alone, Communicator, connect
 from nnclip.training.config import TrainConfig
 from nnclip.training.flags import parse_flags
@@ -39,6 +40,7 @@ def launch(name: str, config: TrainConfig, make: Callable[[Communicator, str], T
     communicator: Communicator = Alone()
     status = 1
     try:
+        require_nnabla("training")
         context = choose_context(config.context, config.tf32 == "on")
         communicator = connect(config.timeout)
         log_from(communicator)

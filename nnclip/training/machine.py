@@ -4,12 +4,10 @@ import logging
 import os
 from dataclasses import dataclass
 
-import nnabla as nn
-from nnabla.ext_utils import get_extension_context
-
 from nnclip.engine import available_precisions, default_precision, openvino_available
 from nnclip.engine.cuda import extension_installed, gpu_context, load_extension
 from nnclip.errors import ConfigError
+from nnclip.nnabla import get_extension_context, nn
 from nnclip.training.communicator import Communicator
 from nnclip.training.config import TrainConfig
 from nnclip.training.step import MakeStep, step_maker

@@ -6,7 +6,6 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-import nnabla as nn
 import numpy as np
 from PIL import Image
 
@@ -16,6 +15,7 @@ from nnclip.graph.convolution import is_statistic
 from nnclip.graph.parameters import make_parameters, scope_of
 from nnclip.graph.resnet import SHRINKS, ClipResNetConfig
 from nnclip.graph.siglip import LOGIT_BIAS, LOGIT_SCALE
+from nnclip.nnabla import nn
 from nnclip.text import AnyTokenizer, load_tokenizer, openai_tokenizer
 from nnclip.training.config import TrainConfig
 from nnclip.training.sizes import named_size

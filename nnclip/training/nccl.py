@@ -3,11 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-import nnabla as nn
-import nnabla.communicators as C
-
 from nnclip.engine.contexts import float_context
 from nnclip.errors import ConfigError
+from nnclip.nnabla import nn
 from nnclip.training.communicator import MpiCommunicator
 
 
@@ -42,7 +40,9 @@ class NcclCommunicator(MpiCommunicator):
 def _nnabla_communicator(context: nn.Context) -> Any:
     """NNabla's communicator, ready."""
     try:
-        communicator = C.MultiProcessDataParallelCommunicator(context)
+        from nnabla.communicators import MultiProcessDataParallelCommunicator
+
+        communicator = MultiProcessDataParallelCommunicator(context)
         communicator.init()
     except Exception as error:  # NNabla raises what its C++ does
         raise ConfigError(

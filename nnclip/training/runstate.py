@@ -5,11 +5,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import nnabla as nn
 import numpy as np
 
 from nnclip.engine.memory import float_memory
 from nnclip.errors import CheckpointError
+from nnclip.nnabla import nn
 from nnclip.training.checkpoint import (
     Checkpoint,
     latest_checkpoint,

@@ -4,14 +4,12 @@ import math
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-import nnabla as nn
-import nnabla.functions as F
-import nnabla.solvers as S
 import numpy as np
 
 from nnclip.engine import AdamW
 from nnclip.engine.contexts import float_context
 from nnclip.errors import CheckpointError
+from nnclip.nnabla import F, nn
 from nnclip.training.config import TrainConfig
 
 
@@ -98,6 +96,8 @@ class NnablaSolver:
             solver.set_parameters(group)
 
     def _solver(self, lr: float) -> Any:
+        import nnabla.solvers as S
+
         if self._name == "Lars":
             return S.Lars(lr, self._betas[0], eps=self._eps)
         if self._name == "Lamb":

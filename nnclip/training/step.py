@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import nnabla as nn
 import numpy as np
 
 from nnclip.engine import Step, StockStep, compile_step
@@ -29,6 +28,7 @@ from nnclip.graph.features import image_features, text_features
 from nnclip.graph.loss import contrastive_loss, logit_scale, normalise
 from nnclip.graph.parameters import Scope, building, flatten
 from nnclip.graph.siglip import sigmoid_loss
+from nnclip.nnabla import nn
 from nnclip.training.batch import AnyBatch
 from nnclip.training.communicator import Communicator
 

@@ -1,6 +1,6 @@
-"""Writes down how the towers of model files are traced, and their features: with NNabla, or without.
+"""Writes down how towers of model files are traced, and their features: with NNabla, or without.
 
-    python traces.py OUT MODEL.h5 ...     # set NNCLIP_TEST_WITHOUT_NNABLA=1 to hide NNabla
+python traces.py OUT MODEL.h5 ...     # set NNCLIP_TEST_WITHOUT_NNABLA=1 to hide NNabla
 """
 
 import json

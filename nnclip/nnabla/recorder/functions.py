@@ -247,7 +247,7 @@ def _pooling(
     pad: Sequence[int] | None,
     channel_last: bool,
 ) -> tuple[dict[str, Any], Shape]:
-    args = {
+    args: dict[str, Any] = {
         "kernel": list(kernel),
         "stride": list(stride or kernel),
         "ignore_border": ignore_border,
