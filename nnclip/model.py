@@ -15,9 +15,9 @@ import numpy as np
 from PIL import Image
 
 from nnclip.assets import asset, assets_dir
+from nnclip.embeddings import softmax, unit
 from nnclip.engine import NNABLA_LOCK, Agreement
 from nnclip.errors import CheckpointError, ConfigError, DataError
-from nnclip.evaluate.metrics import softmax
 from nnclip.graph.beside import text_variables
 from nnclip.graph.features import image_features, text_features
 from nnclip.graph.loss import logit_scale, normalise, similarity
@@ -258,11 +258,6 @@ class CLIP:
             self._weights.variables()
             with nn.parameter_scope("", scope=self._weights.scope):
                 return build()
-
-
-def unit(features: np.ndarray) -> np.ndarray:
-    """Features (N, E) -> embeddings of unit length."""
-    return features / np.linalg.norm(features, axis=1, keepdims=True)
 
 
 def find_model(source: str | Path | None) -> Path:

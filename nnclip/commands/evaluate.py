@@ -11,15 +11,15 @@ import numpy as np
 from PIL import Image
 
 from nnclip.commands.options import add_model_arguments, load_model, prepare_gpu
+from nnclip.embeddings import softmax, unit
 from nnclip.errors import ConfigError, DataError
 from nnclip.evaluate import tasks
 from nnclip.evaluate.captioned import read_captioned
-from nnclip.evaluate.metrics import softmax
 from nnclip.evaluate.pictures import read_labelled
 from nnclip.evaluate.ranks import Ranks, join
 from nnclip.evaluate.report import Record, format_table, metrics_table, per_class_table
 from nnclip.image import open_image, picture_files
-from nnclip.model import CLIP, unit
+from nnclip.model import CLIP
 from nnclip.text.prompts import TEMPLATES, load_class_names
 from nnclip.weights.download import cache_dir
 

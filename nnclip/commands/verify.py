@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 
 from nnclip.commands.options import add_model_arguments, load_model
+from nnclip.embeddings import softmax
 from nnclip.errors import DataError, DownloadError
-from nnclip.evaluate.metrics import softmax
 from nnclip.evaluate.pictures import read_labelled
 from nnclip.image import open_image
 from nnclip.model import CLIP

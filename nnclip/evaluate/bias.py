@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nnclip.embeddings import softmax
 from nnclip.errors import DataError
-from nnclip.evaluate.metrics import softmax
 
 
 @dataclass(frozen=True)

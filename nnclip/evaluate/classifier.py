@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nnclip.embeddings import unit
 from nnclip.evaluate.embedding import ALONE, EmbedTexts, checked, embed_sentences
 from nnclip.evaluate.ranks import Ranks
 from nnclip.text.prompts import fill
@@ -53,7 +54,7 @@ def class_embeddings(
         return kept
     flat = embed_sentences(embed_texts, [text for row in texts for text in row], ranks)
     means = flat.reshape(len(texts), len(texts[0]), -1).mean(1)
-    rows = means / np.linalg.norm(means, axis=1, keepdims=True)
+    rows = unit(means)
     if path and ranks.rank == 0:
         _write(path, rows)
     return rows

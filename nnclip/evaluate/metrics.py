@@ -95,12 +95,6 @@ def mean_per_class_recall(confusion: np.ndarray) -> float:
     return float(np.nanmean(per_class_recall(confusion)))
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities of logits, over the last axis: [0, log 3] -> [0.25, 0.75]."""
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return powers / powers.sum(axis=-1, keepdims=True)
-
-
 def expected_calibration_error(
     confidence: np.ndarray, correct: np.ndarray, bins: int = 15
 ) -> float:

@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from nnclip.embeddings import softmax
 from nnclip.errors import DataError
 from nnclip.evaluate.metrics import (
     confusion_matrix,
@@ -16,7 +17,6 @@ from nnclip.evaluate.metrics import (
     mean_per_class_recall,
     per_class_precision,
     per_class_recall,
-    softmax,
     top_k_accuracy,
 )
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from nnclip.embeddings import unit
 from nnclip.errors import DataError
 
 
@@ -25,7 +26,7 @@ def unit_rows(features_NE: np.ndarray) -> np.ndarray:
         raise DataError(
             f"{bad} of {len(rows_NE)} embeddings are zero or not finite: is the model damaged?"
         )
-    return rows_NE / lengths
+    return unit(rows_NE)
 
 
 class Growing:

@@ -19,10 +19,10 @@ from nnclip.nnabla import nn
 from nnclip.text import AnyTokenizer, load_tokenizer, openai_tokenizer
 from nnclip.training.config import TrainConfig
 from nnclip.training.sizes import named_size
-from nnclip.training.step import side_of
 from nnclip.weights.download import fetch
 from nnclip.weights.model import ModelWeights, load_model, save_model
 from nnclip.weights.tokens import tokenizer_of
+from nnclip.weights.tower import side_of
 
 logger = logging.getLogger(__name__)
 

@@ -31,6 +31,7 @@ from nnclip.graph.siglip import sigmoid_loss
 from nnclip.nnabla import nn
 from nnclip.training.batch import AnyBatch
 from nnclip.training.communicator import Communicator
+from nnclip.weights.tower import side_of
 
 Shapes = Mapping[str, tuple[int, ...]]
 Graph = tuple[dict[str, nn.Variable], dict[str, nn.Variable]]  # inputs, outputs
@@ -38,13 +39,6 @@ MakeStep = Callable[..., Step]
 
 
 OF_IMAGES = ("images", "grad_image")  # inputs of the image side; the others are the text side's
-
-
-def side_of(name: str) -> str:
-    """`image`, `text` or `loss`: to which side a parameter belongs."""
-    if name.startswith("logit_"):
-        return "loss"
-    return "image" if name.startswith("visual") else "text"
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from nnclip.embeddings import unit
 from nnclip.engine.memory import float_memory
 from nnclip.errors import DataError, NnclipError
 from nnclip.graph.loss import MAX_LOGIT_SCALE
@@ -40,7 +41,7 @@ from nnclip.training.runstate import (
 from nnclip.training.schedule import make_schedule
 from nnclip.training.solvers import LossScale, make_optimiser
 from nnclip.training.step import ContrastiveStep, StepOptions, StepResult
-from nnclip.training.validation import Embeddings, accuracies, embed_table, unit, validate
+from nnclip.training.validation import Embeddings, accuracies, embed_table, validate
 from nnclip.training.watch import Progress
 
 logger = logging.getLogger(__name__)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nnclip.embeddings import unit
 from nnclip.errors import DataError
 from nnclip.training.communicator import Communicator
 from nnclip.training.feed import AnyFeed
@@ -44,12 +45,6 @@ def embed_table(step: ContrastiveStep, feed: AnyFeed, communicator: Communicator
     if not readable.any():
         raise DataError("found no readable picture in the validation set")
     return Embeddings(unit(image[readable]), unit(text[readable]))
-
-
-def unit(features: np.ndarray) -> np.ndarray:
-    """Features -> embeddings of unit length."""
-    found: np.ndarray = features / np.linalg.norm(features, axis=1, keepdims=True)
-    return found
 
 
 def accuracies(found: Embeddings) -> dict[str, float]:

@@ -32,7 +32,7 @@ READERS: dict[str, Callable[[Reader], tuple[TowerConfig, int]]] = {
     "image": read_image,
     "text": read_text,
 }
-OTHERS = ("logit_scale", IMAGE_HEAD, TEXT_HEAD)  # what a whole model has besides its towers
+OTHERS = ("logit_scale", "logit_bias", IMAGE_HEAD, TEXT_HEAD)  # of a model, not of a tower
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def load_tower(path: str | Path, side: str | None = None) -> TowerWeights:
 
 
 def side_of(name: str) -> str | None:
-    """The side to which a parameter belongs by its published name; None for heads and the scale."""
+    """The side of a published name: image, text, or None for heads and the loss's scalars."""
     first = name.split("/")[0]
     if first in OTHERS:
         return None

@@ -13,7 +13,6 @@ from nnclip.evaluate.metrics import (
     per_class_recall,
     rank_summary,
     reliability_bins,
-    softmax,
     top_k_accuracy,
 )
 from nnclip.evaluate.retrieval import retrieval_ranks
@@ -40,11 +39,6 @@ def test_confusion_recall_and_precision_by_hand():
     np.testing.assert_allclose(per_class_recall(confusion), [0.5, 1.0, np.nan])
     np.testing.assert_allclose(per_class_precision(confusion), [1.0, 2 / 3, np.nan])
     assert mean_per_class_recall(confusion) == 0.75  # the empty class is not counted
-
-
-def test_softmax_by_hand_and_far_from_zero():
-    np.testing.assert_allclose(softmax(np.array([0.0, np.log(3)])), [0.25, 0.75])
-    np.testing.assert_allclose(softmax(np.array([[1000.0, 1000.0]])), [[0.5, 0.5]])
 
 
 def test_calibration_error_of_the_example_in_the_docstring():
