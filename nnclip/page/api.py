@@ -1,17 +1,13 @@
 """What programs can ask the page: three functions, and the tab that explains them."""
 
-from collections.abc import Callable, Sequence
-from functools import wraps
-from typing import Any
+from collections.abc import Sequence
 
 import gradio as gr
 
-from nnclip.errors import ConfigError, NnclipError
-from nnclip.page.search import limited, named, vector
+from nnclip.page.events import File, image_files
+from nnclip.service import answers, values
 from nnclip.service.collection import Collection
-from nnclip.service.limits import checked_template, checked_texts
-from nnclip.service.picture import path_of
-from nnclip.service.shelf import Shelf
+from nnclip.service.model_pool import ModelPool
 
 _GUIDE = """
 ## Ask from a program
@@ -47,35 +43,31 @@ with a sentence that says why. To show the page inside another one:
 """  # noqa: E501
 
 
-def api_tab(shelf: Shelf, collections: Sequence[Collection], url: str) -> None:
+def api_tab(pool: ModelPool, collections: Sequence[Collection], url: str) -> None:
     """Draw the tab, and offer the functions."""
     gr.Markdown(
-        _GUIDE.format(url=url, picture="assets/example.jpg", model=shelf.names[0]),
+        _GUIDE.format(url=url, picture="assets/example.jpg", model=pool.names[0]),
         elem_classes="prose-page",
     )
     by_name = {c.name: c for c in collections}
 
-    def classify(picture: dict | None, categories: str, template: str, model: str) -> dict:
+    def classify(picture: File | None, categories: str, template: str, model: str) -> dict:
         """Tell how well each category fits a picture."""
-        path = path_of(picture)
-        if path is None:
-            raise ConfigError("found no picture, expected one")
-        texts = checked_texts(categories)
-        answer = shelf.get(model).answer([path], texts, checked_template(template))
-        chances = dict(zip(texts, map(float, answer.probabilities[0]), strict=True))
+        images = image_files(picture, None)
+        answer = answers.classify(pool.get(model), images, categories, template)
+        chances = dict(zip(answer.categories, map(float, answer.probabilities[0]), strict=True))
         best = max(chances, key=chances.__getitem__)
         return {"best": best, "probabilities": chances, "seconds": answer.seconds}
 
     def search(text: str, amount: float, pictures: str, model: str) -> list[dict]:
         """Find the pictures of a collection that fit a text best."""
-        embedder = shelf.get(model)
-        collection = named(by_name, pictures or next(iter(by_name), ""))
-        hits = collection.search(embedder, vector(embedder, text), limited(amount))
-        return [{"picture": hit.path.name, "score": hit.score} for hit in hits]
+        collection, k = answers.named(by_name, pictures), values.count(amount, "amount")
+        hits = answers.search(pool.get(model), collection, text, k)
+        return [{"picture": hit.name, "score": hit.score} for hit in hits]
 
     def models() -> dict:
         """List what the other functions can be asked for."""
-        return {"models": shelf.names, "pictures": list(by_name)}
+        return {"models": list(pool.names), "pictures": list(by_name)}
 
     with gr.Row(visible=False):  # these parts only say what the functions take
         picture = gr.Image(type="filepath", label="picture")
@@ -92,17 +84,4 @@ def api_tab(shelf: Shelf, collections: Sequence[Collection], url: str) -> None:
         (search, [text, amount, pictures, model]),
         (models, []),
     ):
-        ask.click(_told(function), inputs, answer, api_name=function.__name__, preprocess=False)
-
-
-def _told(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function`, whose errors reach the caller as sentences."""
-
-    @wraps(function)
-    def asked(*values: Any) -> Any:
-        try:
-            return function(*values)
-        except NnclipError as error:
-            raise gr.Error(str(error), print_exception=False) from error
-
-    return asked
+        ask.click(function, inputs, answer, api_name=function.__name__, preprocess=False)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from nnclip.errors import NnclipError
 from nnclip.page.lean import import_gradio
-from nnclip.service.shelf import Shelf
+from nnclip.service.model_pool import ModelPool
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -20,6 +20,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to listen on; 0.0.0.0: all (%(default)s)"
     )
+    parser.add_argument(
+        "--allow-host", action="append", default=[], metavar="NAME",
+        help="a name or address under which visitors reach the page, besides 127.0.0.1, localhost, "
+        "[::1] and --host; repeat it for several",
+    )  # fmt: skip
     parser.add_argument("--port", type=int, default=8889, help="(%(default)s)")
     parser.add_argument(
         "-m", "--model", action="append", default=[], metavar="MODEL",
@@ -40,15 +45,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
     # Docker's stop ends the page as Ctrl+C does: uploads are removed
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    shelf = Shelf(args.model, args.precision)
+    pool = ModelPool(args.model, args.precision)
     try:
-        embedder = shelf.get()
+        embedder = pool.get()
         # compiled on another core while Gradio is imported, so that the first answer comes at once
         threading.Thread(target=embedder.warm, daemon=True).start()
         import_gradio()
         from nnclip.page.server import serve
 
-        serve(shelf, args)
+        serve(pool, args)
     except (NnclipError, OSError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 2

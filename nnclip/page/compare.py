@@ -5,18 +5,19 @@ import numpy as np
 
 from nnclip.errors import NnclipError
 from nnclip.page import rendering
+from nnclip.page.events import File, image_files
 from nnclip.page.zero_shot import ZeroShotTab
-from nnclip.service.embedder import Answer, Embedder
-from nnclip.service.limits import checked_template, checked_texts
-from nnclip.service.picture import path_of
-from nnclip.service.shelf import Shelf
+from nnclip.service.answers import Answer, classify
+from nnclip.service.embedder import Embedder
+from nnclip.service.images import ImageFile
+from nnclip.service.model_pool import ModelPool
 
 EMPTY = "Choose a picture in the first tab: both answers appear here."
 
 
-def compare_tab(tab: gr.Tab, shelf: Shelf, asked: ZeroShotTab) -> None:
+def compare_tab(tab: gr.Tab, pool: ModelPool, asked: ZeroShotTab) -> None:
     """Fill the tab and connect it to the first one's picture and categories."""
-    variants = shelf.variants()
+    variants = pool.variants()
     gr.Markdown(
         "The picture, categories and template of the first tab, answered by two models or by one "
         "in two number formats: fp32 is exact, bf16 is quicker where the processor has it, int8 is "
@@ -29,23 +30,21 @@ def compare_tab(tab: gr.Tab, shelf: Shelf, asked: ZeroShotTab) -> None:
     with gr.Row(equal_height=False):
         answers = [gr.HTML(elem_classes="result", padding=False) for _ in range(2)]
 
-    def compare(picture: dict | None, lines: str, template: str, *names: str) -> tuple:
-        path = path_of(picture)
-        if path is None:
+    def compare(picture: File | None, lines: str, template: str, *names: str) -> tuple:
+        if picture is None:
             return rendering.notice(EMPTY), "", ""
         try:
-            texts = checked_texts(lines)
-            template = checked_template(template)
-            models = [shelf.get(name) for name in names]
-            both = [model.answer([path], texts, template) for model in models]
-            notes = [_note(model, path) for model in models]
+            images = image_files(picture, None)
+            models = [pool.get(name) for name in names]
+            both = [classify(model, images, lines, template) for model in models]
+            notes = [_note(model, images[0]) for model in models]
         except NnclipError as error:
             return rendering.notice(str(error), "problem"), "", ""
         panels = [
-            rendering.bars(answer, texts, name, note)
+            rendering.bars(answer, name, note)
             for answer, name, note in zip(both, names, notes, strict=True)
         ]
-        return rendering.beside(path, difference(*both)), *panels
+        return rendering.beside(images[0], difference(*both)), *panels
 
     gr.on(
         [tab.select, left.change, right.change],
@@ -59,9 +58,9 @@ def compare_tab(tab: gr.Tab, shelf: Shelf, asked: ZeroShotTab) -> None:
     )
 
 
-def _note(embedder: Embedder, path: str) -> str:
+def _note(embedder: Embedder, image: ImageFile) -> str:
     """How quick a model is, and what int8 costs."""
-    quick = f"{1000 * embedder.pace(path):.1f} ms a picture."
+    quick = f"{1000 * embedder.pace(image):.1f} ms a picture."
     drift = embedder.model.drift
     if drift is None:
         return quick

@@ -5,13 +5,14 @@ from collections.abc import Callable
 import gradio as gr
 import numpy as np
 
-from nnclip.errors import NnclipError
-from nnclip.evaluate.metrics import softmax
+from nnclip.embeddings import softmax
+from nnclip.errors import ConfigError, NnclipError
 from nnclip.page import rendering
 from nnclip.page.presets import Example
-from nnclip.service.embedder import Answer
+from nnclip.service.answers import Answer, classify
 from nnclip.service.limits import checked_texts
-from nnclip.service.shelf import Shelf
+from nnclip.service.model_pool import ModelPool
+from nnclip.service.values import echo
 
 SHOWN = 7  # pictures and captions
 _STEPS = """
@@ -48,12 +49,12 @@ VIEWS: dict[str, tuple[Callable[[Answer], np.ndarray], Callable[[float], str]]] 
 }  # fmt: skip
 
 
-def explain_tab(tab: gr.Tab, shelf: Shelf, model: gr.Dropdown, examples: list[Example]) -> None:
+def explain_tab(tab: gr.Tab, pool: ModelPool, model: gr.Dropdown, examples: list[Example]) -> None:
     """Fill the tab and connect it."""
     shown = examples[:SHOWN]
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=290):
-            story = gr.Markdown(_story(shelf), elem_classes="prose-page")
+            story = gr.Markdown(_story(pool), elem_classes="prose-page")
         with gr.Column(scale=5, min_width=290):
             view = gr.Radio(list(VIEWS), value=next(iter(VIEWS)), label="Show", elem_id="view")
             matrix = gr.HTML(elem_id="matrix", padding=False)
@@ -64,12 +65,15 @@ def explain_tab(tab: gr.Tab, shelf: Shelf, model: gr.Dropdown, examples: list[Ex
     def draw(view: str, lines: str, model: str) -> tuple[str, str]:
         try:
             words = checked_texts(lines)[: 3 * SHOWN]
-            answer = shelf.get(model).answer([str(e.path) for e in shown], words, "{}")
+            if view not in VIEWS:
+                raise ConfigError(f"found no view {echo(view)}, expected one of {', '.join(VIEWS)}")
             values, form = VIEWS[view]
-            pictures = [rendering.thumbnail(str(e.path)) for e in shown]
+            images = [e.image for e in shown]
+            answer = classify(pool.get(model), images, words)
+            pictures = [rendering.thumbnail(image) for image in images]
             names = [e.caption for e in shown]
             table = rendering.heat_table(pictures, names, words, values(answer), form)
-            return table, _story(shelf, model)
+            return table, _story(pool, model)
         except NnclipError as error:
             return rendering.notice(str(error), "problem"), gr.skip()
 
@@ -79,14 +83,15 @@ def explain_tab(tab: gr.Tab, shelf: Shelf, model: gr.Dropdown, examples: list[Ex
         draw,
         [view, texts, model],
         [matrix, story],
+        preprocess=False,
         show_progress_on=matrix,
         api_visibility="private",
     )
 
 
-def _story(shelf: Shelf, name: str | None = None) -> str:
+def _story(pool: ModelPool, name: str | None = None) -> str:
     """The text, with the model's own numbers."""
-    model = shelf.get(name).model
+    model = pool.get(name).model
     image = model.config.image
     patch = getattr(image, "patch", 0)  # a ResNet has none
     return _STEPS.format(

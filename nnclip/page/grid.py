@@ -6,6 +6,7 @@ from html import escape
 import gradio as gr
 
 from nnclip.page.rendering import thumbnail
+from nnclip.service.images import ImageSource
 
 _CLICKS = """
 element.addEventListener('click', (event) => {
@@ -16,12 +17,12 @@ element.addEventListener('click', (event) => {
 
 
 def grid(
-    files: Sequence[tuple[str, str, str]], label: str, size: int = 132, action: str = ""
+    images: Sequence[tuple[ImageSource, str, str]], label: str, size: int = 132, action: str = ""
 ) -> str:
     """The HTML of a grid.
 
     Args:
-        files: for each picture its path, its name, and a line to show below it ("": none).
+        images: each with its name, and a line to show below it ("": none).
         label: what the whole is called.
         size: pixels of the pictures.
         action: what a click does, for who cannot see it.
@@ -29,9 +30,9 @@ def grid(
     items = "".join(
         f'<li><button type="button" data-index="{index}" title="{escape(name)}" '
         f'aria-label="{escape(" ".join(filter(None, (action, name, line))))}">'
-        f'<img src="{thumbnail(path, size)}" alt="" loading="lazy">'
+        f'<img src="{thumbnail(image, size)}" alt="" loading="lazy">'
         f"{f'<span>{escape(line)}</span>' if line else ''}</button></li>"
-        for index, (path, name, line) in enumerate(files)
+        for index, (image, name, line) in enumerate(images)
     )
     return f'<ul class="grid" aria-label="{escape(label)}">{items}</ul>'
 

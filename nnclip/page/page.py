@@ -6,6 +6,7 @@ import gradio as gr
 
 from nnclip.page.api import api_tab
 from nnclip.page.compare import compare_tab
+from nnclip.page.events import CheckedBlocks
 from nnclip.page.explain import explain_tab
 from nnclip.page.presets import examples
 from nnclip.page.search import search_tab
@@ -14,7 +15,8 @@ from nnclip.page.theme import ICON
 from nnclip.page.zero_shot import zero_shot_tab
 from nnclip.service.collection import Collection
 from nnclip.service.limits import MAX_QUEUE, MAX_RUNNING
-from nnclip.service.shelf import Shelf
+from nnclip.service.model_pool import ModelPool
+from nnclip.service.uploads import Uploads
 
 TABS = {
     "zero-shot": "Zero-shot",
@@ -39,39 +41,43 @@ UPLOADS_KEPT = (600, 3600)  # seconds: look every, remove what is older
 
 
 def build_page(
-    shelf: Shelf, collections: Sequence[Collection], url: str, allow_urls: bool = False
+    pool: ModelPool,
+    collections: Sequence[Collection],
+    uploads: Uploads,
+    url: str,
+    allow_urls: bool = False,
 ) -> gr.Blocks:
     """All tabs, connected.
 
     Args:
-        shelf: the models to choose from.
+        pool: the models to choose from.
         collections: the pictures to search in, one or more.
+        uploads: the files that visitors may name.
         url: where the page will be.
         allow_urls: whether visitors may name addresses of pictures.
     """
     bundled = examples()
-    with gr.Blocks(
-        title="nnclip", analytics_enabled=False, delete_cache=UPLOADS_KEPT, fill_width=True
-    ) as page:
-        model, share = _header(shelf)
+    options = {"title": "nnclip", "analytics_enabled": False, "fill_width": True}
+    with CheckedBlocks(uploads, delete_cache=UPLOADS_KEPT, **options) as page:
+        model, share = _header(pool)
         with gr.Tabs(elem_id="tabs"):
             tabs = {name: gr.Tab(label, id=name) for name, label in TABS.items()}
             with tabs["zero-shot"]:
-                asked = zero_shot_tab(shelf, model, bundled, allow_urls)
+                asked = zero_shot_tab(pool, model, bundled, allow_urls)
             with tabs["search"]:
-                searched = search_tab(page, shelf, model, collections, bundled)
+                searched = search_tab(page, pool, model, collections, bundled)
             with tabs["compare"]:
-                compare_tab(tabs["compare"], shelf, asked)
+                compare_tab(tabs["compare"], pool, asked)
             with tabs["explain"]:
-                explain_tab(tabs["explain"], shelf, model, bundled)
+                explain_tab(tabs["explain"], pool, model, bundled)
             with tabs["api"]:
-                api_tab(shelf, collections, url)
+                api_tab(pool, collections, url)
         page.load(None, js=PASTE, api_visibility="private")
         connect_link(page, tabs, model, share, asked, searched, bundled)
     return page.queue(max_size=MAX_QUEUE, default_concurrency_limit=MAX_RUNNING, api_open=False)
 
 
-def _header(shelf: Shelf) -> tuple[gr.Dropdown, gr.Button]:
+def _header(pool: ModelPool) -> tuple[gr.Dropdown, gr.Button]:
     """Name, sentence, the choice of models and the button that copies the link."""
     with gr.Row(elem_id="header"):
         gr.HTML(
@@ -80,7 +86,7 @@ def _header(shelf: Shelf) -> tuple[gr.Dropdown, gr.Button]:
             elem_id="brand",
         )
         model = gr.Dropdown(
-            shelf.names, value=shelf.names[0], label="Model", elem_id="model", min_width=160
+            pool.names, value=pool.names[0], label="Model", elem_id="model", min_width=160
         )
         share = gr.Button("Copy link", size="sm", elem_id="share", min_width=110)
     return model, share

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from nnclip.assets import assets_dir
+from nnclip.service.images import ImageFile
 from nnclip.text.prompts import PRESETS as PEOPLE
 
 ENGLISH = "en"
@@ -30,6 +31,11 @@ class Example:
     def name(self) -> str:
         """What a link calls it."""
         return self.path.stem
+
+    @property
+    def image(self) -> ImageFile:
+        """What can be asked about; DataError if it is gone."""
+        return ImageFile.find(self.path)
 
 
 def examples() -> list[Example]:

@@ -3,18 +3,19 @@
 import base64
 import io
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from html import escape
 
 import numpy as np
 
-from nnclip.errors import DataError
-from nnclip.service.embedder import Answer
-from nnclip.service.limits import checked_picture
+from nnclip.service.answers import Answer
+from nnclip.service.images import ImageSource, open_checked
+from nnclip.service.languages import NAMES
+from nnclip.service.lru_cache import LRUCache
 
 SHOWN = 24  # bars
 COLUMNS = 12  # of the heat strip
 THUMBNAIL = 96  # pixels
+_thumbnails: LRUCache[str] = LRUCache(2048)
 
 
 def notice(sentence: str, kind: str = "empty") -> str:
@@ -23,8 +24,9 @@ def notice(sentence: str, kind: str = "empty") -> str:
     return f'<div class="notice {kind}"{role}><p>{escape(_capital(sentence))}</p></div>'
 
 
-def bars(answer: Answer, texts: Sequence[str], title: str = "", note: str = "") -> str:
+def bars(answer: Answer, title: str = "", note: str = "") -> str:
     """The probabilities for the first picture, best first, and a note: else how long it took."""
+    texts = answer.categories
     order = np.argsort(-answer.probabilities[0], kind="stable")
     rows = "".join(
         f'<li style="--p:{answer.probabilities[0, i]:.4f}">'
@@ -42,12 +44,13 @@ def bars(answer: Answer, texts: Sequence[str], title: str = "", note: str = "") 
     )
 
 
-def strip(answer: Answer, paths: Sequence[str], texts: Sequence[str]) -> str:
+def strip(answer: Answer, images: Sequence[ImageSource]) -> str:
     """One row per picture, one column per text, coloured by probability."""
+    texts = answer.categories
     columns = np.sort(np.argsort(-answer.probabilities.max(axis=0), kind="stable")[:COLUMNS])
     table = heat_table(
-        [thumbnail(path) for path in paths],
-        [f"picture {index + 1}" for index in range(len(paths))],
+        [thumbnail(image) for image in images],
+        [f"picture {index + 1}" for index in range(len(images))],
         [texts[i] for i in columns],
         answer.probabilities[:, columns],
         _percent,
@@ -94,14 +97,17 @@ def heat_table(
     )
 
 
-@lru_cache(maxsize=2048)
-def thumbnail(path: str, size: int = THUMBNAIL) -> str:
+def thumbnail(image: ImageSource, size: int = THUMBNAIL) -> str:
     """A small picture as a data address for an <img>, so that no folder has to be served."""
-    picture = checked_picture(path).convert("RGB")
-    picture.thumbnail((size, size))
-    file = io.BytesIO()
-    picture.save(file, "WEBP", quality=80)
-    return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()
+
+    def compute(_: list[int]) -> list[str]:
+        picture = open_checked(image).convert("RGB")
+        picture.thumbnail((size, size))
+        file = io.BytesIO()
+        picture.save(file, "WEBP", quality=80)
+        return ["data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()]
+
+    return _thumbnails.get([(image.key, size)], compute)[0]
 
 
 def decimals(digits: int) -> Callable[[float], str]:
@@ -109,20 +115,21 @@ def decimals(digits: int) -> Callable[[float], str]:
     return lambda value: f"{round(value, digits) + 0.0:.{digits}f}"
 
 
-def beside(path: str, sentence: str) -> str:
+def beside(image: ImageSource, sentence: str) -> str:
     """A small picture and a sentence about it."""
     return (
-        f'<div class="beside"><img src="{thumbnail(path)}" alt="The picture">'
+        f'<div class="beside"><img src="{thumbnail(image)}" alt="The picture">'
         f"<p>{escape(sentence)}</p></div>"
     )
 
 
-def can_be_shown(path: str) -> bool:
-    """Whether a file is a picture still."""
-    try:
-        return bool(thumbnail(path))
-    except DataError:
-        return False
+def languages(codes: Sequence[str]) -> str:
+    """In which languages to ask; "" if that is not known."""
+    names = [
+        f'<span lang="{escape(code)}" dir="auto">{escape(NAMES.get(code, code))}</span>'
+        for code in codes
+    ]
+    return f'<p class="aside">This model understands {", ".join(names)}.</p>' if names else ""
 
 
 def _percent(value: float) -> str:

@@ -4,32 +4,38 @@ import argparse
 import logging
 from pathlib import Path
 
-from starlette.middleware import Middleware
+from gradio.utils import get_upload_folder
 
 from nnclip.assets import assets_dir
+from nnclip.page.connections import guard
+from nnclip.page.doors import never_fetch
 from nnclip.page.page import build_page
-from nnclip.page.safety import SafeHeaders, never_fetch
 from nnclip.page.theme import ICON, STYLE, theme
 from nnclip.service.collection import Collection
+from nnclip.service.hosts import Hosts
 from nnclip.service.limits import MAX_BYTES, MAX_SESSIONS
-from nnclip.service.shelf import Shelf
+from nnclip.service.model_pool import ModelPool
+from nnclip.service.uploads import Uploads
 
 
-def serve(shelf: Shelf, args: argparse.Namespace, block: bool = True) -> str:
+def serve(pool: ModelPool, args: argparse.Namespace, block: bool = True) -> str:
     """Serve the page; OSError if the port is taken.
 
     Args:
-        shelf: the models.
-        args: host, port, images and allow_urls, as `nnclip.page.app` has them.
+        pool: the models.
+        args: host, port, images, allow_urls and allow_host, as `nnclip.page.app` has them.
         block: wait until interrupted.
 
     Returns: the page's address.
     """
     logging.getLogger("httpx").setLevel(logging.WARNING)  # Gradio asks itself whether it is up
     never_fetch()
+    uploads = Uploads([get_upload_folder(), assets_dir() / "examples"])
+    guard(Hosts(args.host, args.allow_host), uploads)
     collections = _collections(args.images)
     shown = "127.0.0.1" if args.host in ("0.0.0.0", "::") else args.host
-    page = build_page(shelf, collections, f"http://{shown}:{args.port}/", args.allow_urls)
+    address = f"http://{shown}:{args.port}/"
+    page = build_page(pool, collections, uploads, address, args.allow_urls)
     _, url, _ = page.launch(
         server_name=args.host,
         server_port=args.port,
@@ -47,10 +53,10 @@ def serve(shelf: Shelf, args: argparse.Namespace, block: bool = True) -> str:
         max_file_size=MAX_BYTES,
         state_session_capacity=MAX_SESSIONS,
         allowed_paths=[str(assets_dir() / "examples")],
-        app_kwargs={"middleware": [Middleware(SafeHeaders)], "docs_url": None, "redoc_url": None},
+        app_kwargs={"docs_url": None, "redoc_url": None},
     )
     for collection in collections:
-        collection.prepare(shelf.get())
+        collection.prepare(pool.get())
     print(f"nnclip: open {url}", flush=True)
     if block:
         page.block_thread()

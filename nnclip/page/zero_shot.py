@@ -7,16 +7,16 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from nnclip.errors import DataError, NnclipError
-from nnclip.image import open_image
+from nnclip.errors import NnclipError
 from nnclip.page import rendering
+from nnclip.page.events import File, chosen, image_files
 from nnclip.page.grid import grid, grid_component
 from nnclip.page.presets import ENGLISH, FRONT, TEMPLATES, Example, presets
-from nnclip.service.fetching import fetch_picture
+from nnclip.service.answers import classify
+from nnclip.service.fetching import fetch_image
+from nnclip.service.images import ImageBytes, open_checked
 from nnclip.service.languages import choices
-from nnclip.service.limits import MAX_PICTURES, MAX_PIXELS, checked_template, checked_texts
-from nnclip.service.picture import paths_of
-from nnclip.service.shelf import Shelf
+from nnclip.service.model_pool import ModelPool
 
 EMPTY = "Drop a picture, paste one, or pick an example: the answer appears here as you type."
 SHOWN = 1280  # pixels: larger pictures from addresses are made smaller for the browser
@@ -34,7 +34,7 @@ class ZeroShotTab:
 
 
 def zero_shot_tab(
-    shelf: Shelf, model: gr.Dropdown, examples: list[Example], allow_urls: bool
+    pool: ModelPool, model: gr.Dropdown, examples: list[Example], allow_urls: bool
 ) -> ZeroShotTab:
     """Draw the tab and connect it."""
     with gr.Row(equal_height=False):
@@ -62,15 +62,22 @@ def zero_shot_tab(
                     elem_id="more",
                 )
         with gr.Column(scale=3, min_width=250, elem_id="words"):
-            categories, template = _questions(shelf, model)
+            categories, template = _questions(pool, model)
         with gr.Column(scale=4, min_width=290):
             result = gr.HTML(
                 rendering.notice(EMPTY), elem_id="result", elem_classes="result", padding=False
             )
     tab = ZeroShotTab(picture, more, categories, template, example)
 
-    def answer(one: dict | None, several: list | None, *words: str) -> str:
-        return _answer(shelf, paths_of(one, several), *words)
+    def answer(one: File | None, several: list | None, lines: str, template: str, name: str) -> str:
+        if not one and not several:
+            return rendering.notice(EMPTY)
+        try:
+            images = image_files(one, several)
+            found = classify(pool.get(name), images, lines, template)
+            return rendering.bars(found) if len(images) == 1 else rendering.strip(found, images)
+        except NnclipError as error:
+            return rendering.notice(str(error), "problem")
 
     changed = [part.change for part in (picture, more, categories, template, model)]
     gr.on(
@@ -86,23 +93,7 @@ def zero_shot_tab(
     return tab
 
 
-def _answer(shelf: Shelf, files: list[str], lines: str, template: str, model: str) -> str:
-    """The result panel: bars for one picture, a heat strip for several, or a sentence."""
-    if not files:
-        return rendering.notice(EMPTY)
-    try:
-        if len(files) > MAX_PICTURES:
-            raise DataError(f"found {len(files)} pictures, expected at most {MAX_PICTURES}")
-        texts = checked_texts(lines)
-        found = shelf.get(model).answer(files, texts, checked_template(template))
-        if len(files) == 1:
-            return rendering.bars(found, texts)
-        return rendering.strip(found, files, texts)
-    except NnclipError as error:
-        return rendering.notice(str(error), "problem")
-
-
-def _questions(shelf: Shelf, model: gr.Dropdown) -> tuple[gr.Textbox, gr.Dropdown]:
+def _questions(pool: ModelPool, model: gr.Dropdown) -> tuple[gr.Textbox, gr.Dropdown]:
     """Categories, presets, the language of these where a model knows several, and the template."""
     lists = presets()
     usual = next(iter(lists))
@@ -116,7 +107,7 @@ def _questions(shelf: Shelf, model: gr.Dropdown) -> tuple[gr.Textbox, gr.Dropdow
     preset = gr.Dropdown(list(lists), value=usual, label="Preset", elem_id="preset")
     with gr.Row():
         language = gr.Dropdown(
-            label="Its language", elem_id="language", min_width=120, **_spoken(shelf.languages())
+            label="Its language", elem_id="language", min_width=120, **_spoken(pool.languages())
         )
         template = gr.Dropdown(
             list(TEMPLATES),
@@ -126,7 +117,7 @@ def _questions(shelf: Shelf, model: gr.Dropdown) -> tuple[gr.Textbox, gr.Dropdow
             elem_id="template",
             min_width=150,
         )
-    quietly = {"show_progress": "hidden", "api_visibility": "private"}
+    quietly = {"preprocess": False, "show_progress": "hidden", "api_visibility": "private"}
     gr.on(
         [preset.input, language.input],
         lambda name, code: "\n".join(presets(code).get(name, ())) or gr.skip(),
@@ -135,7 +126,7 @@ def _questions(shelf: Shelf, model: gr.Dropdown) -> tuple[gr.Textbox, gr.Dropdow
         **quietly,
     )
     model.change(
-        lambda name: gr.Dropdown(**_spoken(shelf.languages(name))), model, language, **quietly
+        lambda name: gr.Dropdown(**_spoken(pool.languages(name))), model, language, **quietly
     )
     return categories, template
 
@@ -148,13 +139,13 @@ def _spoken(codes: Sequence[str]) -> dict[str, Any]:
 
 def _examples(examples: list[Example], picture: gr.Image) -> gr.Textbox:
     """Bundled pictures to click on; a hidden text names the one in use, for links."""
-    pictures = grid([(str(e.path), e.caption, "") for e in examples], "Examples")
+    pictures = grid([(e.image, e.caption, "") for e in examples], "Examples")
     choice = grid_component(f'<h2 class="label">Examples</h2>{pictures}', elem_id="examples")
     example = gr.Textbox(examples[0].name if examples else "", visible="hidden", elem_id="example")
 
     def pick(event: gr.EventData) -> tuple[str, str]:
-        chosen = examples[event.index]
-        return str(chosen.path), chosen.name
+        example = examples[chosen(event, len(examples))]
+        return str(example.path), example.name
 
     choice.select(pick, None, [picture, example], show_progress="hidden", api_visibility="private")
     picture.input(lambda: "", None, example, show_progress="hidden", api_visibility="private")
@@ -170,11 +161,7 @@ def _address(picture: gr.Image) -> None:
         fetch = gr.Button("Fetch", size="sm", scale=1, min_width=80)
 
     def bring(url: str) -> Image.Image:
-        try:
-            found = open_image(fetch_picture(url), max_pixels=MAX_PIXELS, as_seen=True)
-        except NnclipError as error:
-            raise gr.Error(str(error), print_exception=False) from error
-        found = found.convert("RGB")
+        found = open_checked(ImageBytes(fetch_image(url))).convert("RGB")
         found.thumbnail((SHOWN, SHOWN))
         return found
 
@@ -183,6 +170,7 @@ def _address(picture: gr.Image) -> None:
         bring,
         address,
         picture,
+        preprocess=False,
         concurrency_limit=2,
         concurrency_id="fetch",
         api_visibility="private",

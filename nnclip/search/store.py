@@ -19,7 +19,7 @@ from nnclip.search.index import FILE as INDEX
 from nnclip.search.index import IndexCard, Texts, build_index, open_searcher, read_card
 from nnclip.search.log import Entry
 from nnclip.search.manifest import Manifest
-from nnclip.search.rows import unit_rows
+from nnclip.search.rows import Growing, unit_rows
 
 logger = logging.getLogger(__name__)
 
@@ -71,20 +71,28 @@ class MemoryStore:
     def __init__(self, embeddings_NE: np.ndarray, records: Sequence[Any]) -> None:
         """Hold embeddings of any length and as many records; DataError if they do not fit."""
         rows_NE = unit_rows(embeddings_NE)
+        self._records: list[Any] = []
+        self._rows = Growing(rows_NE.shape[1])
+        self._exact = Exact([self._rows.array])
+        self.append(rows_NE, records)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def append(self, embeddings_NE: np.ndarray, records: Sequence[Any]) -> None:
+        """Hold more, also while others search; DataError if they do not fit."""
+        rows_NE = unit_rows(embeddings_NE)
         if len(rows_NE) != len(records):
             raise DataError(
                 f"found {len(rows_NE)} embeddings and {len(records)} records, expected as many"
             )
-        self._records = list(records)
-        self._none = np.empty((0, rows_NE.shape[1]), np.float32)
-        self._exact = Exact([rows_NE, self._none])
-
-    def __len__(self) -> int:
-        return len(self._records)
+        self._records += records  # before their rows: whoever finds a row also finds its record
+        self._rows.append(rows_NE)
 
     def nearest(self, query_E: np.ndarray, amount: int, scale: float) -> Found:
         """See `Store`."""
-        return self._exact.nearest(query_E, amount, scale, self._none, np.empty(0, np.int64))
+        none = np.empty(0, np.int64)
+        return self._exact.nearest(query_E, amount, scale, self._rows.array, none)
 
     def records(self, rows: Sequence[int]) -> list[Any]:
         """See `Store`."""

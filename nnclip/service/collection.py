@@ -1,17 +1,22 @@
-"""Folders of pictures that can be searched: embedded once for each model, in the background.
+"""Folders of images that can be searched: embedded once for each model, in the background.
 
-Axes: N pictures, E embedding.
+Axes: N images, E embedding.
 """
 
 import logging
 import threading
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from nnclip.errors import DataError, NnclipError
+from nnclip.files import shown
+from nnclip.search import ImageSearch
+from nnclip.search.store import MemoryStore
 from nnclip.service.embedder import Embedder
+from nnclip.service.images import ImageFile
 
 logger = logging.getLogger(__name__)
 
@@ -21,43 +26,75 @@ BATCH = 32
 
 @dataclass(frozen=True)
 class Hit:
-    """A picture that was found, and its cosine with what was asked, if anything was."""
+    """An image that was found, and its cosine with what was asked, if anything was."""
 
     path: Path
     score: float | None = None
 
+    @property
+    def name(self) -> str:
+        """Of the file, as it can be shown."""
+        return shown(self.path.name)
 
-@dataclass
+
 class Index:
-    """The pictures of a collection as one model sees them; grows while it is made."""
+    """The images of a collection as one model sees them; grows while it is made.
 
-    total: int
-    paths: list[Path] = field(default_factory=list)
-    rows: list[np.ndarray] = field(default_factory=list)
-    skipped: int = 0
+    Attributes:
+        found: searches those that were read so far.
+        skipped: files that are no images.
+    """
+
+    def __init__(self, paths: Sequence[Path], embed: int) -> None:
+        """Begin with nothing; `fill` does the rest. `embed` is E of the model."""
+        self._paths = paths
+        self._store = MemoryStore(np.empty((0, embed), np.float32), [])
+        self.found = ImageSearch.over(self._store)  # keeps no model, which a pool may drop
+        self.skipped = 0
 
     @property
     def ready(self) -> bool:
-        """Whether every picture was tried."""
-        return len(self.paths) + self.skipped >= self.total
+        """Whether every file was tried."""
+        return len(self.found) + self.skipped >= len(self._paths)
+
+    def fill(self, embedder: Embedder) -> None:
+        """Read every file; one that is no image is named and left out."""
+        for start in range(0, len(self._paths), BATCH):
+            batch = self._paths[start : start + BATCH]
+            try:
+                self._add(batch, embedder)
+            except NnclipError:
+                for path in batch:
+                    self._try(path, embedder)
+
+    def _add(self, paths: Sequence[Path], embedder: Embedder) -> None:
+        self._store.append(embedder.embed([ImageFile.find(path) for path in paths]), paths)
+
+    def _try(self, path: Path, embedder: Embedder) -> None:
+        try:
+            self._add([path], embedder)
+        except NnclipError as error:
+            self.skipped += 1
+            logger.warning("%s is left out: %s", shown(path), error)
 
 
 class Collection:
-    """A folder of pictures.
+    """A folder of images.
 
     Attributes:
-        name: what the page calls it.
-        paths: all files in it and below that look like pictures.
+        name: what a visitor calls it.
+        paths: all files in it and below that look like images.
     """
 
     def __init__(self, name: str, folder: Path) -> None:
-        """Look which files there are; DataError if there is no picture."""
-        self.name = name
+        """Look which files there are; DataError if there is no image."""
+        self.name = shown(name)
         if not folder.is_dir():
-            raise DataError(f"{folder}: found no such folder, expected one with pictures")
+            raise DataError(f"{shown(folder)}: found no such folder, expected one with images")
         self.paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
         if not self.paths:
-            raise DataError(f"{folder}: found no picture in it, expected {', '.join(SUFFIXES)}")
+            known = ", ".join(sorted(SUFFIXES))
+            raise DataError(f"{shown(folder)}: found no image in it, expected {known}")
         self._indices: dict[tuple[str, str], Index] = {}
         self._lock = threading.Lock()
 
@@ -66,59 +103,30 @@ class Collection:
         key = embedder.name, embedder.model.precision
         with self._lock:
             if key not in self._indices:
-                self._indices[key] = index = Index(len(self.paths))
-                work = threading.Thread(target=_fill, args=(index, self.paths, embedder))
-                work.daemon = True
-                work.start()
+                self._indices[key] = index = Index(self.paths, embedder.model.config.embed)
+                threading.Thread(target=index.fill, args=(embedder,), daemon=True).start()
             return self._indices[key]
 
-    def search(self, embedder: Embedder, query_E: np.ndarray, amount: int) -> list[Hit]:
-        """The pictures closest to an embedding of unit length, best first, of those read so far.
+    def search(self, embedder: Embedder, query_E: np.ndarray, k: int) -> list[Hit]:
+        """The images closest to an embedding of unit length, best first, of those read so far.
 
         Raises:
             DataError: none was read yet, or none can be.
         """
         index = self.prepare(embedder)
-        rows = list(index.rows)
-        if not rows and not index.ready:
-            raise DataError(f"the pictures of {self.name} are being read: ask again in a moment")
-        if not rows:
-            raise DataError(f"none of the {index.total:,} files in {self.name} is a picture")
-        scores_N = np.concatenate(rows) @ query_E
-        best = np.argsort(-scores_N, kind="stable")[:amount]
-        return [Hit(index.paths[i], float(scores_N[i])) for i in best]
+        if not len(index.found) and not index.ready:
+            raise DataError(f"the images of {self.name} are being read: ask again in a moment")
+        if not len(index.found):
+            raise DataError(f"none of the {len(self.paths):,} files in {self.name} is an image")
+        return [Hit(hit["image"], hit["cosine"]) for hit in index.found.nearest(query_E, k)]
 
-    def first(self, amount: int) -> list[Hit]:
-        """Some pictures, for who has not asked yet."""
-        return [Hit(path) for path in self.paths[:amount]]
+    def first(self, k: int) -> list[Hit]:
+        """Some images, for who has not asked yet."""
+        return [Hit(path) for path in self.paths[:k]]
 
     def progress(self, embedder: Embedder) -> str:
-        """A sentence on how many pictures were read; "" once they all were."""
+        """A sentence on how many images were read; "" once they all were."""
         index = self.prepare(embedder)
         if index.ready:
             return ""
-        return f"{len(index.paths):,} of {index.total:,} pictures have been read so far."
-
-
-def _fill(index: Index, paths: list[Path], embedder: Embedder) -> None:
-    for start in range(0, len(paths), BATCH):
-        batch = paths[start : start + BATCH]
-        try:
-            rows, kept = embedder.embed_files(batch), batch
-        except NnclipError:
-            rows, kept = _one_by_one(batch, embedder)
-        index.skipped += len(batch) - len(kept)
-        index.paths += kept  # before their rows: whoever finds a row also finds its path
-        index.rows += [rows] if kept else []
-
-
-def _one_by_one(batch: list[Path], embedder: Embedder) -> tuple[np.ndarray, list[Path]]:
-    """The rows of those files that can be read."""
-    rows, kept = [], []
-    for path in batch:
-        try:
-            rows.append(embedder.embed_files([path]))
-            kept.append(path)
-        except NnclipError as error:
-            logger.warning("%s is left out: %s", path, error)
-    return (np.concatenate(rows) if rows else np.empty((0, 0), np.float32)), kept
+        return f"{len(index.found):,} of {len(self.paths):,} images have been read so far."

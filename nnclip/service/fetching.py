@@ -1,4 +1,4 @@
-"""Fetches a picture from an address that a stranger typed, and nothing else.
+"""Fetches an image from an address that a stranger typed, and nothing else.
 
 The server stands inside somebody's network, so an address must not reach what the visitor cannot
 reach: only http and https, only hosts all of whose addresses are public, connected to by the very
@@ -15,30 +15,18 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
-from ipaddress import IPv6Address, IPv6Network, ip_address
-from urllib.parse import SplitResult, urljoin, urlsplit
+from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from nnclip.errors import DataError
+from nnclip.service.addresses import is_public
 from nnclip.service.limits import MAX_BYTES
 
 PORTS = {"http": 80, "https": 443}
 REDIRECTS = 3
 SECONDS = 10.0
 PIECE = 1 << 16
-# IPv6 addresses that stand for an IPv4 one, which may be private
-TRANSLATED = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"), IPv6Network("2002::/16"))
+KEPT = "%/:=&?~#+!$,;'@()*[]"  # of an address, beside letters and digits; the rest is escaped
 MOVED = frozenset({301, 302, 303, 307, 308})
-
-
-def is_public(address: str) -> bool:
-    """Whether an IP address belongs to the internet at large."""
-    ip = ip_address(address)
-    if isinstance(ip, IPv6Address):
-        if ip.ipv4_mapped:
-            return is_public(str(ip.ipv4_mapped))
-        if ip.teredo or any(ip in network for network in TRANSLATED):
-            return False
-    return ip.is_global and not (ip.is_multicast or ip.is_reserved or ip.is_unspecified)
 
 
 @dataclass(frozen=True)
@@ -56,8 +44,8 @@ class Rules:
     seconds: float = SECONDS
 
 
-def fetch_picture(url: str, rules: Rules | None = None) -> bytes:
-    """The bytes behind an address; whether they are a picture is for the reader to see.
+def fetch_image(url: str, rules: Rules | None = None) -> bytes:
+    """The bytes behind an address; whether they are an image is for the reader to see.
 
     Raises:
         DataError: the address is not allowed, does not answer, or answers too much or too slowly.
@@ -68,20 +56,30 @@ def fetch_picture(url: str, rules: Rules | None = None) -> bytes:
         target = _parsed(url)
         try:
             found = _ask(target, rules, deadline)
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            if isinstance(error, DataError):
+                raise
             if time.monotonic() >= deadline:
                 raise DataError(f"{target.hostname} took over {rules.seconds:.0f} s") from error
             raise DataError(f"{target.hostname} cannot be reached: {error}") from error
         if isinstance(found, bytes):
             return found
-        url = urljoin(url, found)
+        url = _joined(url, found)
     raise DataError(f"this address redirects more than {REDIRECTS} times")
+
+
+def _joined(url: str, location: str) -> str:
+    """Where a redirect leads; its header is bytes that http.client takes for Latin-1."""
+    try:
+        return urljoin(url, quote(location.encode("latin-1"), safe=KEPT))
+    except ValueError as error:
+        raise DataError(f"this address redirects to what is no address: {error}") from error
 
 
 def _parsed(url: str) -> SplitResult:
     try:
         parts = urlsplit(url.strip())
-        _ = parts.port
+        _ = parts.port, (parts.hostname or "").encode("idna")
     except ValueError as error:
         raise DataError(f"this is no address: {error}") from error
     if parts.scheme not in PORTS or not parts.hostname:
@@ -112,22 +110,40 @@ def _ask(target: SplitResult, rules: Rules, deadline: float) -> bytes | str:
     if left <= 0:
         raise TimeoutError
     raw = socket.create_connection((address, port), timeout=left)
-    # a read waits for each piece anew: who sends a byte a second is stopped from outside
-    watch = threading.Timer(max(0.0, deadline - time.monotonic()), _hang_up, [raw])
-    watch.daemon = True
-    watch.start()
-    try:
+    # a read waits for each piece anew: who sends a byte a second is stopped from outside, by a
+    # second handle, since TLS takes the first one away
+    with raw.dup() as handle:
+        watch = threading.Timer(max(0.0, deadline - time.monotonic()), _hang_up, [handle])
+        watch.daemon = True
+        watch.start()
         connection = http.client.HTTPConnection(host, port)
-        connection.sock = _secured(raw, host) if target.scheme == "https" else raw
-        path = (target.path or "/") + (f"?{target.query}" if target.query else "")
-        connection.request("GET", path, headers={"User-Agent": "nnclip", "Accept": "image/*"})
-        found = _read(connection.getresponse(), host, rules)
-    finally:
-        watch.cancel()
-        raw.close()
+        connection.sock, connection.response_class = raw, _Response
+        try:
+            if target.scheme == "https":
+                connection.sock = _secured(raw, host)
+            path = quote(target.path or "/", safe=KEPT)
+            path += f"?{quote(target.query, safe=KEPT)}" if target.query else ""
+            connection.request("GET", path, headers={"User-Agent": "nnclip", "Accept": "image/*"})
+            found = _read(connection.getresponse(), host, rules)
+        finally:
+            watch.cancel()
+            connection.close()
     if time.monotonic() >= deadline:  # hanging up looks like the end of the answer
         raise TimeoutError
     return found
+
+
+class _Response(http.client.HTTPResponse):
+    """An answer whose chunks have sizes that are none below zero.
+
+    Python's reader would take such a size for "all that comes", whatever the limit is.
+    """
+
+    def _read_next_chunk_size(self) -> int:
+        size: int = super()._read_next_chunk_size()  # type: ignore[misc]
+        if size < 0:
+            raise http.client.HTTPException(f"found a piece of {size} bytes")
+        return size
 
 
 def _secured(raw: socket.socket, host: str) -> socket.socket:

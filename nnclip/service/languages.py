@@ -1,7 +1,6 @@
 """Which languages a model was taught, and what their speakers call them."""
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import Any
 
 NAMES = {
@@ -25,12 +24,3 @@ def languages_of(metadata: Mapping[str, Any]) -> tuple[str, ...]:
 def choices(codes: Sequence[str]) -> list[tuple[str, str]]:
     """What a drop-down shows, and what it stands for."""
     return [(NAMES.get(code, code), code) for code in codes]
-
-
-def sentence(codes: Sequence[str]) -> str:
-    """HTML that says in which languages to ask; "" if that is not known."""
-    names = [
-        f'<span lang="{escape(code)}" dir="auto">{escape(NAMES.get(code, code))}</span>'
-        for code in codes
-    ]
-    return f'<p class="aside">This model understands {", ".join(names)}.</p>' if names else ""

@@ -1,43 +1,23 @@
 """What a visitor may ask for, and the sentences that say no."""
 
 from collections.abc import Sequence
-from pathlib import Path
-
-from PIL import Image
 
 from nnclip.errors import DataError
-from nnclip.image import open_image
 
-MAX_BYTES = 16 * 2**20  # of one picture
+MAX_BYTES = 16 * 2**20  # of one image
 MAX_PIXELS = 40_000_000
-MAX_PICTURES = 16  # at once
+MAX_IMAGES = 16  # at once
 MAX_TEXTS = 1000
 MAX_CHARACTERS = 100_000  # of all texts together
 MAX_QUEUE = 64  # questions that wait
 MAX_RUNNING = 8  # questions that are answered side by side; the model takes them in one call
 MAX_HITS = 60
+MAX_CONNECTIONS = 512
+MAX_BODY = 2 * 2**20  # bytes of a request that carries no file: all texts, each character escaped
+HEADER_SECONDS = 10.0  # until a request's headers are there
+PAUSE_SECONDS = 10.0  # without a byte of a request's body
+BODY_SECONDS = 300.0  # until a request's body is there
 MAX_SESSIONS = 256  # visitors whose page Gradio keeps a copy of, some 160 kB each
-
-
-def checked_picture(path: str | Path) -> Image.Image:
-    """A picture file that a visitor gave, upright.
-
-    Raises:
-        DataError: too many bytes or pixels, damaged, or no picture. The sentence names no path:
-            visitors have not seen it.
-    """
-    path = Path(path)
-    try:
-        size = path.stat().st_size
-        content = path.read_bytes() if size <= MAX_BYTES else b""
-    except OSError as error:
-        raise DataError("this picture is no longer on the server: choose it again") from error
-    if not content:
-        raise DataError(
-            f"this file has {size / 2**20:.1f} MB, expected a picture of at most "
-            f"{MAX_BYTES // 2**20} MB and not an empty file"
-        )
-    return open_image(content, max_pixels=MAX_PIXELS, as_seen=True)
 
 
 def checked_texts(lines: str | Sequence[str]) -> list[str]:

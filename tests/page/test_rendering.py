@@ -3,24 +3,25 @@ import pytest
 from PIL import Image
 
 from nnclip.page import rendering
-from nnclip.service.embedder import Answer
+from nnclip.service.answers import Answer
+from nnclip.service.images import ImageFile
 
 EVIL = '<img src=x onerror="alert(1)">'
 
 
 def answer(cosines, texts):
-    return Answer(list(texts), np.array(cosines, np.float32), 10.0, 0.004)
+    return Answer(list(texts), list(texts), np.array(cosines, np.float32), 10.0, 0.004)
 
 
 @pytest.fixture
 def picture(tmp_path):
     path = tmp_path / "a.png"
     Image.new("RGBA", (400, 200), "teal").save(path)
-    return str(path)
+    return ImageFile.find(path)
 
 
 def test_bars_are_sorted_and_sum_to_one():
-    html = rendering.bars(answer([[0.1, 0.3, 0.2]], "abc"), list("abc"))
+    html = rendering.bars(answer([[0.1, 0.3, 0.2]], "abc"))
     assert html.index(">b<") < html.index(">c<") < html.index(">a<")
     assert "66.5 %" in html and "24.5 %" in html and "9.0 %" in html
     assert "4 ms" in html
@@ -28,7 +29,7 @@ def test_bars_are_sorted_and_sum_to_one():
 
 def test_only_the_best_of_many_are_listed():
     texts = [f"text {i}" for i in range(1000)]
-    html = rendering.bars(answer([np.zeros(1000)], texts), texts)
+    html = rendering.bars(answer([np.zeros(1000)], texts))
     assert html.count("<li") == 24
     assert "976 more share 97.6 %" in html
 
@@ -37,8 +38,8 @@ def test_texts_of_visitors_stay_texts(picture):
     one = answer([[0.1]], [EVIL])
     table = rendering.heat_table([rendering.thumbnail(picture)], [EVIL], [EVIL], one.cosines)
     for html in (
-        rendering.bars(one, [EVIL], EVIL),
-        rendering.strip(one, [picture], [EVIL]),
+        rendering.bars(one, EVIL),
+        rendering.strip(one, [picture]),
         rendering.notice(EVIL, "problem"),
         table,
     ):
@@ -49,7 +50,7 @@ def test_texts_of_visitors_stay_texts(picture):
 def test_the_strip_shows_the_strongest_columns(picture):
     texts = [f"text {i}" for i in range(20)]
     cosines = np.tile(np.linspace(0, 1, 20), (3, 1))
-    html = rendering.strip(answer(cosines, texts), [picture] * 3, texts)
+    html = rendering.strip(answer(cosines, texts), [picture] * 3)
     assert html.count("<tr>") == 4
     assert html.count('scope="col"') == 12
     assert ">text 8<" in html and ">text 7<" not in html
@@ -58,3 +59,9 @@ def test_the_strip_shows_the_strongest_columns(picture):
 def test_a_thumbnail_is_small(picture):
     assert rendering.thumbnail(picture).startswith("data:image/webp;base64,")
     assert len(rendering.thumbnail(picture)) < 3000
+
+
+def test_a_model_says_which_languages_it_knows():
+    assert "Deutsch" in rendering.languages(("en", "de"))
+    assert "&lt;b&gt;" in rendering.languages(("<b>",))
+    assert rendering.languages(()) == ""

@@ -1,3 +1,4 @@
+import os
 import threading
 import time
 
@@ -7,10 +8,11 @@ from PIL import Image
 from nnclip.clip import CLIP
 from nnclip.errors import ConfigError, DataError
 from nnclip.page.presets import FRONT, examples, ideas, presets
-from nnclip.page.search import limited, named, vector
 from nnclip.service import collection as collection_module
+from nnclip.service.answers import named, search
 from nnclip.service.collection import Collection
 from nnclip.service.embedder import Embedder
+from nnclip.service.images import ImageFile
 from nnclip.service.languages import NAMES
 
 COLOURS = ("red", "green", "blue", "white", "black")
@@ -41,7 +43,7 @@ def filled(collection, embedder):
 def test_a_picture_finds_itself_first_and_broken_files_are_left_out(folder, embedder, caplog):
     collection = filled(Collection("mine", folder), embedder)
     path = folder / "below" / "2-blue.png"
-    hits = collection.search(embedder, vector(embedder, "", path), 60)
+    hits = search(embedder, collection, ImageFile.find(path), 60)
     assert hits[0].path == path
     assert hits[0].score == pytest.approx(1, abs=1e-4)
     assert {hit.path.name for hit in hits} == {f"{i}-{c}.png" for i, c in enumerate(COLOURS)}
@@ -51,14 +53,13 @@ def test_a_picture_finds_itself_first_and_broken_files_are_left_out(folder, embe
 
 def test_the_amount_is_kept_and_limited(folder, embedder):
     collection = filled(Collection("mine", folder), embedder)
-    query = vector(embedder, "something red")
-    assert [len(collection.search(embedder, query, n)) for n in (1, 2, 10**9)] == [1, 2, 5]
-    assert [limited(n) for n in (-3, 2.0, 10**9)] == [1, 2, 60]
+    found = [search(embedder, collection, "something red", k) for k in (1, 2, 10**9)]
+    assert [len(hits) for hits in found] == [1, 2, 5]
 
 
 def test_only_collections_of_this_page_are_searched(folder):
     collections = {"mine": Collection("mine", folder)}
-    assert named(collections, "mine") is collections["mine"]
+    assert named(collections, "mine") is named(collections, "") is collections["mine"]
     with pytest.raises(ConfigError, match="expected one of mine"):
         named(collections, "../other")
     with pytest.raises(ConfigError, match="--images"):
@@ -67,37 +68,48 @@ def test_only_collections_of_this_page_are_searched(folder):
 
 def test_what_was_read_so_far_is_searched(folder, embedder, monkeypatch):
     reading, go_on = threading.Event(), threading.Event()
-    read = embedder.embed_files
+    read = embedder.embed
 
-    def slowly(paths):
-        if len(paths) == 1:  # a batch that holds a broken file is read one by one
+    def slowly(sources):
+        if len(sources) == 1:  # a batch that holds a broken file is read one by one
             reading.set()
             go_on.wait(60)
-        return read(paths)
+        return read(sources)
 
     monkeypatch.setattr(collection_module, "BATCH", 2)
-    monkeypatch.setattr(embedder, "embed_files", slowly)
+    monkeypatch.setattr(embedder, "embed", slowly)
     collection = Collection("mine", folder)
-    query = vector(embedder, "something red")
     collection.prepare(embedder)
     reading.wait(60)
-    assert len(collection.search(embedder, query, 9)) == 4
-    assert collection.progress(embedder).startswith("4 of 6 pictures")
+    assert len(search(embedder, collection, "something red", 9)) == 4
+    assert collection.progress(embedder).startswith("4 of 6 images")
     go_on.set()
     filled(collection, embedder)
-    assert len(collection.search(embedder, query, 9)) == 5
+    assert len(search(embedder, collection, "something red", 9)) == 5
     assert collection.progress(embedder) == ""
+
+
+def test_names_that_are_no_text_are_shown_escaped(tmp_path, embedder):
+    for name in (b"a\xff.png", b"<b>\n.png"):
+        Image.new("RGB", (40, 40), "red").save(tmp_path / "plain.png")
+        (tmp_path / "plain.png").rename(tmp_path / os.fsdecode(name))
+    os.mkfifo(tmp_path / "fifo.png")
+    (tmp_path / "zero.png").symlink_to("/dev/zero")
+    collection = filled(Collection(os.fsdecode(b"mine\xfe"), tmp_path), embedder)
+    assert collection.name == r"mine\xfe"
+    hits = search(embedder, collection, "a dog", 9)
+    assert {hit.name for hit in hits} == {r"a\xff.png", r"<b>\n.png"}
 
 
 def test_folders_without_pictures_are_told(tmp_path, embedder):
     with pytest.raises(DataError, match="no such folder"):
         Collection("none", tmp_path / "none")
-    with pytest.raises(DataError, match="no picture"):
+    with pytest.raises(DataError, match="no image"):
         Collection("empty", tmp_path)
     (tmp_path / "a.png").write_bytes(b"no picture")
     collection = filled(Collection("broken", tmp_path), embedder)
     with pytest.raises(DataError, match="none of the 1 files"):
-        collection.search(embedder, vector(embedder, "a dog"), 3)
+        search(embedder, collection, "a dog", 3)
 
 
 def test_the_bundled_pictures_are_there_with_captions():

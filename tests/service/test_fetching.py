@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from nnclip.errors import DataError
-from nnclip.service.fetching import Rules, fetch_picture, is_public
+from nnclip.service.fetching import Rules, fetch_image
 
 HERE = Rules(allowed=lambda address: address == "127.0.0.1", max_bytes=1000, seconds=5)
 
@@ -64,24 +64,6 @@ def server():
         found.shutdown()
 
 
-@pytest.mark.parametrize("address", ["93.184.216.34", "1.1.1.1", "2606:4700:4700::1111"])
-def test_the_internet_is_public(address):
-    assert is_public(address)
-
-
-@pytest.mark.parametrize(
-    "address",
-    [
-        "127.0.0.1", "127.8.8.8", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254",
-        "100.64.0.1", "0.0.0.0", "224.0.0.1", "255.255.255.255", "240.0.0.1", "198.18.0.1", "::1",
-        "::", "fe80::1", "fc00::1", "ff02::1", "::ffff:10.0.0.1", "::ffff:127.0.0.1",
-        "64:ff9b::7f00:1", "2002:7f00:1::", "2001:0:7f00:1::",
-    ],
-)  # fmt: skip
-def test_what_is_near_is_not(address):
-    assert not is_public(address)
-
-
 @pytest.mark.parametrize(
     ("url", "sentence"),
     [
@@ -104,19 +86,19 @@ def test_what_is_near_is_not(address):
 )
 def test_other_addresses_are_refused(url, sentence):
     with pytest.raises(DataError, match=sentence):
-        fetch_picture(url)
+        fetch_image(url)
 
 
 def test_what_is_allowed_is_fetched(server):
-    assert fetch_picture(f"{server.url}/bytes/1000", HERE) == b"x" * 1000
+    assert fetch_image(f"{server.url}/bytes/1000", HERE) == b"x" * 1000
 
 
 def test_a_redirect_is_followed_and_checked_again(server):
-    assert fetch_picture(f"{server.url}/to//bytes/5", HERE) == b"x" * 5
+    assert fetch_image(f"{server.url}/to//bytes/5", HERE) == b"x" * 5
     with pytest.raises(DataError, match="not on the public internet"):
-        fetch_picture(f"{server.url}/to/http://127.0.0.2:{server.server_port}/bytes/5", HERE)
+        fetch_image(f"{server.url}/to/http://127.0.0.2:{server.server_port}/bytes/5", HERE)
     with pytest.raises(DataError, match="begins with https"):
-        fetch_picture(f"{server.url}/to/file:///etc/passwd", HERE)
+        fetch_image(f"{server.url}/to/file:///etc/passwd", HERE)
     assert server.asked.count("/bytes/5") == 1
 
 
@@ -125,22 +107,22 @@ def test_redirects_end(server):
     for _ in range(4):
         url = f"{server.url}/to/{url}"
     with pytest.raises(DataError, match="redirects more than 3 times"):
-        fetch_picture(url, HERE)
+        fetch_image(url, HERE)
 
 
 def test_too_much_too_little_and_nothing_are_refused(server):
     with pytest.raises(DataError, match="sends more than"):
-        fetch_picture(f"{server.url}/bytes/1001", HERE)
+        fetch_image(f"{server.url}/bytes/1001", HERE)
     with pytest.raises(DataError, match="cut off"):
-        fetch_picture(f"{server.url}/cut/", HERE)
+        fetch_image(f"{server.url}/cut/", HERE)
     with pytest.raises(DataError, match="answers 404"):
-        fetch_picture(f"{server.url}/gone", HERE)
+        fetch_image(f"{server.url}/gone", HERE)
 
 
 def test_a_server_that_drips_is_hung_up_on(server):
     rules = Rules(allowed=HERE.allowed, seconds=0.5)
     with pytest.raises(DataError, match="took over"):
-        fetch_picture(f"{server.url}/slow/", rules)
+        fetch_image(f"{server.url}/slow/", rules)
 
 
 def test_the_name_is_looked_up_once_and_that_address_is_used(server, monkeypatch):
@@ -161,7 +143,7 @@ def test_the_name_is_looked_up_once_and_that_address_is_used(server, monkeypatch
         return connect(pair, timeout=timeout)
 
     url = f"http://rebinding.example:{server.server_port}/bytes/3"
-    assert fetch_picture(url, HERE) == b"xxx"
+    assert fetch_image(url, HERE) == b"xxx"
     assert asked == ["rebinding.example"]
 
 
@@ -171,4 +153,4 @@ def test_one_private_address_among_public_ones_is_enough_to_refuse(monkeypatch):
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
     with pytest.raises(DataError, match="not on the public internet"):
-        fetch_picture("http://both.example/")
+        fetch_image("http://both.example/")

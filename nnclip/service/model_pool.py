@@ -1,4 +1,4 @@
-"""The models that the page offers, loaded when somebody first asks."""
+"""The model pool: models that visitors may ask, loaded when somebody first does."""
 
 import importlib.util
 import threading
@@ -11,6 +11,7 @@ from nnclip.clip import CLIP
 from nnclip.engine.precision import available_precisions
 from nnclip.errors import ConfigError, NnclipError
 from nnclip.service.embedder import Embedder
+from nnclip.service.values import echo
 from nnclip.weights.download import cache_dir
 
 BUNDLED = "bundled"
@@ -20,11 +21,12 @@ BETWEEN = " · "
 Key = tuple[str, str | None]
 
 
-class Shelf:
+class ModelPool:
     """Names of models -> models in use; the one that nobody asked longest makes room.
 
     Attributes:
-        names: what can be asked, the page's own first.
+        names: what can be asked, the first is meant where none is named.
+        precisions: the number formats that each of them can be had in here.
     """
 
     def __init__(self, sources: Sequence[str] = (), precision: str | None = None) -> None:
@@ -43,12 +45,12 @@ class Shelf:
         self._loaded: OrderedDict[Key, Future[Embedder]] = OrderedDict()
         self._lock = threading.Lock()
         self.names = list(self._sources)
+        quantises = importlib.util.find_spec("nncf") is not None
+        self.precisions = [p for p in available_precisions() if p != "int8" or quantises]
 
     def variants(self) -> list[str]:
         """Every model in every precision that can be had here: "bundled · bf16"."""
-        quantises = importlib.util.find_spec("nncf") is not None
-        precisions = [p for p in available_precisions() if p != "int8" or quantises]
-        return [f"{name}{BETWEEN}{p}" for name in self.names for p in precisions]
+        return [f"{name}{BETWEEN}{p}" for name in self.names for p in self.precisions]
 
     def get(self, name: str | None = None) -> Embedder:
         """The model called `name`, one of `names` or `variants`; without a name the first.
@@ -59,19 +61,28 @@ class Shelf:
             ConfigError: no such name; visitors cannot name files.
             NnclipError: it cannot be loaded.
         """
-        model, _, precision = (name or self.names[0]).partition(BETWEEN)
-        if model not in self._sources:
-            raise ConfigError(f"found no model {model!r}, expected one of {', '.join(self.names)}")
-        key = model, precision or self._precision
+        key = self._key(name or self.names[0])
         with self._lock:
             found = self._loaded.get(key)
             place = found or self._loaded.setdefault(key, Future())
             self._loaded.move_to_end(key)
-            while len(self._loaded) > LOADED_AT_MOST:
-                self._loaded.popitem(last=False)
         if not found:
             self._fill(place, key)
         return place.result()
+
+    def _key(self, name: str) -> Key:
+        """Model and precision of a name; nothing is loaded for one that is not offered."""
+        model, between, precision = name.partition(BETWEEN)
+        if model not in self._sources:
+            raise ConfigError(
+                f"found no model {echo(model)}, expected one of {', '.join(self.names)}"
+            )
+        if between and precision not in self.precisions:
+            raise ConfigError(
+                f"found no precision {echo(precision)}, expected one of "
+                f"{', '.join(self.precisions)}"
+            )
+        return model, precision or self._precision
 
     def languages(self, name: str | None = None) -> tuple[str, ...]:
         """What `Embedder.languages` says of a model; nothing if it cannot be loaded."""
@@ -83,8 +94,13 @@ class Shelf:
     def _fill(self, place: Future[Embedder], key: Key) -> None:
         """Load a model for all who wait for it; one that fails may be tried again."""
         try:
-            place.set_result(Embedder(key[0], CLIP(self._sources[key[0]], precision=key[1])))
+            embedder = Embedder(key[0], CLIP(self._sources[key[0]], precision=key[1]))
         except Exception as error:
             with self._lock:
                 self._loaded.pop(key, None)
             place.set_exception(error)
+            return
+        place.set_result(embedder)
+        with self._lock:
+            while len(self._loaded) > LOADED_AT_MOST:  # only now that this one is worth a place
+                self._loaded.popitem(last=False)

@@ -1,0 +1,116 @@
+"""The questions that any face passes on: which text fits an image, and which image a text.
+
+Axes: N images, M texts, E embedding.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nnclip.embeddings import softmax
+from nnclip.errors import ConfigError, DataError
+from nnclip.service.collection import Collection, Hit
+from nnclip.service.embedder import Embedder
+from nnclip.service.images import ImageSource
+from nnclip.service.limits import MAX_IMAGES, checked_template, checked_texts
+from nnclip.service.model_pool import ModelPool
+from nnclip.service.values import echo
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model says about N images and M texts.
+
+    Attributes:
+        categories: the M texts as they were asked for, without blanks and repetitions.
+        texts: the same as they were compared, within their template.
+        cosines: (N, M) float32, -1..1.
+        scale: what cosines are multiplied by before the softmax.
+        seconds: how long it took.
+    """
+
+    categories: list[str]
+    texts: list[str]
+    cosines: np.ndarray
+    scale: float
+    seconds: float
+
+    @property
+    def logits(self) -> np.ndarray:
+        """(N, M) float32."""
+        return self.scale * self.cosines
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """(N, M) float32: of each text for an image; rows sum to 1."""
+        return softmax(self.logits)
+
+
+def classify(
+    embedder: Embedder,
+    images: Sequence[ImageSource],
+    categories: str | Sequence[str],
+    template: str | None = None,
+) -> Answer:
+    """Compare images with texts.
+
+    Args:
+        embedder: the model, from a `ModelPool`.
+        images: one to MAX_IMAGES.
+        categories: lines of a text, or a list.
+        template: the text round each category, with one {}; "" and None stand for "{}".
+
+    Raises:
+        DataError: too few or too many of anything, a text longer than the model reads, a file that
+            is no image.
+    """
+    start = time.perf_counter()
+    if not 0 < len(images) <= MAX_IMAGES:
+        raise DataError(f"found {len(images) or 'no'} images, expected 1 to {MAX_IMAGES}")
+    texts = checked_texts(categories)
+    around = checked_template(template)
+    filled = [around.replace("{}", text) for text in texts]
+    cosines = embedder.images(images) @ embedder.texts(filled).T
+    seconds = time.perf_counter() - start
+    return Answer(texts, filled, cosines, embedder.model.logit_scale, seconds)
+
+
+def search(
+    embedder: Embedder, collection: Collection, query: str | ImageSource, k: int
+) -> list[Hit]:
+    """The images of a collection that fit a text, or another image, best.
+
+    Args:
+        embedder: the model, from a `ModelPool`.
+        collection: where to look, from `named`.
+        query: a text, or an image that the others should be like.
+        k: how many, at most.
+
+    Raises:
+        DataError: no text, one longer than the model reads, a file that is no image, or a
+            collection of which nothing was read yet.
+    """
+    if isinstance(query, str):
+        vector_E = embedder.texts(checked_texts([query]))[0]
+    else:
+        vector_E = embedder.images([query])[0]
+    return collection.search(embedder, vector_E, k)
+
+
+def named(collections: Mapping[str, Collection], name: str) -> Collection:
+    """The collection called `name`, "" for the first; ConfigError if there is none."""
+    if not collections:
+        raise ConfigError("found no images: start the page with --images and a folder of some")
+    found = name or next(iter(collections))
+    if found not in collections:
+        raise ConfigError(
+            f"found no collection {echo(name)}, expected one of {', '.join(collections)}"
+        )
+    return collections[found]
+
+
+def offered(pool: ModelPool, collections: Mapping[str, Collection]) -> dict[str, list[str]]:
+    """What can be asked for: names of models and of collections."""
+    return {"models": list(pool.names), "collections": list(collections)}

@@ -1,0 +1,42 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from nnclip.errors import DataError
+from nnclip.service.batching import DynamicBatching
+
+
+def test_what_waits_is_computed_together():
+    sizes, begun, go = [], threading.Event(), threading.Event()
+
+    def double(rows):
+        sizes.append(len(rows))
+        begun.set()
+        go.wait(30)
+        return 2 * rows
+
+    together = DynamicBatching(double)
+    with ThreadPoolExecutor(8) as pool:
+        answers = [pool.submit(together, np.zeros(1))]
+        begun.wait(30)
+        answers += [pool.submit(together, np.full(n, n)) for n in (1, 2, 3)]
+        while len(together._waiting) < 3:
+            threading.Event().wait(0.001)
+        go.set()
+        assert [list(answer.result(30)) for answer in answers] == [[0], [2], [4, 4], [6, 6, 6]]
+    assert sizes == [1, 6]
+
+
+def test_a_call_that_fails_says_so_and_the_next_one_works():
+    def positive(rows):
+        if (rows < 0).any():
+            raise DataError("negative")
+        return rows
+
+    together = DynamicBatching(positive)
+    for _ in range(2):
+        with pytest.raises(DataError, match="negative"):
+            together(np.full(2, -1))
+        assert list(together(np.ones(2))) == [1, 1]
