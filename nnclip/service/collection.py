@@ -13,6 +13,7 @@ import numpy as np
 
 from nnclip.errors import DataError, NnclipError
 from nnclip.files import shown
+from nnclip.image import NotRead, image_files, image_suffixes
 from nnclip.search import ImageSearch
 from nnclip.search.store import MemoryStore
 from nnclip.service.embedder import Embedder
@@ -20,7 +21,6 @@ from nnclip.service.images import ImageFile
 
 logger = logging.getLogger(__name__)
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 BATCH = 32
 
 
@@ -84,6 +84,7 @@ class Collection:
     Attributes:
         name: what a visitor calls it.
         paths: all files in it and below that look like images.
+        not_read: how many others there are, by suffix.
     """
 
     def __init__(self, name: str, folder: Path) -> None:
@@ -91,9 +92,10 @@ class Collection:
         self.name = shown(name)
         if not folder.is_dir():
             raise DataError(f"{shown(folder)}: found no such folder, expected one with images")
-        self.paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+        self.not_read = NotRead()
+        self.paths = image_files(folder, self.not_read)
         if not self.paths:
-            known = ", ".join(sorted(SUFFIXES))
+            known = ", ".join(sorted(image_suffixes()))
             raise DataError(f"{shown(folder)}: found no image in it, expected {known}")
         self._indices: dict[tuple[str, str], Index] = {}
         self._lock = threading.Lock()
