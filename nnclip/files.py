@@ -58,8 +58,10 @@ def open_regular(path: str | Path, flags: int = 0) -> BinaryIO:
         raise
 
 
-def read_regular(path: str | Path, most: int, offset: int = 0, size: int = -1) -> bytes:
-    """Read a regular file, or `size` bytes of it from `offset` on.
+def read_regular(
+    path: str | Path, most: int, offset: int = 0, size: int = -1
+) -> tuple[bytes, os.stat_result]:
+    """Read a regular file, or `size` bytes of it from `offset` on; and what the system says of it.
 
     Args:
         path: where it is.
@@ -73,7 +75,8 @@ def read_regular(path: str | Path, most: int, offset: int = 0, size: int = -1) -
         ValueError: the path holds a zero byte.
     """
     with open_regular(path) as file:
-        there = os.fstat(file.fileno()).st_size - offset if size < 0 else size
+        status = os.fstat(file.fileno())
+        there = status.st_size - offset if size < 0 else size
         content = b""
         if there <= most:
             file.seek(offset)
@@ -83,7 +86,7 @@ def read_regular(path: str | Path, most: int, offset: int = 0, size: int = -1) -
         raise DataError(
             f"{shown(path)}: found {there / 2**20:,.0f} MB, expected at most {most / 2**20:,.0f} MB"
         )
-    return content
+    return content, status
 
 
 def to_name(path: str | Path) -> str:

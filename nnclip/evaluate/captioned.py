@@ -1,20 +1,25 @@
-"""Pictures with captions: COCO's and Flickr30k's JSON, tables.
+"""Images with captions, from sources of any kind.
 
 Axes: N pictures, M texts.
 """
 
-import json
 import logging
+import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
 from nnclip.errors import DataError
-from nnclip.image import picture_root, read_rows
+from nnclip.files import shown
+from nnclip.image import NotRead
+from nnclip.sources import Ask, Found, Sample, read_source
 
 logger = logging.getLogger(__name__)
+
+Place: TypeAlias = Path | Sample
 
 
 @dataclass(frozen=True)
@@ -23,19 +28,21 @@ class CaptionedPictures:
 
     Args:
         name: of the data set.
-        paths: N picture files.
+        paths: N images, for `open_stored`: files, or members of one.
         texts: M captions.
         picture_of_text: (M,) int64, which picture each caption describes.
         languages: M codes; "" where the data set names none.
         missing: files that the data set names but that are not there.
+        not_read: what the source holds beside them.
     """
 
     name: str
-    paths: tuple[Path, ...]
+    paths: tuple[Place, ...]
     texts: tuple[str, ...]
     picture_of_text: np.ndarray
     languages: tuple[str, ...]
     missing: tuple[Path, ...] = ()
+    not_read: NotRead = field(default_factory=NotRead)
 
     def only(self, language: str) -> "CaptionedPictures":
         """The captions of one language with their pictures.
@@ -69,55 +76,61 @@ class CaptionedPictures:
             index.astype(np.int64),
             tuple(self.languages[i] for i in rows),
             self.missing,
+            self.not_read,
         )
 
 
 def read_captioned(
     path: Path, images: Path | None = None, split: str = "test", caption_key: str = "title"
 ) -> CaptionedPictures:
-    """A data set, told by the name and the content of its file.
+    """A data set in any kind of source that has captions: COCO's or Karpathy's .json, tables, ...
 
-    - `.json` with `images` and `annotations`: COCO's captions
-    - `.json` with `images` that have `sentences` and a `split`: Flickr30k and COCO as split by
-      Karpathy; takes the pictures of `split`
-    - anything else: a table with the columns `filepath`, `caption_key` and, if you like, `language`
-
-    Pictures that are not there are counted, named in a warning and left out with their captions.
+    Images that are not there are counted, named in a warning and left out with their captions.
 
     Args:
-        path: the file.
-        images: folder of the pictures; None for the file's own (for COCO, also below it).
-        split: of Karpathy's files.
-        caption_key: of tables.
+        path: the source.
+        images: folder of the images; None for the usual one.
+        split: of Karpathy's files, and of others that have splits.
+        caption_key: of tables; their column `language` is read where there is one.
 
     Raises:
-        DataError: the file is not of these kinds, or no picture that it names is there.
+        DataError: the source is of no known kind, or no image that it names is there.
     """
-    if path.suffix.lower() == ".json":
-        pairs = _json_pairs(path, images or path.parent, split)
-        languages = [""] * len(pairs)
-    else:
-        rows = read_rows(path, ("filepath", caption_key))
-        root = images or picture_root(path, rows[0]["filepath"])
-        pairs = [(root / row["filepath"], row[caption_key].strip()) for row in rows]
-        languages = [row.get("language") or "" for row in rows]
-    return _present(path, pairs, languages)
+    found = Found()
+    ask = Ask(
+        captions=True, each=True, split=split, root=str(images or ""), caption_key=caption_key
+    )
+    pairs: list[tuple[Place, str]] = []
+    languages: list[str] = []
+    for it in read_source(path, ask, found):
+        place = (
+            Path(it.path)
+            if it.size < 0
+            else Sample(it.path, it.offset, it.size, it.member, it.form)
+        )
+        pairs += [(place, caption.strip()) for caption in it.captions]
+        languages += [it.language] * len(it.captions)
+    if found.not_read:
+        logger.warning("%s: %s", shown(path), found.not_read)
+    return _present(path, pairs, languages, found.not_read)
 
 
-def _present(path: Path, pairs: list[tuple[Path, str]], languages: list[str]) -> CaptionedPictures:
-    index: dict[Path, int] = {}
-    exists = {picture: picture.is_file() for picture in dict.fromkeys(p for p, _ in pairs)}
-    missing = tuple(picture for picture, there in exists.items() if not there)
+def _present(
+    path: Path, pairs: list[tuple[Place, str]], languages: list[str], not_read: NotRead
+) -> CaptionedPictures:
+    index: dict[Place, int] = {}
+    exists = {place: os.path.isfile(_file(place)) for place in dict.fromkeys(p for p, _ in pairs)}
+    missing = tuple(Path(_file(place)) for place, there in exists.items() if not there)
     kept = [i for i, (picture, text) in enumerate(pairs) if exists[picture] and text]
     if missing:
         logger.warning(
             "%s: %d of %d pictures are missing, the first is %s; left out with their captions",
-            path, len(missing), len(exists), missing[0],
+            shown(path), len(missing), len(exists), shown(missing[0]),
         )  # fmt: skip
     if not kept:
         raise DataError(
-            f"{path}: none of its {len(exists)} pictures is there, the first would be "
-            f"{missing[0] if missing else '?'}; name their folder (--images)"
+            f"{shown(path)}: none of its {len(exists)} pictures is there, the first would be "
+            f"{shown(missing[0]) if missing else '?'}; name their folder (--images)"
         )
     of_text = [index.setdefault(pairs[i][0], len(index)) for i in kept]
     return CaptionedPictures(
@@ -127,35 +140,9 @@ def _present(path: Path, pairs: list[tuple[Path, str]], languages: list[str]) ->
         np.array(of_text, np.int64),
         tuple(languages[i] for i in kept),
         missing,
+        not_read,
     )
 
 
-def _json_pairs(path: Path, images: Path, split: str) -> list[tuple[Path, str]]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as JSON ({error})") from error
-    try:
-        if "annotations" in content:
-            files = {image["id"]: images / image["file_name"] for image in content["images"]}
-            unknown = {a["image_id"] for a in content["annotations"]} - set(files)
-            if unknown:
-                raise DataError(
-                    f"{path}: annotations of {len(unknown)} pictures that are not in `images`, "
-                    f"the first has the id {min(unknown)}"
-                )
-            return [(files[a["image_id"]], a["caption"].strip()) for a in content["annotations"]]
-        chosen = [image for image in content["images"] if image["split"] == split]
-        if not chosen:
-            splits = ", ".join(sorted({image["split"] for image in content["images"]}))
-            raise DataError(f"{path}: no picture of split {split!r}; there are: {splits}")
-        return [
-            (images / image.get("filepath", "") / image["filename"], sentence["raw"].strip())
-            for image in chosen
-            for sentence in image["sentences"]
-        ]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise DataError(
-            f"{path}: neither COCO's captions (images, annotations) nor Karpathy's split (images "
-            f"with sentences): {error!r} is not there"
-        ) from error
+def _file(place: Place) -> str:
+    return place.path if isinstance(place, Sample) else str(place)

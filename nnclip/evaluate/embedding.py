@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from pathlib import Path
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -15,10 +16,13 @@ from tqdm import tqdm
 
 from nnclip.errors import DataError
 from nnclip.evaluate.ranks import Ranks
-from nnclip.image import ImageSource, open_image
+from nnclip.files import to_name
+from nnclip.image import ImageSource
+from nnclip.sources import Sample, open_stored
 
 EmbedImages = Callable[[list[Image.Image]], np.ndarray]
 EmbedTexts = Callable[[list[str]], np.ndarray]
+Source: TypeAlias = Sample | ImageSource
 Item = TypeVar("Item")
 ALONE = Ranks()
 BATCH = 64
@@ -52,7 +56,7 @@ def progress(items: Sequence[Item], ranks: Ranks, what: str) -> Iterable[Item]:
 
 def embed_pictures(
     embed_images: EmbedImages,
-    sources: Sequence[ImageSource],
+    sources: Sequence[Source],
     ranks: Ranks = ALONE,
     *,
     change: Callable[[int, Image.Image], Image.Image] | None = None,
@@ -88,16 +92,16 @@ def embed_pictures(
 
 def _embed_batch(
     embed_images: EmbedImages,
-    sources: Sequence[ImageSource],
+    sources: Sequence[Source],
     change: Callable[[int, Image.Image], Image.Image] | None,
     pool: ThreadPoolExecutor,
     indices: range,
 ) -> tuple[np.ndarray, list[int], list[tuple[str, str]]]:
     pictures, kept, skipped = [], [], []
-    opened = pool.map(_opened, (sources[index] for index in indices))
+    opened = pool.map(partial(_opened, sources), indices)
     for index, picture in zip(indices, opened, strict=True):
-        if isinstance(picture, str):
-            skipped.append((_name(sources[index], index), picture))
+        if isinstance(picture, tuple):
+            skipped.append(picture)
             continue
         pictures.append(change(index, picture) if change else picture)
         kept.append(index)
@@ -105,16 +109,18 @@ def _embed_batch(
     return rows, kept, skipped
 
 
-def _opened(source: ImageSource) -> Image.Image | str:
-    """The picture, or why it cannot be read."""
+def _opened(sources: Sequence[Source], index: int) -> Image.Image | tuple[str, str]:
+    """The image; or what it is called, and why it cannot be read."""
+    name = f"picture {index}"
     try:
-        return open_image(source)
+        source = sources[index]
+        if isinstance(source, (str, Path)):
+            name = to_name(source)
+        elif isinstance(source, Sample):
+            name = source.name
+        return open_stored(source)
     except DataError as error:
-        return str(error)
-
-
-def _name(source: ImageSource, index: int) -> str:
-    return f"picture {index}" if isinstance(source, Image.Image) else str(source)
+        return name, str(error)
 
 
 def embed_sentences(

@@ -9,7 +9,6 @@ from PIL import Image
 
 from nnclip.evaluate.bias import Bias
 from nnclip.evaluate.captioned import CaptionedPictures
-from nnclip.evaluate.cifar import LabelledPictures
 from nnclip.evaluate.embedding import Embedded
 from nnclip.evaluate.figures import save
 from nnclip.evaluate.figures.answers import (
@@ -21,9 +20,10 @@ from nnclip.evaluate.figures.answers import (
 from nnclip.evaluate.figures.groups import attack_figure, bias_figure
 from nnclip.evaluate.figures.search import NEAREST, nearest_figure
 from nnclip.evaluate.figures.training import curves_figure, read_curves, samples_figure
+from nnclip.evaluate.pictures import LabelledPictures
 from nnclip.evaluate.typographic import Attack, write_word
 from nnclip.evaluate.zero_shot import Classification
-from nnclip.image import open_image
+from nnclip.sources import open_stored
 
 PAGE = 8  # pictures with bars on one sheet
 ACROSS = 9  # pictures of a heat map
@@ -41,7 +41,7 @@ def classification_figures(
 ) -> list[Path]:
     """Answers beside some pictures, calibration, recall of the classes."""
     rows = some(len(answers.labels), PAGE)
-    pictures = [open_image(data.sources[found.kept[row]]) for row in rows]
+    pictures = [open_stored(data.sources[found.kept[row]]) for row in rows]
     truth = [int(answers.labels[row]) for row in rows]
     page = probabilities_figure(pictures, answers.probabilities[rows], answers.classes, truth)
     return [
@@ -79,9 +79,9 @@ def retrieval_figures(
         best = order[:NEAREST]
         figure = nearest_figure(
             data.texts[query],
-            [open_image(paths[row]) for row in best],
+            [open_stored(paths[row]) for row in best],
             similarities[best].tolist(),
-            open_image(true_path),
+            open_stored(true_path),
             place + 1,
             similarities,
             float(similarities[true_row]),
@@ -99,7 +99,7 @@ def typographic_figures(
     turned = right & (attack.attacked.predicted == attack.written)
     order = np.lexsort((np.arange(len(right)), ~right, ~turned))  # turned first, then right ones
     rows = order[:EXAMPLES].tolist()
-    clean = [open_image(data.sources[found.kept[row]]) for row in rows]
+    clean = [open_stored(data.sources[found.kept[row]]) for row in rows]
     names = [data.classes[attack.written[row]] for row in rows]
     attacked = [write_word(picture, name) for picture, name in zip(clean, names, strict=True)]
     return [save(attack_figure(attack, clean, attacked, rows), folder, "typographic-attack")]
@@ -108,7 +108,7 @@ def typographic_figures(
 def bias_figures(folder: Path, bias: Bias, data: LabelledPictures, found: Embedded) -> list[Path]:
     """The captions' probabilities for each group."""
     first = [int(np.flatnonzero(bias.group_of_picture == g)[0]) for g in range(len(bias.groups))]
-    pictures = [open_image(data.sources[found.kept[row]]) for row in first]
+    pictures = [open_stored(data.sources[found.kept[row]]) for row in first]
     return [save(bias_figure(bias, pictures), folder, "bias")]
 
 
@@ -142,7 +142,7 @@ def training_figures(folder: Path, run: Path, data: CaptionedPictures | None) ->
     written = [save(curves_figure(read_curves(run)), folder, "curves")]
     if data is not None:
         rows = some(len(data.texts), 18)
-        pictures = [open_image(data.paths[data.picture_of_text[row]]) for row in rows]
+        pictures = [open_stored(data.paths[data.picture_of_text[row]]) for row in rows]
         figure = samples_figure(pictures, [data.texts[row] for row in rows])
         written.append(save(figure, folder, "samples"))
     return written

@@ -1,84 +1,120 @@
-"""Pictures with classes: folders, CIFAR's files, tables."""
+"""Images with classes, from sources of any kind."""
 
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from nnclip.errors import ConfigError, DataError
-from nnclip.evaluate.cifar import LabelledPictures, read_cifar_binary, read_cifar_python
-from nnclip.image import ImageSource, picture_files, picture_root, read_rows
+from nnclip.files import shown
+from nnclip.image import ImageSource, NotRead
+from nnclip.sources import Ask, Found, Sample, open_stored, read_source
 
 logger = logging.getLogger(__name__)
+
+SPLITS = ("test", "train")
+
+
+@dataclass(frozen=True)
+class LabelledPictures:
+    """A data set for classification.
+
+    Args:
+        name: of the data set.
+        classes: names, in the order of the labels.
+        sources: N images, for `open_stored`.
+        labels: (N,) int64.
+        not_read: what the source holds beside them.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    sources: Sequence[Sample | ImageSource]
+    labels: np.ndarray
+    not_read: NotRead = field(default_factory=NotRead)
+
+
+class StoredImages(Sequence[Sample | ImageSource]):
+    """Samples as what evaluators open: paths, members of files, or decoded images."""
+
+    def __init__(self, samples: Sequence[Sample]) -> None:
+        self._samples = samples
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getitem__(self, index: int) -> Sample | Path | Image.Image:  # type: ignore[override]
+        sample = self._samples[index]
+        if sample.form:
+            return open_stored(sample)
+        return sample if sample.size >= 0 else Path(sample.path)
 
 
 def read_labelled(
     path: Path, classes: Sequence[str] | None = None, label_key: str = "label", split: str = "test"
 ) -> LabelledPictures:
-    """A data set, told by what `path` is: a table (a file), CIFAR's folder, or an ImageFolder.
+    """A data set in any kind of source that names classes: ImageFolder, CIFAR's files, tables.
 
     Args:
         path: where it is.
         classes: names in the order of the labels; None takes those that the data set brings.
         label_key: a table's column of class names (or numbers, if `classes` is given).
-        split: "test" or "train", of CIFAR.
+        split: "test" or "train", where the source has both.
 
     Raises:
         DataError: nothing there, a damaged file, a label that is no class.
         ConfigError: an unknown split.
     """
-    if split not in ("test", "train"):
+    if split not in SPLITS:
         raise ConfigError(f"unknown split {split!r}: expected test or train")
     twins = [name for name, count in Counter(classes or ()).items() if count > 1]
     if twins:  # not refused: the usual names of ImageNet have some
         logger.warning("classes of one name, the first gets all answers: %s", ", ".join(twins[:5]))
-    if path.is_file():
-        return _read_table(path, classes, label_key)
-    if not path.is_dir():
-        raise DataError(f"{path}: no such file or folder")
-    for read in (read_cifar_binary, read_cifar_python):
-        found = read(path, split)
-        if found:
-            return _renamed(found, classes)
-    return _read_folder(path, classes)
+    found = Found()
+    ask = Ask(labels=True, split=split, label_key=label_key)
+    samples = list(read_source(path, ask, found))
+    if not samples and not found.classes and path.is_dir():
+        raise DataError(
+            f"{shown(path)}: no folders in it; expected one a class, CIFAR's files, or a csv file"
+        )
+    labelled = [sample for sample in samples if sample.label is not None]
+    found.not_read["images without a class"] += len(samples) - len(labelled)
+    found.not_read += Counter()  # without zeros
+    if not labelled:
+        what = f"; {found.not_read}" if found.not_read else ""
+        folders = f" in its {len(found.classes)} folders" if found.classes else " with a class"
+        raise DataError(f"{shown(path)}: no picture{folders}{what}")
+    names, labels = (_brought if found.classes else _given)(path, labelled, found, classes)
+    for label in sorted(set(range(len(names))) - set(labels)) if found.classes else ():
+        logger.warning("class %r has no picture: no means count it", names[label])
+    if found.not_read:
+        logger.warning("%s: %s", shown(path), found.not_read)
+    name = found.name or path.stem
+    return LabelledPictures(name, names, StoredImages(labelled), np.array(labels), found.not_read)
 
 
-def _renamed(found: LabelledPictures, classes: Sequence[str] | None) -> LabelledPictures:
-    if classes is None:
-        return found
-    if len(classes) != len(found.classes):
+def _brought(
+    path: Path, samples: list[Sample], found: Found, classes: Sequence[str] | None
+) -> tuple[tuple[str, ...], list[int]]:
+    """Names and labels of a source that has an order of classes; `_` in them is a blank."""
+    place = {name: label for label, name in enumerate(found.classes)}
+    if classes is not None and len(classes) != len(found.classes):
         raise DataError(
             f"{len(classes)} class names for {found.name}, which has {len(found.classes)} classes"
         )
-    return LabelledPictures(found.name, tuple(classes), found.sources, found.labels)
+    names = tuple(classes or (name.replace("_", " ") for name in found.classes))
+    return names, [place[sample.label or ""] for sample in samples]
 
 
-def _read_folder(path: Path, classes: Sequence[str] | None) -> LabelledPictures:
-    """One folder a class, sorted by name; `_` in a folder's name is a blank in the class's."""
-    folders = sorted(child for child in path.iterdir() if child.is_dir())
-    if not folders:
-        raise DataError(
-            f"{path}: no folders in it; expected one a class, CIFAR's files, or a csv file"
-        )
-    sources: list[ImageSource] = []
-    labels: list[int] = []
-    for label, folder in enumerate(folders):
-        files = picture_files(folder)
-        sources += files
-        labels += [label] * len(files)
-        if not files:
-            logger.warning("class %r has no picture: no means count it", folder.name)
-    if not sources:
-        raise DataError(f"{path}: no picture in its {len(folders)} folders")
-    names = tuple(folder.name.replace("_", " ") for folder in folders)
-    return _renamed(LabelledPictures(path.name, names, sources, np.array(labels)), classes)
-
-
-def _read_table(path: Path, classes: Sequence[str] | None, label_key: str) -> LabelledPictures:
-    rows = read_rows(path, ("filepath", label_key))
-    given = [row[label_key].strip() for row in rows]
+def _given(
+    path: Path, samples: list[Sample], found: Found, classes: Sequence[str] | None
+) -> tuple[tuple[str, ...], list[int]]:
+    """Names and labels of a source that names, or numbers, the class of each image."""
+    given = [sample.label or "" for sample in samples]
     names = tuple(classes or sorted(set(given)))
     index = {name: names.index(name) for name in names}  # of twins the first, which wins all ties
     if classes and all(label.isdigit() for label in given):
@@ -87,10 +123,12 @@ def _read_table(path: Path, classes: Sequence[str] | None, label_key: str) -> La
         unknown = sorted(set(given) - set(index))
         if unknown:
             more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
-            raise DataError(f"{path}: labels that are no class: {', '.join(unknown[:5])}{more}")
+            raise DataError(
+                f"{shown(path)}: labels that are no class: {', '.join(unknown[:5])}{more}"
+            )
         labels = [index[label] for label in given]
     if max(labels) >= len(names):
-        raise DataError(f"{path}: label {max(labels)}, but there are {len(names)} class names")
-    root = picture_root(path, rows[0]["filepath"])
-    sources: list[ImageSource] = [root / row["filepath"] for row in rows]
-    return LabelledPictures(path.stem, names, sources, np.array(labels))
+        raise DataError(
+            f"{shown(path)}: label {max(labels)}, but there are {len(names)} class names"
+        )
+    return names, labels

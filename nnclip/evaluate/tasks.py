@@ -11,7 +11,6 @@ import numpy as np
 from nnclip.errors import ConfigError, DataError
 from nnclip.evaluate.bias import Bias, measure_bias
 from nnclip.evaluate.captioned import CaptionedPictures
-from nnclip.evaluate.cifar import LabelledPictures
 from nnclip.evaluate.classifier import class_embeddings
 from nnclip.evaluate.embedding import (
     ALONE,
@@ -19,17 +18,18 @@ from nnclip.evaluate.embedding import (
     Embedded,
     EmbedImages,
     EmbedTexts,
+    Source,
     embed_pictures,
     embed_sentences,
     summary,
 )
 from nnclip.evaluate.linear_probe import Examples, linear_probe
+from nnclip.evaluate.pictures import LabelledPictures
 from nnclip.evaluate.ranks import Ranks
 from nnclip.evaluate.report import Record, make_record
 from nnclip.evaluate.retrieval import retrieval_ranks
 from nnclip.evaluate.typographic import Attack, write_word, wrong_classes
 from nnclip.evaluate.zero_shot import Classification, classify
-from nnclip.image import ImageSource
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class Subject:
     fingerprint: str = ""
     batch: int = BATCH
 
-    def pictures(self, sources: Sequence[ImageSource], **options: Any) -> Embedded:
+    def pictures(self, sources: Sequence[Source], **options: Any) -> Embedded:
         """Embed pictures; warns of those that cannot be read."""
         found = embed_pictures(self.embed_images, sources, self.ranks, batch=self.batch, **options)
         if found.skipped and self.ranks.rank == 0:

@@ -24,11 +24,14 @@ class NotRead(Counter[str]):
         closed: the paths of the folders that cannot be read.
     """
 
-    def __init__(self, *counts: dict[str, int]) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.closed: list[str] = []
-        for count in counts:
-            self.update(count)
+
+    def add(self, other: "NotRead") -> None:
+        """Count what another listing passed over, too."""
+        self.update(other)
+        self.closed += other.closed
 
     def file(self, name: str) -> None:
         """Count a file of this name."""

@@ -11,14 +11,14 @@ from nnclip.errors import DataError
 from nnclip.files import open_regular, shown
 from nnclip.image.formats import REFUSED, known_otherwise
 
-ImageSource: TypeAlias = "str | Path | bytes | BytesIO | Image.Image"
+ImageSource: TypeAlias = str | Path | bytes | BytesIO | Image.Image
 
 MAX_PIXELS = 89_478_485  # Pillow's own limit: 256 MiB of RGB
 MAX_BYTES = 1 << 29  # of one file: more than so many pixels take without compression
 
 
 def open_image(
-    source: ImageSource, *, max_pixels: int = MAX_PIXELS, as_seen: bool = False
+    source: ImageSource, *, max_pixels: int = MAX_PIXELS, as_seen: bool = False, name: str = ""
 ) -> Image.Image:
     """Read an image, all of it: what this returns can be preprocessed without further errors.
 
@@ -30,6 +30,7 @@ def open_image(
         as_seen: give the image as viewers show it: turned upright as its EXIF tag says, 16-bit
             grey scaled to 8 bits. CLIP was trained without either: its pipeline leaves images
             lying on their side, and clips 16-bit grey at 255, which makes nearly all of it white.
+        name: what errors call bytes.
 
     Returns:
         The image in its own mode; of an animation, the first frame.
@@ -43,7 +44,8 @@ def open_image(
     if isinstance(source, bytes):
         source = BytesIO(source)
     if isinstance(source, BytesIO):
-        return _read(source, f"a picture of {source.getbuffer().nbytes} bytes", max_pixels, as_seen)
+        name = shown(name) or f"a picture of {source.getbuffer().nbytes} bytes"
+        return _read(source, name, max_pixels, as_seen)
     if not isinstance(source, (str, Path)):
         raise DataError(
             f"a picture is {type(source).__name__}, expected a path, bytes, BytesIO or PIL.Image"

@@ -90,7 +90,10 @@ def _without(path: Path, names: list[str], missing: list[str]) -> str:
             f"python -m nnclip fetch-pairs {shown(path)} DIR, then name DIR/pairs.csv"
         )
     found = shown(", ".join(names))[:200] or "none"
-    return f"{shown(path)}: no column {', '.join(missing)}; it has {found}"
+    return (
+        f"{shown(path)}: no column {', '.join(missing)}; it has {found}: name the right one "
+        "(--column, --csv-img-key, --csv-caption-key, --label, --caption)"
+    )
 
 
 def picture_root(table: Path, first: str) -> Path:

@@ -6,22 +6,17 @@ Axes: N batch, 3 channels, R resolution.
 """
 
 import hashlib
-import os
-import signal
-import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Future
 from dataclasses import dataclass
-from multiprocessing import get_context, parent_process
-from multiprocessing.connection import wait
 
 import numpy as np
 
 from nnclip.errors import DataError
 from nnclip.image import planes
 from nnclip.search.sources import Item
+from nnclip.sources.workers import Workers, result, submit
 
 CHUNK = 16  # pictures that a worker takes at once
 AHEAD = 3  # batches being prepared while one is computed
@@ -86,10 +81,7 @@ class Feed:
     def __init__(self, resolution: int, workers: int) -> None:
         """Start `workers` processes; with 0, decoding happens in this one."""
         self._resolution = resolution
-        # spawned: MPI and the engine's threads do not survive a fork
-        self._pool = (
-            ProcessPoolExecutor(workers, get_context("spawn"), _start_worker) if workers else None
-        )
+        self._pool = Workers(workers) if workers else None
 
     def __enter__(self) -> "Feed":
         return self
@@ -100,7 +92,8 @@ class Feed:
     def close(self) -> None:
         """End the workers."""
         if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
+            self._pool.close()
+            self._pool = None
 
     def batches(self, wanted: Iterable[Sequence[Item]]) -> Iterator[Decoded]:
         """Each list of pictures as a batch, in order.
@@ -108,45 +101,20 @@ class Feed:
         Raises:
             DataError: a worker was killed.
         """
-        if self._pool is None:
-            for items in wanted:
-                yield decode(items, self._resolution)
-            return
         waiting: deque[list[Future[Decoded]]] = deque()
+        ahead = AHEAD if self._pool else 0
         for items in wanted:
-            waiting.append(
-                [
-                    self._pool.submit(decode, items[at : at + CHUNK], self._resolution)
-                    for at in range(0, len(items), CHUNK)
-                ]
-            )
-            if len(waiting) > AHEAD:
+            chunks = [items[at : at + CHUNK] for at in range(0, len(items), CHUNK)]
+            waiting.append([submit(self._pool, decode, it, self._resolution) for it in chunks])
+            if len(waiting) > ahead:
                 yield _joined(waiting.popleft())
         while waiting:
             yield _joined(waiting.popleft())
 
 
 def _joined(parts: Sequence["Future[Decoded]"]) -> Decoded:
-    try:
-        done = [part.result() for part in parts]
-    except BrokenProcessPool as error:
-        raise DataError(
-            "a worker that decodes pictures died (killed, or out of memory?): try fewer (--workers)"
-        ) from error
+    done = [result(part) for part in parts]
     return Decoded(
         np.concatenate([part.planes for part in done]),
         [tried for part in done for tried in part.tried],
     )
-
-
-def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that waits for it decides
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A killed process cannot tell its workers."""
-    parent = parent_process()
-    assert parent is not None
-    wait([parent.sentinel])
-    os._exit(1)

@@ -27,6 +27,7 @@ _ITEM = [
     ("path", pa.string()),
     ("offset", pa.int64()),
     ("size", pa.int64()),
+    ("form", pa.string()),
 ]
 PLANNED = pa.schema(_ITEM)
 RECORD = pa.schema(
@@ -49,8 +50,7 @@ def write_plan(folder: Path, items: Sequence[Item]) -> None:
 
 def read_plan(folder: Path) -> list[Item]:
     """What is to be embedded."""
-    columns = [column.to_pylist() for column in _read_table(folder / PLAN).columns]
-    return [Item(*fields) for fields in zip(*columns, strict=True)]
+    return [Item(**fields) for fields in _read_table(folder / PLAN).to_pylist()]
 
 
 def shard_path(folder: Path, number: int) -> Path:

@@ -232,8 +232,10 @@ def tower_identity(weights: ModelWeights, side: str, *how: str) -> str:
 
 def by_picture(table: PairTable) -> PairTable:
     """The same pairs with one row for each picture, which holds all its captions."""
-    rows: dict[tuple[str, int, int], list[str]] = {}
+    rows: dict[tuple[str, int, int, str], list[str]] = {}
     for number in range(len(table)):
         pair = table[number]
-        rows.setdefault((pair.path, pair.offset, pair.size), []).extend(pair.captions)
-    return PairTable(Pair(path, tuple(c), at, size) for (path, at, size), c in rows.items())
+        place = pair.path, pair.offset, pair.size, pair.form
+        rows.setdefault(place, []).extend(pair.captions)
+    pairs = (Pair(path, tuple(c), at, size, form) for (path, at, size, form), c in rows.items())
+    return PairTable(pairs, table.not_read)

@@ -60,7 +60,7 @@ def test_empty_captions_are_counted_and_left_out(tmp_path: Path) -> None:
 
 def test_a_missing_column_is_named(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("file\ttitle\na.png\tred\n")
-    with pytest.raises(DataError, match=r"found the columns file, title, expected filepath"):
+    with pytest.raises(DataError, match=r"no column filepath; it has file, title"):
         read_pairs(str(tmp_path / "t.csv"))
 
 

@@ -1,13 +1,12 @@
 """One pair -> one row of a batch. Runs in worker processes."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from nnclip.errors import DataError
-from nnclip.image import normalise, open_image, preprocess, random_resized_crop
+from nnclip.image import normalise, preprocess, random_resized_crop
+from nnclip.sources import open_stored
 from nnclip.training.data.pairs import CROP, Draw, Pair
 
 
@@ -29,23 +28,13 @@ class Recipe:
     crop: float | None = 0.9
 
 
-def read_picture(pair: Pair) -> Image.Image:
-    """The picture of a pair; DataError where it cannot be read."""
-    if pair.size < 0:
-        return open_image(Path(pair.path))
-    try:
-        with open(pair.path, "rb") as file:
-            file.seek(pair.offset)
-            content = file.read(pair.size)
-    except OSError as error:
-        raise DataError(f"{pair.name}: cannot be read ({error})") from error
-    return open_image(content)
+read_picture = open_stored  # its name before
 
 
 def decode(pair: Pair, draw: Draw, recipe: Recipe, row_3RR: np.ndarray) -> str | None:
     """Fill one row of a batch; returns what is wrong with the picture, or None."""
     try:
-        picture = read_picture(pair)
+        picture = open_stored(pair)
         if recipe.crop is None:
             row_3RR[:] = preprocess(picture, recipe.resolution, recipe.mean, recipe.std)
         else:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from nnclip.errors import DataError
+from nnclip.files import to_name
+from nnclip.image import NotRead
 
 
 @dataclass(frozen=True)
@@ -17,42 +19,51 @@ class Pair:
         captions: one or more; each epoch uses one of them, drawn at random.
         offset: where the picture starts in a tar file.
         size: its length in bytes there; -1 for a file of its own.
+        form: see `nnclip.sources.Stored`.
     """
 
     path: str
     captions: tuple[str, ...]
     offset: int = 0
     size: int = -1
+    form: str = ""
 
     @property
     def name(self) -> str:
         """What messages call it."""
-        return self.path if self.size < 0 else f"{self.path} (byte {self.offset:,})"
+        path = to_name(self.path)
+        return path if self.size < 0 else f"{path} (byte {self.offset:,})"
 
 
 class PairTable:
     """Many pairs in little memory: one string of bytes instead of millions of Python objects."""
 
-    def __init__(self, pairs: Iterable[Pair]) -> None:
+    def __init__(self, pairs: Iterable[Pair], not_read: NotRead | None = None) -> None:
         """Keep the pairs; empty captions are dropped, and pairs without any other are counted.
+
+        Args:
+            pairs: they.
+            not_read: what their reader passed over; complete once `pairs` is read.
 
         Raises:
             DataError: no pair is left.
         """
+        self.not_read = NotRead() if not_read is None else not_read
         rows, offsets, self.dropped = bytearray(), [0], 0
         for pair in pairs:
             captions = [c.strip() for c in pair.captions if c and c.strip()]
             if not captions:
                 self.dropped += 1
                 continue
-            fields = [pair.path, str(pair.offset), str(pair.size), *captions]
+            fields = [pair.path, str(pair.offset), str(pair.size), pair.form, *captions]
             rows += "\0".join(fields).encode("utf-8", "surrogateescape")
             offsets.append(len(rows))
         self._rows, self._offsets = bytes(rows), np.array(offsets, np.int64)
         if not len(self):
+            passed = f", {self.not_read}" if self.not_read else ""
             raise DataError(
-                f"found no captioned picture ({self.dropped} without a caption): check the path "
-                "and the names of the columns"
+                f"found no captioned picture ({self.dropped} without a caption{passed}): check "
+                "the path and the names of the columns"
             )
 
     def __len__(self) -> int:
@@ -60,8 +71,8 @@ class PairTable:
 
     def __getitem__(self, index: int) -> Pair:
         row = self._rows[self._offsets[index] : self._offsets[index + 1]]
-        path, offset, size, *captions = row.decode("utf-8", "surrogateescape").split("\0")
-        return Pair(path, tuple(captions), int(offset), int(size))
+        path, offset, size, form, *captions = row.decode("utf-8", "surrogateescape").split("\0")
+        return Pair(path, tuple(captions), int(offset), int(size), form)
 
     def captions(self) -> Iterator[str]:
         """Every caption."""
