@@ -1,4 +1,7 @@
-"""Where the files that come with nnclip lie: the vocabulary, the bundled model, pictures."""
+"""Where the files that come with nnclip lie: the vocabulary, the bundled model, images.
+
+An installed nnclip has them inside the package, a checkout beside it.
+"""
 
 import os
 from pathlib import Path
@@ -9,9 +12,12 @@ ASSETS_VARIABLE = "NNCLIP_ASSETS"
 
 
 def assets_dir() -> Path:
-    """The folder of bundled files: `$NNCLIP_ASSETS`, or `assets/` beside the package."""
-    folder = os.environ.get(ASSETS_VARIABLE)
-    return Path(folder) if folder else Path(__file__).resolve().parents[1] / "assets"
+    """The folder of bundled files: `$NNCLIP_ASSETS`, that of the package, or the checkout's."""
+    if folder := os.environ.get(ASSETS_VARIABLE):
+        return Path(folder)
+    package = Path(__file__).resolve().parent
+    installed = package / "_assets"
+    return installed if installed.is_dir() else package.parent / "assets"
 
 
 def asset(name: str) -> Path:
@@ -26,7 +32,7 @@ def asset(name: str) -> Path:
     path = assets_dir() / name
     if not path.is_file():
         raise DataError(
-            f"the bundled file {name} is not at {path}: run from a checkout of nnclip, "
-            f"or set {ASSETS_VARIABLE} to its assets folder"
+            f"{path}: found no such file, expected the bundled {name}; install nnclip again, "
+            f"or set {ASSETS_VARIABLE} to the assets folder of a checkout"
         )
     return path

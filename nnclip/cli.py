@@ -1,13 +1,16 @@
 """`python -m nnclip COMMAND`: finds the command, runs it, turns its errors into sentences."""
 
 import argparse
+import ast
 import importlib
 import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from nnclip import __version__
 from nnclip.errors import NnclipError
+from nnclip.extras import missing
 
 COMMANDS_DIR = Path(__file__).parent / "commands"
 NO_COMMANDS = ("__init__", "options")  # files in it that are none
@@ -19,17 +22,30 @@ def command_names() -> list[str]:
     return sorted(name.replace("_", "-") for name in files)
 
 
-def build_parser(names: Sequence[str]) -> argparse.ArgumentParser:
-    """A parser that knows the commands `names`; imports only those."""
+def build_parser(named: Sequence[str]) -> argparse.ArgumentParser:
+    """A parser that lists all commands; imports only those of `named`, and knows their flags."""
     parser = argparse.ArgumentParser(prog="nnclip", description="CLIP for NNabla.")
+    parser.add_argument("--version", action="version", version=f"nnclip {__version__}")
     parser.add_argument("-v", "--verbose", action="store_true", help="log what is being done")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name in names:
+    for name in command_names():
+        if name not in named:
+            commands.add_parser(name, help=help_of(name))
+            continue
         module = importlib.import_module(f"nnclip.commands.{name.replace('-', '_')}")
         command = commands.add_parser(name, help=module.HELP, description=module.HELP)
         module.add_arguments(command)
         command.set_defaults(run=module.run)
     return parser
+
+
+def help_of(name: str) -> str:
+    """What a command does, in a line: its HELP, read without importing it."""
+    source = (COMMANDS_DIR / f"{name.replace('-', '_')}.py").read_text(encoding="utf-8")
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "HELP":
+            return str(ast.literal_eval(node.value))
+    raise AssertionError(f"{name} has no HELP")
 
 
 def configure_logging() -> None:
@@ -44,13 +60,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     configure_logging()
     names = command_names()
     named = [word for word in argv if word in names][:1]
-    args = build_parser(named or names).parse_args(argv)
-    if args.verbose:
-        logging.getLogger("nnclip").setLevel(logging.INFO)
+    command = " ".join(["nnclip", *named])
     try:
+        args = build_parser(named).parse_args(argv)
+        if args.verbose:
+            logging.getLogger("nnclip").setLevel(logging.INFO)
         return int(args.run(args) or 0)
+    except ModuleNotFoundError as error:
+        told = missing(error)
+        if told is None:
+            raise
+        print(f"{command}: {told}", file=sys.stderr)
+        return 2
     except NnclipError as error:
-        print(f"nnclip {args.command}: {error}", file=sys.stderr)
+        print(f"{command}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

@@ -18,7 +18,11 @@ import re
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
-import emoji
+from nnclip.extras import extra
+
+with extra():
+    import emoji
+
 
 COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white",
            "grey")  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,7 +12,8 @@ import numpy as np
 
 from nnclip.engine.compiler import EmittedGraph
 from nnclip.engine.trace import NNABLA_LOCK, ordered_functions
-from nnclip.errors import ConfigError, UnsupportedOpError
+from nnclip.errors import UnsupportedOpError
+from nnclip.extras import extra
 from nnclip.nnabla import F, nn, require_nnabla
 
 OPSET = 18  # of ONNX
@@ -71,9 +71,8 @@ def save_onnx(graph: EmittedGraph, path: Path) -> list[Path]:
         ConfigError: If the onnx package is not installed.
         UnsupportedOpError: If the writer lacks operations of the graph; all are named.
     """
-    if importlib.util.find_spec("onnx") is None:
-        raise ConfigError("writing ONNX needs the onnx package: pip install onnx")
-    import onnx
+    with extra():
+        import onnx
 
     model = _onnx_model(graph)
     beside = path.with_name(path.name + ".data")

@@ -20,6 +20,7 @@ from nnclip.engine.interpreter import InterpretedGraph
 from nnclip.engine.precision import default_precision
 from nnclip.engine.runtime import CompiledGraph
 from nnclip.errors import ConfigError, DataError
+from nnclip.extras import extra, how
 from nnclip.nnabla import nn
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def quantize_emitted(
 ) -> CompiledGraph:
     """Compile what `emit_graph` gave with its products in int8; the rest is as in `quantize`."""
     if importlib.util.find_spec("nncf") is None:
-        raise ConfigError("int8 needs NNCF, which is not installed: pip install nncf, or use bf16")
+        raise ConfigError(f"precision int8: found no NNCF, expected it; {how('int8')}, or use bf16")
     from nnclip.engine.model import compile_model
 
     arrays = checked(graph.specs, calibration)
@@ -125,7 +126,8 @@ def _quantized(model: ov.Model, batches: list[dict[str, np.ndarray]]) -> Any:
     os.environ.setdefault("NNCF_CI", "1")  # NNCF's own switch against sending usage reports
     with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
         warnings.simplefilter("ignore")
-        import nncf
+        with extra():
+            import nncf
 
         logging.getLogger("nncf").setLevel(logging.WARNING)
         from nncf.quantization.range_estimator import RangeEstimatorParametersSet

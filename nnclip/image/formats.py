@@ -4,6 +4,8 @@ from contextlib import suppress
 
 from PIL import Image
 
+from nnclip.extras import how
+
 with suppress(ImportError):  # photos of telephones, where the plugin is installed
     from pillow_heif import register_heif_opener
 
@@ -41,5 +43,5 @@ def known_otherwise(start: bytes) -> str:
         if start.startswith(prefix):
             return REFUSED[kind]
     if start[4:12].startswith(_HEIC):
-        return "HEIC, which needs a plugin: pip install pillow-heif"
+        return f"HEIC, which needs a plugin: {how('heic')}"
     return ""

@@ -6,6 +6,7 @@ answer by the same source: `nnclip.nnabla.recorder` offers what they use. What n
 """
 
 from nnclip.errors import ConfigError
+from nnclip.extras import how
 
 try:
     import nnabla as nn
@@ -65,6 +66,5 @@ def require_nnabla(what: str) -> None:
     """Make sure that NNabla is installed; ConfigError that names `what` needs it if it is not."""
     if not INSTALLED:
         raise ConfigError(
-            f"{what} needs NNabla: found none, expected it; "
-            "pip install 'nnclip[train]' under Python 3.10"
+            f"{what} needs NNabla: found none, expected it; {how('train')} under Python 3.10"
         )

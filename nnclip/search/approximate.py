@@ -10,12 +10,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import faiss
 import numpy as np
 
 from nnclip.errors import DataError
+from nnclip.extras import extra
 from nnclip.search.exact import Found, best, log_sum
 from nnclip.search.rows import gather
+
+with extra():
+    import faiss
 
 LINKS = 32  # of a node of HNSW
 PATIENCE = 100  # candidates while a node of HNSW finds its links

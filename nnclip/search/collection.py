@@ -12,14 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from nnclip.errors import DataError
+from nnclip.extras import extra
 from nnclip.search.log import FILE as LOG
 from nnclip.search.log import Entry, Log, locked
 from nnclip.search.manifest import read_manifest
 from nnclip.search.rows import Growing
 from nnclip.search.shards import embedded, has_shard, read_records, read_vectors
+
+with extra():
+    import pyarrow as pa
 
 
 class Collection:

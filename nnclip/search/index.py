@@ -12,15 +12,18 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
-import faiss
 import numpy as np
 
 from nnclip.errors import ConfigError, DataError
+from nnclip.extras import extra
 from nnclip.search.approximate import SETTINGS, Approximate, build, open_index
 from nnclip.search.collection import Collection
 from nnclip.search.rows import gather
 from nnclip.search.tuning import Find, choose_setting, picture_queries, text_queries
 from nnclip.search.writing import write_file, write_text
+
+with extra():
+    import faiss
 
 Texts = Callable[[], np.ndarray]
 

@@ -17,6 +17,7 @@ from urllib.parse import urldefrag
 import numpy as np
 
 from nnclip.errors import ConfigError, DataError
+from nnclip.extras import extra
 from nnclip.search.approximate import SETTINGS
 from nnclip.search.exact import Found, log_sum
 from nnclip.search.index import IndexCard, Texts, chosen_kind
@@ -24,14 +25,10 @@ from nnclip.search.log import Entry
 from nnclip.search.manifest import Manifest
 from nnclip.search.tuning import NEAREST, Find, Queries, choose_setting
 
-try:
+with extra():
     import psycopg
     from psycopg import sql
     from psycopg.types.json import Jsonb
-except ImportError as error:
-    raise ConfigError(
-        'postgresql://: found no psycopg, expected it: pip install "psycopg[binary]"'
-    ) from error
 
 NAME = "pictures"
 HEADS = "nnclip_collections"

@@ -12,13 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from nnclip.errors import DataError
+from nnclip.extras import extra
 from nnclip.search.feed import Tried
 from nnclip.search.sources import Item
 from nnclip.search.writing import write_file
+
+with extra():
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
 FOLDER = "shards"
 PLAN = "plan.parquet"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from nnclip.errors import ConfigError
+from nnclip.extras import how
 from nnclip.training.config import TrainConfig
 
 logger = logging.getLogger(__name__)
@@ -119,9 +120,7 @@ class WeightsAndBiases:
         try:
             import wandb
         except ImportError as error:
-            raise ConfigError(
-                f"--wandb: {error}; install it (pip install wandb==0.25.0)"
-            ) from error
+            raise ConfigError(f"--wandb: {error}; {how('wandb')}") from error
         kept = folder / "wandb-id"
         if not (start and kept.exists()):
             kept.write_text(wandb.util.generate_id(), encoding="utf-8")

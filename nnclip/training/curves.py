@@ -3,7 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
+from nnclip.extras import extra
+
+with extra():
+    from matplotlib.figure import Figure
 
 PANELS = (
     ("Loss", ("loss", "validation_loss"), "linear"),

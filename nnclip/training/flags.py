@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from nnclip.errors import ConfigError
+from nnclip.extras import extra
 from nnclip.training.config import TrainConfig, flag_of, shown_default
+
+with extra():
+    import yaml
 
 
 def make_parser() -> argparse.ArgumentParser:

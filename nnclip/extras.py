@@ -1,0 +1,59 @@
+"""Packages that only some parts of nnclip need, and what to say where one is missing."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from nnclip.errors import ConfigError
+
+# Import name -> the extra of pyproject.toml that installs it.
+EXTRAS = {
+    "arabic_reshaper": "evaluate",
+    "bidi": "evaluate",
+    "emoji": "draw",
+    "faiss": "search",
+    "gradio": "page",
+    "matplotlib": "evaluate",
+    "mpi4py": "train",
+    "nncf": "int8",
+    "onnx": "onnx",
+    "open_clip": "torch",
+    "pillow_heif": "heic",
+    "psycopg": "postgres",
+    "pyarrow": "search",
+    "safetensors": "torch",
+    "sklearn": "evaluate",
+    "tensorboard": "train",
+    "torch": "torch",
+    "torchvision": "torch",
+    "transformers": "torch",
+    "wandb": "wandb",
+    "yaml": "train",
+}
+
+
+def missing(error: ModuleNotFoundError) -> ConfigError | None:
+    """What to say of an import that failed; None if no extra would have helped."""
+    package = (error.name or "").split(".")[0]
+    if package not in EXTRAS:
+        return None
+    return ConfigError(f"found no {package}, expected it for this; {how(EXTRAS[package])}")
+
+
+def how(name: str) -> str:
+    """The command that installs an extra: of an installed nnclip, or of this checkout."""
+    package = Path(__file__).resolve().parent
+    source = "nnclip" if (package / "_assets").is_dir() else str(package.parent)
+    return f"pip install '{source}[{name}]'"
+
+
+@contextmanager
+def extra() -> Iterator[None]:
+    """Inside, the failed import of an optional package is a ConfigError that names its extra."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        told = missing(error)
+        if told is None:
+            raise
+        raise told from error
