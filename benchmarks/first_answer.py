@@ -91,14 +91,14 @@ def _openai(path: str, precision: str) -> Callable[[Any], np.ndarray]:
     import torch
     from peers import openai_module
 
-    from nnclip.image import preprocess
+    from nnclip.image import Preprocess
     from nnclip.text import openai_tokenizer
 
     build = openai_module().build_model
 
     def answer(picture: Any) -> np.ndarray:
         model = build(torch.load(path, weights_only=True, mmap=True)).float()
-        images = torch.from_numpy(preprocess(picture, model.visual.input_resolution)[None])
+        images = torch.from_numpy(Preprocess(model.visual.input_resolution)(picture)[None])
         with torch.inference_mode():
             ids = torch.from_numpy(openai_tokenizer()(TEXTS, model.context_length, False)).long()
             return model(images, ids)[0].softmax(dim=-1).numpy()

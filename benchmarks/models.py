@@ -16,21 +16,22 @@ from nnclip.graph.config import (
     VitConfig,
 )
 from nnclip.graph.parameters import flatten, make_parameters
+from nnclip.image import Preprocess
 from nnclip.weights.model import ModelWeights
 
 SMALL = ClipConfig(
     embed=256,
-    image=VitConfig(64, 8, BlockConfig(256, 6, 4, 1024)),
+    image=VitConfig(Preprocess(64), 8, BlockConfig(256, 6, 4, 1024)),
     text=TextConfig(49408, 32, BlockConfig(256, 4, 4, 1024)),
 )
 TINY = ClipConfig(
     embed=64,
-    image=VitConfig(32, 8, BlockConfig(128, 2, 2, 512)),
+    image=VitConfig(Preprocess(32), 8, BlockConfig(128, 2, 2, 512)),
     text=TextConfig(1000, 16, BlockConfig(128, 2, 2, 512)),
 )
 
 # a pixel's worth of an image tower beside a text encoder that is measured alone
-NO_PICTURES = VitConfig(8, 8, BlockConfig(64, 1, 1, 64))
+NO_PICTURES = VitConfig(Preprocess(8), 8, BlockConfig(64, 1, 1, 64))
 TINY_XLM_R = BertConfig(
     vocabulary=1000,
     positions=34,
@@ -53,7 +54,7 @@ ENCODERS = {
     "tiny-encoder": ClipConfig(64, NO_PICTURES, TINY_XLM_R),
     "xlm-roberta-base": ClipConfig(768, NO_PICTURES, XLM_R),
 }
-TINY_RESNET = dataclasses.replace(TINY, image=ClipResNetConfig(64, (1, 1, 1, 1), 16, 8))
+TINY_RESNET = dataclasses.replace(TINY, image=ClipResNetConfig(Preprocess(64), (1, 1, 1, 1), 16, 8))
 MODELS = {"tiny": TINY, "tiny-RN": TINY_RESNET, "small": SMALL, **PUBLISHED, **ENCODERS}
 
 

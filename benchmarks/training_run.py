@@ -26,7 +26,7 @@ from PIL import Image
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from nnclip.image import random_resized_crop  # noqa: E402
+from nnclip.image import Preprocess  # noqa: E402
 from nnclip.training.data.decode import Recipe  # noqa: E402
 from nnclip.training.data.loader import Loader  # noqa: E402
 from nnclip.training.data.readers import read_pairs  # noqa: E402
@@ -40,14 +40,14 @@ def by_pillow(paths: list[str], resolution: int) -> int:
     rng = np.random.default_rng(0)
     for path in paths:
         with Image.open(path) as picture:
-            random_resized_crop(picture, resolution, rng)
+            Preprocess(resolution).random_crop(picture, rng)
     return len(paths)
 
 
 def measure_data(table_path: Path, resolution: int, rounds: int) -> tuple[float, float]:
     """Pairs per second of the loader, and pictures per second of Pillow alone."""
     table = read_pairs(str(table_path))
-    recipe = Recipe(resolution, (0.5,) * 3, (0.5,) * 3)
+    recipe = Recipe(Preprocess(resolution))
     paths = [table[i].path for i in range(len(table))]
     parts = [paths[at : at + 16] for at in range(0, len(paths), 16)]
     loader_rates, pillow_rates = [], []

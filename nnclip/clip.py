@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from nnclip.errors import ConfigError
-from nnclip.image import preprocess as preprocess_for
+from nnclip.image import Preprocess
 from nnclip.model import CLIP, Array
 from nnclip.text import openai_tokenizer
 
@@ -70,7 +70,7 @@ def current() -> CLIP:
 
 def preprocess(image: Image.Image) -> np.ndarray:
     """A picture -> (3, R, R) float32 for the current model; R is 224 before one is loaded."""
-    return preprocess_for(image) if _current is None else _current.preprocess(image)
+    return Preprocess()(image) if _current is None else _current.preprocess(image)
 
 
 def tokenize(

@@ -21,7 +21,7 @@ from nnclip.errors import CheckpointError, ConfigError, DataError
 from nnclip.graph.beside import text_variables
 from nnclip.graph.features import image_features, text_features
 from nnclip.graph.loss import logit_scale, normalise, similarity
-from nnclip.image import open_image, preprocess
+from nnclip.image import open_image
 from nnclip.nnabla import F, nn
 from nnclip.towers import Towers
 from nnclip.weights.catalogue import CATALOGUE
@@ -138,8 +138,7 @@ class CLIP:
 
     def preprocess(self, image: Image.Image) -> np.ndarray:
         """A picture -> (3, R, R) float32, resized, cropped and normalised as the model expects."""
-        image_config = self.config.image
-        return preprocess(image, image_config.resolution, image_config.mean, image_config.std)
+        return self.config.image.preprocess(image)
 
     def preprocess_image(self, source: str | Path | BytesIO) -> np.ndarray:
         """A picture file -> (1, 3, R, R) float32; DataError if it is none."""

@@ -8,11 +8,12 @@ import pytest
 
 from nnclip.graph.config import BlockConfig, ClipConfig, TextConfig, VitConfig
 from nnclip.graph.parameters import make_parameters
+from nnclip.image import Preprocess
 from nnclip.weights.model import ModelWeights, save_model
 
 SMALL = ClipConfig(
     embed=32,
-    image=VitConfig(resolution=32, patch=8, blocks=BlockConfig(64, 2, 2, 256)),
+    image=VitConfig(preprocess=Preprocess(32), patch=8, blocks=BlockConfig(64, 2, 2, 256)),
     text=TextConfig(vocabulary=49408, context=16, blocks=BlockConfig(64, 2, 4, 256)),
 )
 
@@ -33,7 +34,7 @@ def small_h5(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def other_h5(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Another model, with 48 pixels, GELU and a wider embedding."""
-    image = dataclasses.replace(SMALL.image, resolution=48)
+    image = dataclasses.replace(SMALL.image, preprocess=Preprocess(48))
     gelu = dataclasses.replace(image, blocks=dataclasses.replace(image.blocks, activation="gelu"))
     text = dataclasses.replace(
         SMALL.text, blocks=dataclasses.replace(SMALL.text.blocks, activation="gelu")

@@ -155,8 +155,7 @@ def cached_pairs(
     table = by_picture(
         read_pairs(source, args.image_root or None, args.csv_img_key, args.csv_caption_key)
     )
-    image = model.weights.config.image
-    recipe = Recipe(image.resolution, image.mean, image.std, None)
+    recipe = Recipe(model.weights.config.image.preprocess, None)
     pictures = cache.pictures(table, recipe, model.image())
     captions = [text for row in range(len(table)) for text in table[row].captions]
     return feature_pairs(table, pictures, cache.texts(captions, model.text()))

@@ -127,8 +127,8 @@ def settings_of(config: ClipConfig) -> dict[str, Settings]:
         "do_rescale": True,
         "rescale_factor": 1 / 255,
         "do_normalize": True,
-        "image_mean": list(image.mean),
-        "image_std": list(image.std),
+        "image_mean": list(image.preprocess.mean),
+        "image_std": list(image.preprocess.std),
     }
     return {FILE: model, PICTURES_FILE: pictures}
 

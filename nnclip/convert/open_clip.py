@@ -102,7 +102,7 @@ def settings_of(config: ClipConfig) -> dict[str, Settings]:
             "vocab_size": text.vocabulary,
         },
     }
-    pictures = {"mean": list(image.mean), "std": list(image.std)}
+    pictures = {"mean": list(image.preprocess.mean), "std": list(image.preprocess.std)}
     return {FILE: {"model_cfg": model, "preprocess_cfg": pictures}}
 
 

@@ -119,8 +119,8 @@ def _pictures(model: CLIP) -> dict[str, Any]:
         "resize": "bicubic with antialiasing (Pillow's BICUBIC), so that the shorter side has R "
         "pixels; then the central R x R pixels",
         "range": "0 to 1, then minus mean, divided by std",
-        "mean": list(image.mean),
-        "std": list(image.std),
+        "mean": list(image.preprocess.mean),
+        "std": list(image.preprocess.std),
     }
 
 

@@ -25,7 +25,7 @@ from nnclip.graph.torch_resnet import (
     torch_resnet_metadata,
 )
 from nnclip.graph.transformer import BlockConfig
-from nnclip.image import CLIP_MEAN, CLIP_STD
+from nnclip.image import Preprocess
 
 __all__ = [
     "PUBLISHED",
@@ -52,11 +52,14 @@ __all__ = [
 class VitConfig:
     """A vision transformer: square pictures, square patches, one class token."""
 
-    resolution: int  # pixels
+    preprocess: Preprocess
     patch: int  # pixels
     blocks: BlockConfig
-    mean: tuple[float, float, float] = CLIP_MEAN  # of the RGB channels in [0, 1]
-    std: tuple[float, float, float] = CLIP_STD
+
+    @property
+    def resolution(self) -> int:
+        """Pixels along a side."""
+        return self.preprocess.resolution
 
     @property
     def tokens(self) -> int:
@@ -108,11 +111,9 @@ def _vit_config(reader: Reader) -> VitConfig:
             "than a square"
         )
     return VitConfig(
-        resolution=int(reader.number("resolution", grid * patch, patch)),
+        preprocess=reader.preprocess(Preprocess(grid * patch), patch),
         patch=patch,
         blocks=reader.blocks("visual/", "image_heads"),
-        mean=reader.channels("mean", CLIP_MEAN, 0),
-        std=reader.channels("std", CLIP_STD, 1e-6),
     )
 
 
@@ -205,9 +206,7 @@ def image_metadata(config: ImageConfig) -> dict[str, Any]:
         "activation": config.blocks.activation,
         "image_heads": config.blocks.heads,
         "layer_norm_eps": config.blocks.eps,
-        "resolution": config.resolution,
-        "mean": list(config.mean),
-        "std": list(config.std),
+        **config.preprocess.metadata(),
     }
 
 
@@ -224,15 +223,15 @@ def text_metadata(config: AnyTextConfig) -> dict[str, Any]:
 
 def _vit(resolution: int, patch: int, embed: int, width: int, layers: int, text: int) -> ClipConfig:
     """One of OpenAI's models: heads of 64, perceptrons four times as wide, 12 text layers."""
-    image = VitConfig(resolution, patch, BlockConfig(width, layers, width // 64, 4 * width))
-    return ClipConfig(embed, image, _text(text))
+    blocks = BlockConfig(width, layers, width // 64, 4 * width)
+    return ClipConfig(embed, VitConfig(Preprocess(resolution), patch, blocks), _text(text))
 
 
 def _resnet(
     resolution: int, embed: int, width: int, layers: tuple[int, int, int, int], text: int
 ) -> ClipConfig:
     """One of OpenAI's models: heads of 64, 12 text layers."""
-    image = ClipResNetConfig(resolution, layers, width, heads=width // 2)
+    image = ClipResNetConfig(Preprocess(resolution), layers, width, heads=width // 2)
     return ClipConfig(embed, image, _text(text))
 
 

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from nnclip.errors import CheckpointError
+from nnclip.errors import CheckpointError, ConfigError
 from nnclip.graph.layers import ACTIVATIONS
 from nnclip.graph.transformer import BlockConfig
+from nnclip.image import Preprocess
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -43,18 +44,17 @@ class Reader:
             )
         return float(found)
 
-    def channels(
-        self, key: str, default: tuple[float, float, float], least: float
-    ) -> tuple[float, float, float]:
-        """A number for each of red, green and blue; CheckpointError as for `number`."""
-        found = self.metadata.get(key, default)
-        ok = isinstance(found, list | tuple) and len(found) == 3
-        if not ok or not all(isinstance(x, int | float) and least <= x < math.inf for x in found):
-            raise CheckpointError(
-                f"metadata {key}: found {found!r}, expected three numbers of at least {least:g}"
-            )
-        red, green, blue = map(float, found)
-        return red, green, blue
+    def preprocess(self, default: Preprocess, least: int) -> Preprocess:
+        """What the metadata tells of it, for the rest the default.
+
+        Raises:
+            CheckpointError: a value that cannot be, or a resolution below `least`.
+        """
+        self.number("resolution", default.resolution, least)
+        try:
+            return Preprocess.from_metadata(self.metadata, default)
+        except ConfigError as error:
+            raise CheckpointError(str(error)) from error
 
     def choice(self, key: str, default: str, choices: Mapping[str, Any]) -> str:
         """A word of the metadata that is a key of `choices`; CheckpointError if it is not."""

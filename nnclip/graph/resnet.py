@@ -21,7 +21,7 @@ from nnclip.errors import CheckpointError
 from nnclip.graph.convolution import average_pool, batch_norm, convolution
 from nnclip.graph.layers import ONE, ZERO, linear, parameter
 from nnclip.graph.reading import Reader
-from nnclip.image import CLIP_MEAN, CLIP_STD
+from nnclip.image import Preprocess
 from nnclip.nnabla import F, NormalInitializer, UniformInitializer, nn
 
 EXPANSION = 4  # channels that leave a block, in multiples of those inside
@@ -33,20 +33,21 @@ class ClipResNetConfig:
     """A residual network with attention pooling.
 
     Attributes:
-        resolution: pixels along a side, a multiple of 32.
+        preprocess: how images are prepared; to a multiple of 32 pixels.
         layers: blocks in each of the four stages.
         width: channels that leave the stem, 64 in RN50.
         heads: of the attention pooling.
-        mean: of the RGB channels in [0, 1].
-        std: of the RGB channels in [0, 1].
     """
 
-    resolution: int
+    preprocess: Preprocess
     layers: tuple[int, int, int, int]
     width: int
     heads: int
-    mean: tuple[float, float, float] = CLIP_MEAN
-    std: tuple[float, float, float] = CLIP_STD
+
+    @property
+    def resolution(self) -> int:
+        """Pixels along a side."""
+        return self.preprocess.resolution
 
     @property
     def tokens(self) -> int:
@@ -73,11 +74,11 @@ def clip_resnet_config(reader: Reader) -> tuple[ClipResNetConfig, int]:
             f"tensor visual/attnpool/positional_embedding: found {tokens} tokens, expected one "
             "more than a square"
         )
-    resolution = int(reader.number("resolution", grid * SHRINKS, SHRINKS))
-    if resolution != grid * SHRINKS:
+    preprocess = reader.preprocess(Preprocess(grid * SHRINKS), SHRINKS)
+    if preprocess.resolution != grid * SHRINKS:
         raise CheckpointError(
-            f"metadata resolution: found {resolution}, expected {grid * SHRINKS}, as many pixels "
-            f"as {tokens} tokens see"
+            f"metadata resolution: found {preprocess.resolution}, expected {grid * SHRINKS}, "
+            f"as many pixels as {tokens} tokens see"
         )
     heads = int(reader.number("image_heads", max(channels // 64, 1), 1))
     if channels % heads:
@@ -85,12 +86,10 @@ def clip_resnet_config(reader: Reader) -> tuple[ClipResNetConfig, int]:
             f"metadata image_heads: found {heads}, expected a divisor of the width {channels}"
         )
     config = ClipResNetConfig(
-        resolution=resolution,
+        preprocess=preprocess,
         layers=stage_layers(reader),
         width=reader.shape("visual/conv3/W", 4)[0],
         heads=heads,
-        mean=reader.channels("mean", CLIP_MEAN, 0),
-        std=reader.channels("std", CLIP_STD, 1e-6),
     )
     return config, reader.shape("visual/attnpool/c_proj/W", 2)[0]
 
@@ -103,12 +102,7 @@ def stage_layers(reader: Reader) -> tuple[int, int, int, int]:
 
 def clip_resnet_metadata(config: ClipResNetConfig) -> dict[str, Any]:
     """What a file must say beside the shapes for `clip_resnet_config` to find `config` again."""
-    return {
-        "image_heads": config.heads,
-        "resolution": config.resolution,
-        "mean": list(config.mean),
-        "std": list(config.std),
-    }
+    return {"image_heads": config.heads, **config.preprocess.metadata()}
 
 
 def clip_resnet(

@@ -15,10 +15,11 @@ from typing import Any
 from nnclip.graph.convolution import batch_norm, convolution
 from nnclip.graph.reading import Reader
 from nnclip.graph.resnet import EXPANSION, stage_layers, stages
+from nnclip.image import Preprocess
 from nnclip.nnabla import F, NormalInitializer, nn
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+# of pictures that these networks were trained with
+IMAGENET = Preprocess(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 WIDTH = 64  # channels that leave the stem
 
 
@@ -27,18 +28,19 @@ class ResNetConfig:
     """A residual network that ends in a global average.
 
     Attributes:
-        resolution: pixels along a side; its tensors fit any.
+        preprocess: how images are prepared; the tensors fit any resolution.
         layers: blocks in each of the four stages.
         bottleneck: whether blocks have three convolutions (ResNet50) or two (ResNet18, 34).
-        mean: of the RGB channels in [0, 1].
-        std: of the RGB channels in [0, 1].
     """
 
-    resolution: int
+    preprocess: Preprocess
     layers: tuple[int, int, int, int]
     bottleneck: bool
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
+
+    @property
+    def resolution(self) -> int:
+        """Pixels along a side."""
+        return self.preprocess.resolution
 
     @property
     def features(self) -> int:
@@ -48,9 +50,9 @@ class ResNetConfig:
 
 # The sizes of multilingual and low-resource CLIPs with frozen encoders.
 TORCH_RESNETS = {
-    "resnet18": ResNetConfig(224, (2, 2, 2, 2), False),
-    "resnet34": ResNetConfig(224, (3, 4, 6, 3), False),
-    "resnet50": ResNetConfig(224, (3, 4, 6, 3), True),
+    "resnet18": ResNetConfig(IMAGENET, (2, 2, 2, 2), False),
+    "resnet34": ResNetConfig(IMAGENET, (3, 4, 6, 3), False),
+    "resnet50": ResNetConfig(IMAGENET, (3, 4, 6, 3), True),
 }
 
 
@@ -63,22 +65,16 @@ def torch_resnet_config(reader: Reader) -> tuple[ResNetConfig, int]:
     """The configuration of these tensors and the width of the features; CheckpointError."""
     reader.shape("visual/conv1/W", 4)
     config = ResNetConfig(
-        resolution=int(reader.number("resolution", 224, 1)),
+        preprocess=reader.preprocess(IMAGENET, 1),
         layers=stage_layers(reader),
         bottleneck="visual/layer1/0/conv3/W" in reader.shapes,
-        mean=reader.channels("mean", IMAGENET_MEAN, 0),
-        std=reader.channels("std", IMAGENET_STD, 1e-6),
     )
     return config, config.features
 
 
 def torch_resnet_metadata(config: ResNetConfig) -> dict[str, Any]:
     """What a file must say beside the shapes for `torch_resnet_config` to find `config` again."""
-    return {
-        "resolution": config.resolution,
-        "mean": list(config.mean),
-        "std": list(config.std),
-    }
+    return config.preprocess.metadata()
 
 
 def torch_resnet(

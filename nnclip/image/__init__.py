@@ -1,17 +1,17 @@
 """Pictures: listing, reading, preprocessing and augmentation."""
 
-from nnclip.image.formats import image_suffixes
-from nnclip.image.listing import NotRead, image_files, picture_files
-from nnclip.image.opening import MAX_BYTES, MAX_PIXELS, ImageSource, open_image
-from nnclip.image.planes import normalise_planes, planes
-from nnclip.image.preprocess import (
-    CLIP_MEAN,
-    CLIP_STD,
+from nnclip.image.deprecated import (
     normalise,
+    normalise_planes,
+    planes,
     preprocess,
     preprocess_batch,
     random_resized_crop,
 )
+from nnclip.image.formats import image_suffixes
+from nnclip.image.listing import NotRead, image_files, picture_files
+from nnclip.image.opening import MAX_BYTES, MAX_PIXELS, ImageSource, open_image
+from nnclip.image.preprocess import CLIP_MEAN, CLIP_STD, Preprocess
 from nnclip.image.tables import dialect_of, picture_root, read_rows
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "MAX_PIXELS",
     "ImageSource",
     "NotRead",
+    "Preprocess",
     "dialect_of",
     "image_files",
     "image_suffixes",

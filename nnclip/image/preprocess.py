@@ -1,194 +1,300 @@
-"""Images to arrays: OpenAI's preprocessing, and the random crop of training.
+"""How an image becomes the input of a tower: one object, which a model's file carries.
 
 Array axes: N batch, 3 the channels red, green, blue, R the resolution.
 """
 
 import math
-import os
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from nnclip.errors import ConfigError, DataError
-from nnclip.image.opening import MAX_PIXELS, ImageSource, open_image
+from nnclip.image.geometry import Range, central_box, random_crop_box, resized_size
+from nnclip.image.opening import MAX_PIXELS, open_image
 
 Triple: TypeAlias = tuple[float, float, float]
-Range: TypeAlias = tuple[float, float]
 
 CLIP_MEAN: Triple = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD: Triple = (0.26862954, 0.26130258, 0.27577711)
-_CROP_ATTEMPTS = 10  # as torchvision's RandomResizedCrop
+TO_ONE = 1 / 255  # what 0..255 is multiplied by to be 0..1
+RESIZES = ("shortest", "longest", "squash", "none")
+PIPELINES = ("torchvision", "transformers")
+INTERPOLATIONS = {mode.name.lower(): mode for mode in Image.Resampling}
+LEAST_STD = 1e-6  # what is divided by less is noise
+KEYS = {  # field -> the key of a file's metadata
+    "resolution": "resolution",
+    "mean": "mean",
+    "std": "std",
+    "resize": "preprocess_resize",
+    "size": "preprocess_size",
+    "interpolation": "preprocess_interpolation",
+    "fill": "preprocess_fill",
+    "rescale": "preprocess_rescale",
+    "pipeline": "preprocess_pipeline",
+}
+ALWAYS = ("resolution", "mean", "std")  # fields that every file tells, as nnclip always did
 
 
-def preprocess(
-    image: Image.Image, resolution: int = 224, mean: Triple = CLIP_MEAN, std: Triple = CLIP_STD
-) -> np.ndarray:
-    """The input of an image tower, equal to OpenAI's torchvision pipeline bit for bit.
+@dataclass(frozen=True)
+class Preprocess:
+    """Resizes, crops, rescales and normalises, as the code does that a model was trained with.
 
-    Bicubic, so that the shorter side has R pixels; the central square; RGB after the crop, with
-    transparency dropped, as OpenAI does; channels normalised. Palette and 1-bit pictures are
-    resized without interpolation, because Pillow does so.
+    The default is OpenAI's pipeline, to the bit.
 
-    Args:
-        image: any mode that Pillow converts to RGB; EXIF rotation is ignored (see `open_image`).
-        resolution: R, from the model.
-        mean, std: per channel, for values 0..1.
-
-    Returns:
-        (3, R, R) float32, about -1.8..2.2 with CLIP's mean and std.
-
-    Raises:
-        DataError: not a picture, or so narrow that it would not fit into memory when resized.
-        ConfigError: `resolution` is below 1.
-    """
-    return normalise(central_square(image, resolution), mean, std)
-
-
-def preprocess_batch(
-    sources: Sequence[ImageSource],
-    resolution: int = 224,
-    mean: Triple = CLIP_MEAN,
-    std: Triple = CLIP_STD,
-    threads: int | None = None,
-) -> np.ndarray:
-    """`open_image` and `preprocess` for many pictures at once, on several threads.
-
-    Args:
-        sources: one picture or more, each as for `open_image`.
-        resolution, mean, std: as for `preprocess`.
-        threads: as many as there are cores if None; Pillow computes without Python's lock.
-
-    Returns:
-        (N, 3, R, R) float32.
+    Attributes:
+        resolution: R, pixels along a side of the result.
+        resize: "shortest" makes the shorter side `size` pixels long, "longest" the longer one,
+            "squash" both, whatever the image's shape; "none" leaves the image. Then the centre is
+            cropped, or filled up, to R x R.
+        size: pixels; None for R.
+        interpolation: a name of Pillow's filters, a key of INTERPOLATIONS.
+        fill: 0 to 255, of each channel around an image that is smaller than R.
+        rescale: what 0..255 is multiplied by; 1 where the model takes such values.
+        mean: per channel, subtracted from what was rescaled; zeros to leave that out.
+        std: per channel, then divided by; ones to leave that out.
+        pipeline: whose order and rounding. "torchvision" (OpenAI, open_clip): RGB after the crop,
+            halves of a pixel to the even side. "transformers" (its processors on Pillow): RGB
+            first, halves of a pixel down.
 
     Raises:
-        DataError: no pictures, or the first picture in order that is not usable.
+        ConfigError: a value is none of these.
     """
-    _check_resolution(resolution)
-    if not len(sources):
-        raise DataError("the list of pictures is empty, expected one or more")
-    x_N3RR = np.empty((len(sources), 3, resolution, resolution), np.float32)
 
-    def fill(index: int) -> None:
-        image = open_image(sources[index])
-        normalise(central_square(image, resolution), mean, std, out=x_N3RR[index])
+    resolution: int = 224
+    resize: str = "shortest"
+    size: int | None = None
+    interpolation: str = "bicubic"
+    fill: int = 0
+    rescale: float = TO_ONE
+    mean: Triple = CLIP_MEAN
+    std: Triple = CLIP_STD
+    pipeline: str = "torchvision"
 
-    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-        for _ in pool.map(fill, range(len(sources))):
-            pass
-    return x_N3RR
+    def __post_init__(self) -> None:
+        """Check the values; bring equal ones to one form."""
+        _check_choice("resize", self.resize, RESIZES)
+        _check_choice("interpolation", self.interpolation, tuple(INTERPOLATIONS))
+        _check_choice("pipeline", self.pipeline, PIPELINES)
+        if not _is_number(self.rescale) or not 0 < self.rescale < math.inf:
+            raise ConfigError(f"rescale: found {self.rescale!r}, expected a number above 0")
+        resolution = _whole("resolution", self.resolution, 1)
+        size = None if self.size is None else _whole("size", self.size, 1)
+        checked = {
+            "resolution": resolution,
+            "size": None if size == resolution or self.resize == "none" else size,
+            "fill": _whole("fill", self.fill, 0, 255),
+            "rescale": float(self.rescale),
+            "mean": _triple("mean", self.mean, 0),
+            "std": _triple("std", self.std, LEAST_STD),
+        }
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
 
+    def __call__(self, image: Image.Image, out: np.ndarray | None = None) -> np.ndarray:
+        """The input of an image tower.
 
-def normalise(
-    image: Image.Image,
-    mean: Triple = CLIP_MEAN,
-    std: Triple = CLIP_STD,
-    out: np.ndarray | None = None,
-) -> np.ndarray:
-    """(value / 255 - mean) / std per channel, read from a table: it equals torch's to the bit.
+        Transparency is dropped, as all pipelines do. Where RGB comes last, palette and 1-bit images
+        are resized without interpolation, because Pillow does so.
 
-    Args:
-        image: a picture, converted to RGB if it is not; its size is kept.
-        mean, std: per channel, for values 0..1.
-        out: (3, H, W) float32 to write into.
+        Args:
+            image: any mode that Pillow converts to RGB; its EXIF rotation is ignored, see
+                `open_image`.
+            out: (3, R, R) float32 to write into.
 
-    Returns:
-        (3, H, W) float32.
-    """
-    if out is None:
-        out = np.empty((3, image.height, image.width), np.float32)
-    table = normalised_values(tuple(mean), tuple(std))
-    for values, channel, plane in zip(table, image.convert("RGB").split(), out, strict=True):
-        np.take(values, np.asarray(channel), out=plane, mode="clip")
-    return out
+        Returns:
+            (3, R, R) float32, about -1.8..2.2 with CLIP's mean and std.
 
+        Raises:
+            DataError: not an image, or so narrow that it cannot be resized.
+        """
+        return self.normalise_image(self.square(image), out)
 
-def random_resized_crop(
-    image: Image.Image,
-    resolution: int,
-    rng: np.random.Generator,
-    scale: Range = (0.9, 1.0),
-    ratio: Range = (3 / 4, 4 / 3),
-) -> Image.Image:
-    """The augmentation of CLIP's training: a random part of the picture, resized to a square.
+    def planes(self, content: bytes) -> np.ndarray:
+        """The bytes of an image file -> (3, R, R) uint8: all but the values, for `normalise`.
 
-    Args:
-        image: any mode that Pillow converts to RGB.
-        resolution: R.
-        rng: the only source of chance: the same state gives the same crop.
-        scale: the least and the greatest share of the picture's area.
-        ratio: the least and the greatest width / height of the part.
+        For decoding in one process and computing in another: bytes are a quarter of floats.
 
-    Returns:
-        An RGB picture of R x R pixels, for `normalise`.
+        Raises:
+            DataError: not an image, a damaged one, or one that is too large.
+        """
+        square = self.square(open_image(content))
+        return np.stack([np.asarray(channel) for channel in square.split()])
 
-    Source: Radford et al. 2021, section 2.4; the ranges are open_clip's and torchvision's.
-    """
-    _check_resolution(resolution)
-    _check_image(image)
-    box = random_crop_box(image.size, rng, scale, ratio)
-    part = image.crop(box).resize((resolution, resolution), Image.Resampling.BICUBIC)
-    return part.convert("RGB")
+    def normalise(self, planes_N3RR: np.ndarray) -> np.ndarray:
+        """(N, 3, R, R) uint8 from `planes` -> float32, equal to those of a call."""
+        x_N3RR = np.empty(planes_N3RR.shape, np.float32)
+        for c, values in enumerate(self._values()):
+            x_N3RR[:, c] = values[planes_N3RR[:, c]]
+        return x_N3RR
 
+    def normalise_image(self, image: Image.Image, out: np.ndarray | None = None) -> np.ndarray:
+        """An image of any size -> (3, H, W) float32, its values looked up in a table of 256.
 
-def random_crop_box(
-    size: tuple[int, int], rng: np.random.Generator, scale: Range, ratio: Range
-) -> tuple[int, int, int, int]:
-    """The part that `random_resized_crop` takes: left, top, right, bottom in pixels.
+        Args:
+            image: converted to RGB if it is not.
+            out: (3, H, W) float32 to write into.
+        """
+        if out is None:
+            out = np.empty((3, image.height, image.width), np.float32)
+        for values, channel, plane in zip(
+            self._values(), image.convert("RGB").split(), out, strict=True
+        ):
+            np.take(values, np.asarray(channel), out=plane, mode="clip")
+        return out
 
-    Ten tries, as torchvision; then the largest central part whose ratio is allowed.
-    """
-    width, height = size
-    for _ in range(_CROP_ATTEMPTS):
-        area = width * height * rng.uniform(*scale)
-        aspect = math.exp(rng.uniform(math.log(ratio[0]), math.log(ratio[1])))
-        w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
-        if 0 < w <= width and 0 < h <= height:
-            left, top = int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1))
-            return left, top, left + w, top + h
-    aspect = min(max(width / height, ratio[0]), ratio[1])
-    w = max(1, min(width, round(height * aspect)))
-    h = max(1, min(height, round(width / aspect)))
-    left, top = (width - w) // 2, (height - h) // 2
-    return left, top, left + w, top + h
+    def square(self, image: Image.Image) -> Image.Image:
+        """The RGB image of R x R pixels; DataError as for a call."""
+        _check_image(image)
+        if self.pipeline == "transformers":
+            image = image.convert("RGB")
+        wanted = resized_size(image.size, self.size or self.resolution, self.resize, self.pipeline)
+        if not 0 < wanted[0] * wanted[1] <= MAX_PIXELS:
+            raise DataError(
+                f"a picture of {image.width} x {image.height} pixels would have {wanted[0]} x "
+                f"{wanted[1]} when resized, expected 1 to {MAX_PIXELS} in all: crop it first"
+            )
+        if self.resize != "none":
+            image = image.resize(wanted, INTERPOLATIONS[self.interpolation])
+        left, top, right, bottom = central_box(wanted, self.resolution, self.pipeline)
+        around = [max(0, n) for n in (-left, -top, right - wanted[0], bottom - wanted[1])]
+        if self.fill and any(around):
+            image = _filled(image, (around[0], around[1], around[2], around[3]), self.fill)
+            left, top = left + around[0], top + around[1]
+        box = left, top, left + self.resolution, top + self.resolution
+        return image.crop(box).convert("RGB")  # outside the image, crop gives zeros
 
+    def random_crop(
+        self,
+        image: Image.Image,
+        rng: np.random.Generator,
+        scale: Range = (0.9, 1.0),
+        ratio: Range = (3 / 4, 4 / 3),
+    ) -> Image.Image:
+        """The augmentation of CLIP's training: a random part of the image, resized to a square.
 
-def central_square(image: Image.Image, resolution: int) -> Image.Image:
-    """(R, R) pixels in the picture's own mode: torchvision's Resize(R) and CenterCrop(R)."""
-    _check_resolution(resolution)
-    _check_image(image)
-    width, height = image.size
-    short = min(width, height)
-    resized = resolution * width // short, resolution * height // short
-    if resized[0] * resized[1] > MAX_PIXELS:
-        raise DataError(
-            f"a picture of {width} x {height} pixels would have {resized[0]} x {resized[1]} when "
-            f"resized, expected at most {MAX_PIXELS} in all: crop it first"
+        Args:
+            image: any mode that Pillow converts to RGB.
+            rng: the only source of chance: the same state gives the same crop.
+            scale: the least and the greatest share of the image's area.
+            ratio: the least and the greatest width / height of the part.
+
+        Returns:
+            An RGB image of R x R pixels, for `normalise_image`. The part is squashed whatever
+            `resize` says, as in open_clip, and interpolated as `interpolation` says.
+
+        Source: Radford et al. 2021, section 2.4; the ranges are open_clip's and torchvision's.
+        """
+        _check_image(image)
+        if self.pipeline == "transformers":
+            image = image.convert("RGB")
+        box = random_crop_box(image.size, rng, scale, ratio)
+        side = self.resolution, self.resolution
+        return image.crop(box).resize(side, INTERPOLATIONS[self.interpolation]).convert("RGB")
+
+    def at(self, resolution: int) -> "Preprocess":
+        """The same for another resolution; `size` keeps its ratio to it."""
+        size = None if self.size is None else round(self.size * resolution / self.resolution)
+        return replace(self, resolution=resolution, size=size)
+
+    def metadata(self) -> dict[str, Any]:
+        """What a file says of it: what is not as in OpenAI's pipeline, and what ALWAYS names."""
+        usual = Preprocess(self.resolution)
+        fields = {name: getattr(self, name) for name in KEYS}
+        return {
+            KEYS[name]: list(value) if isinstance(value, tuple) else value
+            for name, value in fields.items()
+            if name in ALWAYS or value != getattr(usual, name)
+        }
+
+    @classmethod
+    def from_metadata(
+        cls, metadata: Mapping[str, Any], default: "Preprocess | None" = None
+    ) -> "Preprocess":
+        """What `metadata` wrote; for what it leaves out, see there.
+
+        Args:
+            metadata: of a file.
+            default: of ALWAYS, where the file comes from elsewhere and does not tell them.
+
+        Raises:
+            ConfigError: a value that cannot be, by its key.
+        """
+        fields = {name: getattr(default or cls(), name) for name in ALWAYS}
+        fields |= {name: metadata[key] for name, key in KEYS.items() if key in metadata}
+        try:
+            return cls(**fields)
+        except ConfigError as error:
+            name, _, rest = str(error).partition(":")
+            raise ConfigError(f"metadata {KEYS[name]}:{rest}") from error
+
+    def describe(self) -> str:
+        """One line for people."""
+        size = self.size or self.resolution
+        how = {
+            "shortest": f"shorter side to {size}, {self.interpolation}",
+            "longest": f"longer side to {size}, {self.interpolation}",
+            "squash": f"squashed to {size} x {size}, {self.interpolation}",
+            "none": "not resized",
+        }[self.resize]
+        filled = f", filled with {self.fill}" if self.fill else ""
+        mean, std = (", ".join(f"{x:.4g}" for x in triple) for triple in (self.mean, self.std))
+        scaled = "" if self.rescale == TO_ONE else f"times {self.rescale:.6g}, "
+        return (
+            f"{how}; centre of {self.resolution} x {self.resolution}{filled}; {scaled}mean {mean}; "
+            f"std {std}; as {self.pipeline}"
         )
-    left, top = (round((side - resolution) / 2) for side in resized)
-    box = left, top, left + resolution, top + resolution
-    return image.resize(resized, Image.Resampling.BICUBIC).crop(box)
+
+    def _values(self) -> np.ndarray:
+        return _values(self.rescale, self.mean, self.std)
 
 
-def _check_resolution(resolution: int) -> None:
-    if resolution < 1:
-        raise ConfigError(f"resolution is {resolution}, expected 1 or more")
+@lru_cache(maxsize=8)
+def _values(rescale: float, mean: Triple, std: Triple) -> np.ndarray:
+    """(3, 256) float32: what each of the 256 values of a channel becomes.
+
+    Rounded once after rescaling, as torch's division by 255 and transformers' product both are.
+    """
+    values = (np.arange(256, dtype=np.float64) * rescale).astype(np.float32)
+    mean_31, std_31 = (np.array(triple, np.float32).reshape(3, 1) for triple in (mean, std))
+    return (values - mean_31) / std_31
 
 
-def _check_image(image: Image.Image) -> None:
+def _filled(image: Image.Image, around: tuple[int, int, int, int], value: int) -> Image.Image:
+    """Larger by so many pixels on each side, all bands of them `value`, as torchvision pads."""
+    bands = len(image.getbands())
+    return ImageOps.expand(image, around, value if bands == 1 else (value,) * bands)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _whole(name: str, value: Any, least: int, most: float = math.inf) -> int:
+    if not _is_number(value) or not least <= value <= most or value != value // 1:
+        expected = f"of at least {least}" if most == math.inf else f"from {least} to {most}"
+        raise ConfigError(f"{name}: found {value!r}, expected a whole number {expected}")
+    return int(value)
+
+
+def _triple(name: str, value: Any, least: float) -> Triple:
+    fits = isinstance(value, list | tuple) and len(value) == 3
+    if not fits or not all(_is_number(x) and least <= x < math.inf for x in value):
+        raise ConfigError(f"{name}: found {value!r}, expected three numbers of at least {least:g}")
+    red, green, blue = map(float, value)
+    return red, green, blue
+
+
+def _check_choice(name: str, value: object, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise ConfigError(f"{name}: found {value!r}, expected one of {', '.join(choices)}")
+
+
+def _check_image(image: object) -> None:
     if not isinstance(image, Image.Image):
         raise DataError(f"a picture is {type(image).__name__}, expected PIL.Image: see open_image")
     if 0 in image.size:
         raise DataError(f"a picture has {image.width} x {image.height} pixels, expected some")
-
-
-@lru_cache(maxsize=8)
-def normalised_values(mean: Triple, std: Triple) -> np.ndarray:
-    """(3, 256) float32: what each of the 256 values of a channel becomes."""
-    values = np.arange(256, dtype=np.float32) / np.float32(255)
-    mean_31, std_31 = (np.array(triple, np.float32).reshape(3, 1) for triple in (mean, std))
-    return (values - mean_31) / std_31

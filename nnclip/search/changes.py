@@ -137,7 +137,7 @@ def _bring(
     parts = [Changes(unchanged=len(items) - len(fresh))]
     if not fresh:
         return parts[0]
-    with Feed(model.config.image.resolution, workers if len(fresh) > BATCH else 0) as feed:
+    with Feed(model.config.image.preprocess, workers if len(fresh) > BATCH else 0) as feed:
         for chunk in batches(fresh, CHUNK):
             parts.append(_bring_chunk(store, model, feed, chunk, known))
     return total(parts)

@@ -13,7 +13,6 @@ import numpy as np
 from tqdm import tqdm
 
 from nnclip.errors import DataError
-from nnclip.image import normalise_planes
 from nnclip.search.feed import Decoded, Feed, Tried
 from nnclip.search.manifest import FILE, Manifest, Model, read_manifest, write_manifest
 from nnclip.search.rows import unit_rows
@@ -102,7 +101,7 @@ def embed_shards(
     if not shards:
         return work
     bar = tqdm(total=total, unit="picture", desc="embedding", disable=True if rank else None)
-    with Feed(model.config.image.resolution, workers) as feed, bar:
+    with Feed(model.config.image.preprocess, workers) as feed, bar:
         decoded = feed.batches(cut for part in shards.values() for cut in batches(part, batch))
         for number, part in shards.items():
             rows, tried = [], list[Tried]()
@@ -129,8 +128,7 @@ def embed_decoded(model: Model, decoded: Decoded) -> tuple[np.ndarray, float]:
     """Embeddings (N, E) float32 of unit length, and the seconds that the model took."""
     if not len(decoded.planes):
         return np.empty((0, model.config.embed), np.float32), 0.0
-    image = model.config.image
-    x_N3RR = normalise_planes(decoded.planes, image.mean, image.std)
+    x_N3RR = model.config.image.preprocess.normalise(decoded.planes)
     start = time.perf_counter()
     features_NE = model.encode_image(x_N3RR)
     return unit_rows(features_NE), time.perf_counter() - start

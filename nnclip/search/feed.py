@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nnclip.errors import DataError
-from nnclip.image import planes
+from nnclip.image import Preprocess
 from nnclip.search.sources import Item
 from nnclip.sources.workers import Workers, result, submit
 
@@ -54,7 +54,7 @@ class Decoded:
     tried: list[Tried]
 
 
-def decode(items: Sequence[Item], resolution: int) -> Decoded:
+def decode(items: Sequence[Item], preprocess: Preprocess) -> Decoded:
     """Read some pictures; those that cannot be read are told."""
     rows, tried = [], []
     for item in items:
@@ -62,11 +62,11 @@ def decode(items: Sequence[Item], resolution: int) -> Decoded:
         try:
             content, changed = item.read()
             length, digest = len(content), content_digest(content)
-            rows.append(planes(content, resolution))
+            rows.append(preprocess.planes(content))
             tried.append(Tried(item, changed, length, digest))
         except DataError as error:
             tried.append(Tried(item, changed, length, digest, str(error)))
-    shape = (0, 3, resolution, resolution)
+    shape = (0, 3, preprocess.resolution, preprocess.resolution)
     return Decoded(np.stack(rows) if rows else np.empty(shape, np.uint8), tried)
 
 
@@ -78,9 +78,9 @@ def content_digest(content: bytes) -> str:
 class Feed:
     """Decodes batches; `close` it, or use it in a `with`."""
 
-    def __init__(self, resolution: int, workers: int) -> None:
+    def __init__(self, preprocess: Preprocess, workers: int) -> None:
         """Start `workers` processes; with 0, decoding happens in this one."""
-        self._resolution = resolution
+        self._preprocess = preprocess
         self._pool = Workers(workers) if workers else None
 
     def __enter__(self) -> "Feed":
@@ -105,7 +105,7 @@ class Feed:
         ahead = AHEAD if self._pool else 0
         for items in wanted:
             chunks = [items[at : at + CHUNK] for at in range(0, len(items), CHUNK)]
-            waiting.append([submit(self._pool, decode, it, self._resolution) for it in chunks])
+            waiting.append([submit(self._pool, decode, it, self._preprocess) for it in chunks])
             if len(waiting) > ahead:
                 yield _joined(waiting.popleft())
         while waiting:

@@ -115,7 +115,7 @@ class Feed:
             config.every_caption,
         )
         self._config, self._tokenizer, self.context = config, tokenizer, context
-        self._recipe = Recipe(image.resolution, image.mean, image.std, crop)
+        self._recipe = Recipe(image.preprocess, crop)
 
     @contextmanager
     def training(

@@ -88,7 +88,7 @@ def _with_bias(trainee: Trainee, begin: bool) -> Trainee:
 def _fresh(config: TrainConfig) -> Trainee:
     tokenizer = load_tokenizer(config.tokenizer) if config.tokenizer else openai_tokenizer()
     size = named_size(config.model)
-    image = dataclasses.replace(size.image, resolution=config.image_size or size.image.resolution)
+    image = _at(size.image, config.image_size or size.image.resolution)
     text = dataclasses.replace(
         size.text,
         vocabulary=tokenizer.vocab_size,
@@ -142,7 +142,7 @@ def resized(weights: ModelWeights, resolution: int) -> ModelWeights:
     old = weights.config.image
     if resolution in (0, old.resolution):
         return weights
-    new = dataclasses.replace(old, resolution=resolution)
+    new = _at(old, resolution)
     check_resolution(new)
     variables = weights.variables()
     if name := POSITIONS.get(type(old)):
@@ -153,6 +153,11 @@ def resized(weights: ModelWeights, resolution: int) -> ModelWeights:
         )
     config = dataclasses.replace(weights.config, image=new)
     return ModelWeights(config, scope_of(variables), weights.metadata)
+
+
+def _at(image: ImageConfig, resolution: int) -> ImageConfig:
+    """The tower for another resolution."""
+    return dataclasses.replace(image, preprocess=image.preprocess.at(resolution))
 
 
 def check_resolution(image: ImageConfig) -> None:

@@ -11,18 +11,19 @@ from nnclip.graph.config import (
     TextConfig,
     VitConfig,
 )
+from nnclip.image import Preprocess
 
 _OPENAI_VOCABULARY = 49408
 
 _TINY = ClipConfig(
     embed=256,
-    image=VitConfig(64, 8, BlockConfig(width=256, layers=6, heads=4, hidden=1024)),
+    image=VitConfig(Preprocess(64), 8, BlockConfig(width=256, layers=6, heads=4, hidden=1024)),
     text=TextConfig(_OPENAI_VOCABULARY, 32, BlockConfig(width=256, layers=4, heads=4, hidden=1024)),
 )
 
 # The same with a ResNet of a quarter of RN50's channels and one block a stage.
 _TINY_RESNET = dataclasses.replace(
-    _TINY, image=ClipResNetConfig(64, layers=(1, 1, 1, 1), width=16, heads=8)
+    _TINY, image=ClipResNetConfig(Preprocess(64), layers=(1, 1, 1, 1), width=16, heads=8)
 )
 
 # RN50 with half as many text layers, as it has been trained on the captions of COCO.
@@ -37,18 +38,18 @@ _RN50_COCO = ClipConfig(
 # 75 % after 300.
 _BUNDLED = ClipConfig(
     embed=192,
-    image=ClipResNetConfig(64, layers=(1, 2, 2, 1), width=24, heads=12),
+    image=ClipResNetConfig(Preprocess(64), layers=(1, 2, 2, 1), width=24, heads=12),
     text=TextConfig(_OPENAI_VOCABULARY, 32, BlockConfig(width=192, layers=4, heads=6, hidden=768)),
 )
 
 # Low-resource towers: image towers by patch and resolution, text towers by depth. All end in 512
 # dimensions and read 32 tokens.
 _IMAGES = {
-    "M/14": VitConfig(112, 14, BlockConfig(width=256, layers=6, heads=8, hidden=512)),
-    "S/16": VitConfig(112, 16, BlockConfig(width=512, layers=8, heads=8, hidden=2048)),
-    "B/16": VitConfig(112, 16, BlockConfig(width=768, layers=12, heads=8, hidden=3072)),
-    "B/32": VitConfig(224, 32, BlockConfig(width=768, layers=12, heads=12, hidden=3072)),
-    "L/14": VitConfig(224, 14, BlockConfig(width=1024, layers=24, heads=16, hidden=4096)),
+    "M/14": VitConfig(Preprocess(112), 14, BlockConfig(256, layers=6, heads=8, hidden=512)),
+    "S/16": VitConfig(Preprocess(112), 16, BlockConfig(512, layers=8, heads=8, hidden=2048)),
+    "B/16": VitConfig(Preprocess(112), 16, BlockConfig(768, layers=12, heads=8, hidden=3072)),
+    "B/32": VitConfig(Preprocess(224), 32, BlockConfig(768, layers=12, heads=12, hidden=3072)),
+    "L/14": VitConfig(Preprocess(224), 14, BlockConfig(1024, layers=24, heads=16, hidden=4096)),
 }
 _TEXTS = {
     "S": BlockConfig(width=512, layers=8, heads=8, hidden=1024),

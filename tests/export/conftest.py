@@ -12,6 +12,7 @@ from nnclip.graph.config import ClipConfig, ClipResNetConfig, ResNetConfig, Text
 from nnclip.graph.heads import HeadConfig
 from nnclip.graph.parameters import Scope, flatten, make_parameters
 from nnclip.graph.transformer import BlockConfig
+from nnclip.image import Preprocess
 from nnclip.weights.model import ModelWeights, save_model
 
 WORDS = ("<s>", "<pad>", "</s>", "?", "a", "dog", "cat", "that", "sleeps", "red", "circle", "on")
@@ -19,19 +20,19 @@ MODELS = {
     "vit": None,  # the one that all tests share
     "resnet of clip": ClipConfig(
         20,
-        ClipResNetConfig(64, (1, 1, 1, 1), 8, 8),
+        ClipResNetConfig(Preprocess(64), (1, 1, 1, 1), 8, 8),
         TextConfig(49408, 16, BlockConfig(16, 2, 2, 32)),
     ),
     "heads on resnet and roberta": ClipConfig(
         20,
-        ResNetConfig(38, (1, 1, 1, 1), True),
+        ResNetConfig(Preprocess(38), (1, 1, 1, 1), True),
         BertConfig(14, 18, 16, BlockConfig(24, 2, 3, 40, "gelu"), 1, 1, 2, "mean"),
         HeadConfig(2048, 20),
         HeadConfig(24, 20, 1),
     ),
     "resnet and bert": ClipConfig(
         512,
-        ResNetConfig(38, (1, 1, 1, 1), False),
+        ResNetConfig(Preprocess(38), (1, 1, 1, 1), False),
         BertConfig(14, 16, 16, BlockConfig(24, 2, 3, 40, "gelu"), 2, 1, projection=512),
     ),
 }

@@ -15,6 +15,7 @@ from nnclip.graph.loss import contrastive_loss, logit_scale, normalise, similari
 from nnclip.graph.parameters import Scope, building, flatten, make_parameters
 from nnclip.graph.text import end_of_text, text_tower
 from nnclip.graph.vit import image_tower
+from nnclip.image import Preprocess
 
 Arrays = dict[str, np.ndarray]
 Variables = dict[str, nn.Variable]
@@ -26,7 +27,9 @@ GRADIENT_TOLERANCE = 1e-4  # of the norm of a parameter's gradient
 SMALL = ClipConfig(
     embed=20,
     image=VitConfig(
-        resolution=24, patch=8, blocks=BlockConfig(width=128, layers=3, heads=2, hidden=512)
+        preprocess=Preprocess(24),
+        patch=8,
+        blocks=BlockConfig(width=128, layers=3, heads=2, hidden=512),
     ),
     text=TextConfig(
         vocabulary=90, context=11, blocks=BlockConfig(width=64, layers=2, heads=1, hidden=256)
@@ -36,7 +39,9 @@ SMALL = ClipConfig(
 # times as wide; and an epsilon that matters, and pixels left over beside the last patch.
 UNUSUAL = ClipConfig(
     embed=20,
-    image=VitConfig(resolution=26, patch=8, blocks=BlockConfig(96, 3, 6, 400, "gelu", 1e-3)),
+    image=VitConfig(
+        preprocess=Preprocess(26), patch=8, blocks=BlockConfig(96, 3, 6, 400, "gelu", 1e-3)
+    ),
     text=TextConfig(vocabulary=90, context=11, blocks=BlockConfig(60, 2, 5, 150, "gelu", 1e-3)),
 )
 

@@ -16,6 +16,7 @@ from nnclip.convert.tensors import of_array
 from nnclip.convert.verify import Answers, inputs_of
 from nnclip.graph.config import BlockConfig, ClipConfig, TextConfig, VitConfig, metadata_of
 from nnclip.graph.parameters import expected_shapes
+from nnclip.image import Preprocess
 from nnclip.weights.h5 import read_h5, write_h5
 
 FOLDER = Path(__file__).parent / "goldens"
@@ -23,12 +24,12 @@ PAIRS = 2
 MODELS = {
     "quick_gelu": ClipConfig(
         embed=12,
-        image=VitConfig(12, 4, BlockConfig(16, 2, 2, 64)),
+        image=VitConfig(Preprocess(12), 4, BlockConfig(16, 2, 2, 64)),
         text=TextConfig(64, 10, BlockConfig(12, 2, 3, 48)),
     ),
     "gelu": ClipConfig(
         embed=12,
-        image=VitConfig(14, 4, BlockConfig(12, 2, 3, 20, "gelu", 1e-6)),
+        image=VitConfig(Preprocess(14), 4, BlockConfig(12, 2, 3, 20, "gelu", 1e-6)),
         text=TextConfig(64, 10, BlockConfig(16, 2, 1, 64, "gelu", 1e-6)),
     ),
 }

@@ -10,6 +10,7 @@ import torch
 
 from nnclip.graph.config import BlockConfig, ClipConfig, TextConfig, VitConfig
 from nnclip.graph.parameters import flatten, make_parameters
+from nnclip.image import Preprocess
 from tests.graph.torch_reference import openai_model, torch_name
 
 pytestmark = pytest.mark.torch
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.torch
 # Large enough for a spread to be measured, no two numbers alike that a rule could depend on.
 MIDDLE = ClipConfig(
     embed=160,
-    image=VitConfig(resolution=96, patch=12, blocks=BlockConfig(256, 4, 4, 1024)),
+    image=VitConfig(preprocess=Preprocess(96), patch=12, blocks=BlockConfig(256, 4, 4, 1024)),
     text=TextConfig(vocabulary=3000, context=50, blocks=BlockConfig(192, 3, 3, 768)),
 )
 

@@ -7,18 +7,19 @@ from nnclip.convert.source import DIALECTS
 from nnclip.convert.verify import inputs_of
 from nnclip.graph.config import PUBLISHED, BlockConfig, ClipConfig, TextConfig, VitConfig
 from nnclip.graph.parameters import expected_shapes, scope_of
+from nnclip.image import Preprocess
 
 pytestmark = pytest.mark.torch
 
 OPENAI_LIKE = ClipConfig(
     embed=64,
-    image=VitConfig(64, 16, BlockConfig(128, 3, 2, 512)),
+    image=VitConfig(Preprocess(64), 16, BlockConfig(128, 3, 2, 512)),
     text=TextConfig(1000, 20, BlockConfig(64, 3, 1, 256)),
 )
 # GELU, heads that are not 64 wide, other perceptrons, epsilon, pixels outside whole patches
 LAION_LIKE = ClipConfig(
     embed=48,
-    image=VitConfig(70, 16, BlockConfig(96, 3, 4, 200, "gelu", 1e-6)),
+    image=VitConfig(Preprocess(70), 16, BlockConfig(96, 3, 4, 200, "gelu", 1e-6)),
     text=TextConfig(1000, 20, BlockConfig(80, 2, 5, 320, "gelu", 1e-6)),
 )
 CASES = [

@@ -36,15 +36,16 @@ from nnclip.graph.parameters import (
 )
 from nnclip.graph.reading import Reader
 from nnclip.graph.torch_resnet import TORCH_RESNETS
+from nnclip.image import Preprocess
 
 pytestmark = pytest.mark.torch
 
 VALUES, GRADIENTS = 2e-5, 1e-4  # relative: of a feature's norm, of a gradient's norm
 # Heads that are not 64 wide, sides that no stride divides, blocks whose shortcut is the identity.
 TOWERS: dict[str, tuple[ImageConfig, int]] = {
-    "clip": (ClipResNetConfig(64, (2, 1, 1, 1), 8, 8), 20),
-    "basic": (ResNetConfig(38, (1, 2, 1, 1), False), 512),
-    "bottleneck": (ResNetConfig(38, (2, 1, 1, 1), True), 2048),
+    "clip": (ClipResNetConfig(Preprocess(64), (2, 1, 1, 1), 8, 8), 20),
+    "basic": (ResNetConfig(Preprocess(38), (1, 2, 1, 1), False), 512),
+    "bottleneck": (ResNetConfig(Preprocess(38), (2, 1, 1, 1), True), 2048),
 }
 K_BIAS = "visual/attnpool/k_proj/b"  # adds the same to all scores: its gradient is rounding
 
@@ -219,7 +220,7 @@ def test_a_resnet_begins_as_openai_begins_it():
     """Gains of 0 at the end of each block; spreads as in OpenAI's `initialize_parameters`."""
     from nnclip.convert.reference import openai_code
 
-    config = ClipResNetConfig(64, (1, 1, 1, 1), 32, 16)
+    config = ClipResNetConfig(Preprocess(64), (1, 1, 1, 1), 32, 16)
     model = openai_code().CLIP(64, 64, config.layers, 32, None, 8, 50, 64, 1, 1)
     case = Case(model, config, 64, {}, np.zeros(0))
     expected = case.published({k.removeprefix("visual."): v for k, v in model.state_dict().items()})

@@ -1,16 +1,15 @@
 import numpy as np
 import pytest
-from PIL import Image
 
-from nnclip.errors import ConfigError, DataError
-from nnclip.image import random_resized_crop
-from nnclip.image.preprocess import random_crop_box
+from nnclip.errors import DataError
+from nnclip.image import Preprocess
+from nnclip.image.geometry import random_crop_box
 
 
 def test_the_same_state_gives_the_same_crop(picture):
     image = picture("RGBA", (50, 40))
     first, again, other = (
-        random_resized_crop(image, 16, np.random.default_rng(seed)) for seed in (1, 1, 2)
+        Preprocess(16).random_crop(image, np.random.default_rng(seed)) for seed in (1, 1, 2)
     )
     assert (first.mode, first.size) == ("RGB", (16, 16))
     assert first.tobytes() == again.tobytes() != other.tobytes()
@@ -40,6 +39,4 @@ def test_a_picture_too_long_for_the_shape_gives_its_middle(size, box):
 def test_what_is_no_picture_is_refused():
     rng = np.random.default_rng(0)
     with pytest.raises(DataError, match="expected PIL"):
-        random_resized_crop("picture.png", 8, rng)
-    with pytest.raises(ConfigError, match="resolution is 0"):
-        random_resized_crop(Image.new("RGB", (2, 2)), 0, rng)
+        Preprocess(8).random_crop("picture.png", rng)

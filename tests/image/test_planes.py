@@ -6,25 +6,25 @@ import numpy as np
 import pytest
 
 from nnclip.errors import DataError
-from nnclip.image import normalise_planes, open_image, picture_files, planes, preprocess
+from nnclip.image import Preprocess, open_image, picture_files
 
 GOLDENS = np.load(Path(__file__).parent / "goldens.npz")
 NAMES = sorted(name.removesuffix(".file") for name in GOLDENS.files if name.endswith(".file"))
-MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.25)
+PREPARE = Preprocess(9, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.25))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_halves_give_what_preprocess_gives(name):
     content = GOLDENS[f"{name}.file"].tobytes()
-    bytes_N3RR = np.stack([planes(content, 9)])
+    bytes_N3RR = np.stack([PREPARE.planes(content)])
     assert bytes_N3RR.dtype == np.uint8
-    whole_3RR = preprocess(open_image(content), 9, MEAN, STD)
-    np.testing.assert_array_equal(normalise_planes(bytes_N3RR, MEAN, STD)[0], whole_3RR)
+    whole_3RR = PREPARE(open_image(content))
+    np.testing.assert_array_equal(PREPARE.normalise(bytes_N3RR)[0], whole_3RR)
 
 
 def test_bytes_that_are_no_picture_are_refused():
     with pytest.raises(DataError, match="not a picture"):
-        planes(b"no picture", 9)
+        PREPARE.planes(b"no picture")
 
 
 def test_pictures_are_listed_in_order_whatever_the_case_of_their_ending(tmp_path):

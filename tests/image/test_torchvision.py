@@ -12,8 +12,8 @@ from torchvision.transforms import (
 )
 from torchvision.transforms import functional as torchvision
 
-from nnclip.image import CLIP_MEAN, CLIP_STD, normalise, preprocess, random_resized_crop
-from nnclip.image.preprocess import random_crop_box
+from nnclip.image import CLIP_MEAN, CLIP_STD, Preprocess
+from nnclip.image.geometry import random_crop_box
 
 pytestmark = pytest.mark.torch
 
@@ -31,7 +31,7 @@ def test_preprocess_equals_openais_pipeline(picture, mode, resolution):
     reference = Compose(steps + to_rgb)
     for size in SIZES:
         image = picture(mode, size)
-        assert np.array_equal(preprocess(image, resolution), reference(image).numpy()), size
+        assert np.array_equal(Preprocess(resolution)(image), reference(image).numpy()), size
 
 
 def test_the_random_crop_equals_torchvisions(picture, mode):
@@ -40,5 +40,5 @@ def test_the_random_crop_equals_torchvisions(picture, mode):
     left, top, right, bottom = box
     part = torchvision.resized_crop(image, top, left, bottom - top, right - left, [16, 16], BICUBIC)
     expected = Normalize(CLIP_MEAN, CLIP_STD)(ToTensor()(part.convert("RGB"))).numpy()
-    found = random_resized_crop(image, 16, np.random.default_rng(5), (0.5, 1.0))
-    assert np.array_equal(normalise(found), expected)
+    found = Preprocess(16).random_crop(image, np.random.default_rng(5), (0.5, 1.0))
+    assert np.array_equal(Preprocess(16).normalise_image(found), expected)

@@ -13,6 +13,7 @@ from nnclip.engine.stock import StockStep
 from nnclip.graph.config import BlockConfig, ClipConfig, ClipResNetConfig, TextConfig
 from nnclip.graph.convolution import is_statistic
 from nnclip.graph.parameters import flatten, make_parameters
+from nnclip.image import Preprocess
 from nnclip.training.batch import Batch
 from nnclip.training.communicator import Alone
 from nnclip.training.config import TrainConfig
@@ -24,7 +25,7 @@ from nnclip.weights.model import load_model
 
 CONFIG = ClipConfig(
     embed=32,
-    image=ClipResNetConfig(64, (1, 1, 1, 1), 8, 4),
+    image=ClipResNetConfig(Preprocess(64), (1, 1, 1, 1), 8, 4),
     text=TextConfig(100, 12, BlockConfig(64, 2, 1, 256)),
 )
 RATE = 1e-3

@@ -5,13 +5,14 @@ import pytest
 
 from nnclip.graph.config import BertConfig, BlockConfig, ClipConfig, VitConfig
 from nnclip.graph.parameters import flatten, make_parameters
+from nnclip.image import Preprocess
 from nnclip.training.batch import Batch
 from nnclip.training.communicator import Alone
 from nnclip.training.step import ContrastiveStep, StepOptions, step_maker
 
 CONFIG = ClipConfig(
     embed=20,
-    image=VitConfig(16, 8, BlockConfig(64, 1, 1, 128)),
+    image=VitConfig(Preprocess(16), 8, BlockConfig(64, 1, 1, 128)),
     text=BertConfig(
         vocabulary=60,
         positions=20,

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from nnclip.errors import ConfigError, DataError
+from nnclip.image import Preprocess
 from nnclip.training import features
 from nnclip.training.data.decode import Recipe
 from nnclip.training.data.readers import read_pairs
@@ -16,7 +17,7 @@ from nnclip.training.features import FeatureCache, Tower, by_picture, tower_iden
 from nnclip.training.head_feed import FeaturePairs, feature_pairs, read_parallel
 from nnclip.weights.model import load_model
 
-RECIPE = Recipe(8, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), None)
+RECIPE = Recipe(Preprocess(8, mean=(0.5,) * 3, std=(0.5,) * 3), None)
 
 
 class Counting:

@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 
 from nnclip.errors import DataError
+from nnclip.image import Preprocess
 from nnclip.training.data.decode import Recipe
 from nnclip.training.data.loader import Loader
 from nnclip.training.data.pairs import Pair, PairTable, Stream
 from nnclip.training.data.readers import read_pairs
 
-RECIPE = Recipe(resolution=16, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), crop=0.5)
+RECIPE = Recipe(Preprocess(16, mean=(0.5,) * 3, std=(0.5,) * 3), crop=0.5)
 
 
 def global_batches(
@@ -138,12 +139,13 @@ def test_a_dead_worker_is_an_error_not_a_hang(pairs_csv: Path) -> None:
 
 ORPHANS = """
 import sys, os, signal
+from nnclip.image import Preprocess
 from nnclip.training.data.decode import Recipe
 from nnclip.training.data.loader import Loader
 from nnclip.training.data.readers import read_pairs
 if __name__ == "__main__":
     table = read_pairs(sys.argv[1])
-    loader = Loader(table, Recipe(16, (0.5,) * 3, (0.5,) * 3), 8, workers=1)
+    loader = Loader(table, Recipe(Preprocess(16)), 8, workers=1)
     next(loader.batches(iter([loader.stream.draws(0, 8)])))
     print(*loader._pool._processes, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)

@@ -18,6 +18,7 @@ from nnclip.graph.parameters import make_tower_parameters
 from nnclip.graph.resnet import ClipResNetConfig
 from nnclip.graph.torch_resnet import ResNetConfig
 from nnclip.graph.transformer import BlockConfig
+from nnclip.image import Preprocess
 from nnclip.training.boards import read_log
 from nnclip.training.data.readers import read_pairs
 from nnclip.training.launch import main as train
@@ -90,7 +91,9 @@ def steps(folder: Path, name: str = "loss") -> list[float]:
 
 def test_multilingual_clip_with_search(drawn: Path, run: Run, tmp_path: Path) -> None:
     """Frozen CLIP-ResNet and XLM-R, residual heads, no temperature, two phases, search."""
-    image = image_tower(tmp_path / "rn.h5", ClipResNetConfig(64, (1, 1, 1, 1), 8, 4), 40)
+    image = image_tower(
+        tmp_path / "rn.h5", ClipResNetConfig(Preprocess(64), (1, 1, 1, 1), 8, 4), 40
+    )
     text = text_tower(tmp_path / "xlm-r.h5", drawn, types=1, first_position=2)
     start, one, two = tmp_path / "start.h5", tmp_path / "phase1", tmp_path / "phase2"
     run("join", image, text, "-o", start, "--heads", "residual", "--width", 32)
@@ -148,7 +151,9 @@ def test_low_resource_clip_from_scratch(drawn: Path, run: Run, tmp_path: Path) -
 
 def test_frozen_encoders_with_trained_heads(drawn: Path, run: Run, tmp_path: Path) -> None:
     """A ResNet of torchvision's kind, DistilBERT, simple heads, the nearest five of a query."""
-    image = image_tower(tmp_path / "resnet.h5", ResNetConfig(64, (1, 1, 1, 1), False), 512)
+    image = image_tower(
+        tmp_path / "resnet.h5", ResNetConfig(Preprocess(64), (1, 1, 1, 1), False), 512
+    )
     text = text_tower(tmp_path / "distilbert.h5", drawn)
     start, folder = tmp_path / "start.h5", tmp_path / "run"
     run("join", image, text, "-o", start, "--heads", "simple", "--width", 32)

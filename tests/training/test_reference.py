@@ -9,6 +9,7 @@ from nnabla.ext_utils import get_extension_context
 
 from nnclip.graph.config import BlockConfig, ClipConfig, TextConfig, VitConfig
 from nnclip.graph.parameters import flatten, make_parameters
+from nnclip.image import Preprocess
 from nnclip.training.batch import Batch
 from nnclip.training.communicator import Alone
 from nnclip.training.config import TrainConfig
@@ -17,7 +18,7 @@ from nnclip.training.step import ContrastiveStep, StepOptions, step_maker
 
 CONFIG = ClipConfig(
     embed=32,
-    image=VitConfig(16, 8, BlockConfig(64, 2, 1, 256)),
+    image=VitConfig(Preprocess(16), 8, BlockConfig(64, 2, 1, 256)),
     text=TextConfig(100, 12, BlockConfig(64, 2, 1, 256)),
 )
 STEPS, ROWS, RATE = 20, 8, 1e-3

@@ -11,12 +11,13 @@ import pytest
 from nnclip.errors import CheckpointError
 from nnclip.graph.config import BlockConfig, ClipConfig, TextConfig, VitConfig
 from nnclip.graph.parameters import make_parameters
+from nnclip.image import Preprocess
 from nnclip.weights.h5 import read_h5
 from nnclip.weights.model import ModelWeights, load_model, save_model
 
 TINY = ClipConfig(
     embed=8,
-    image=VitConfig(resolution=16, patch=8, blocks=BlockConfig(16, 2, 2, 32)),
+    image=VitConfig(preprocess=Preprocess(16), patch=8, blocks=BlockConfig(16, 2, 2, 32)),
     text=TextConfig(vocabulary=30, context=5, blocks=BlockConfig(8, 12, 2, 16)),
 )
 BLOCKS = "visual/transformer/resblocks"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nnclip.errors import DataError
-from nnclip.image import normalise, preprocess, random_resized_crop
+from nnclip.image import Preprocess
 from nnclip.sources import open_stored
 from nnclip.training.data.pairs import CROP, Draw, Pair
 
@@ -15,16 +15,12 @@ class Recipe:
     """How pictures become rows.
 
     Attributes:
-        resolution: pixels of a side.
-        mean: of the RGB channels in [0, 1].
-        std: likewise.
+        preprocess: what the model wants to see.
         crop: least share of the area that a random crop keeps; None to crop the centre, always
             alike (validation).
     """
 
-    resolution: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    preprocess: Preprocess
     crop: float | None = 0.9
 
 
@@ -36,11 +32,10 @@ def decode(pair: Pair, draw: Draw, recipe: Recipe, row_3RR: np.ndarray) -> str |
     try:
         picture = open_stored(pair)
         if recipe.crop is None:
-            row_3RR[:] = preprocess(picture, recipe.resolution, recipe.mean, recipe.std)
+            recipe.preprocess(picture, row_3RR)
         else:
-            scale = (recipe.crop, 1.0)
-            part = random_resized_crop(picture, recipe.resolution, draw.rng(CROP), scale)
-            normalise(part, recipe.mean, recipe.std, out=row_3RR)
+            part = recipe.preprocess.random_crop(picture, draw.rng(CROP), (recipe.crop, 1.0))
+            recipe.preprocess.normalise_image(part, row_3RR)
     except DataError as error:
         return str(error)
     return None

@@ -69,7 +69,8 @@ class Loader:
         """
         self._table, self._recipe = table, recipe
         self.stream = Stream(len(table), seed, together)
-        shape = (SLOTS, rows, 3, recipe.resolution, recipe.resolution)
+        side = recipe.preprocess.resolution
+        shape = (SLOTS, rows, 3, side, side)
         size = int(np.prod(shape)) * 4
         # An anonymous file in memory: it needs no room in /dev/shm (64 MB in containers) and is
         # gone with the last process that holds it, however that one ends.
