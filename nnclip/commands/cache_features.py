@@ -108,6 +108,7 @@ def run(args: argparse.Namespace) -> int:
         "image_width": pairs.image.shape[1],
         "text_width": pairs.text.shape[1],
         "broken": pairs.broken,
+        "not_read": dict(pairs.not_read),
     }
     if args.json:
         print(json.dumps(about))

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from hashlib import sha256
@@ -18,10 +19,16 @@ from nnclip.evaluate.captioned import read_captioned
 from nnclip.evaluate.pictures import read_labelled
 from nnclip.evaluate.ranks import Ranks, join
 from nnclip.evaluate.report import Record, format_table, metrics_table, per_class_table
-from nnclip.image import open_image, picture_files
+from nnclip.files import shown
+from nnclip.image import NotRead
 from nnclip.model import CLIP
+from nnclip.sources import Ask, Found, Sample, open_stored, read_source
 from nnclip.text.prompts import TEMPLATES, load_class_names
 from nnclip.weights.download import cache_dir
+
+logger = logging.getLogger(__name__)
+
+SETS = (".tar", ".json", ".csv", ".tsv")  # files that `predict` takes for many images
 
 HELP = "measure a model: zero-shot, retrieval, linear probe, typographic attack, bias; draw figures"
 Task = Callable[[argparse.Namespace, tasks.Subject], list[Record]]
@@ -232,9 +239,9 @@ def bias(args: argparse.Namespace, subject: tasks.Subject) -> list[Record]:
 def predict(args: argparse.Namespace, subject: tasks.Subject) -> list[Record]:
     """The likeliest text of each picture; prints its own table."""
     texts = load_class_names(args.texts)
-    paths = _picture_files(args.pictures)
+    samples, not_read = _samples(args.pictures)
     rows = subject.classes(texts, _templates(args))
-    found = subject.pictures(paths)
+    found = subject.pictures(samples)
     similarities = found.rows @ rows.T
     probabilities = softmax(subject.logit_scale * similarities)
     if subject.ranks.rank:
@@ -243,31 +250,36 @@ def predict(args: argparse.Namespace, subject: tasks.Subject) -> list[Record]:
     for index, row in zip(found.kept, probabilities, strict=True):
         scores = dict(zip(texts, map(float, row), strict=True))
         best = max(scores, key=lambda text: scores[text])
-        lines.append([str(paths[index]), best, f"{scores[best]:.2%}"])
+        lines.append([shown(samples[index].name), best, f"{scores[best]:.2%}"])
         if args.json:
-            line = {"image": str(paths[index]), "probabilities": scores}
+            line = {"image": samples[index].name, "probabilities": scores}
             print(json.dumps(line, ensure_ascii=False))
     if args.json:
         for name, reason in found.skipped:
             print(json.dumps({"image": name, "skipped": reason}, ensure_ascii=False))
+        if not_read:
+            print(json.dumps({"not_read": not_read}, ensure_ascii=False))
     else:
         print(format_table(lines))
     if _draws(args, subject):
         from nnclip.evaluate.gallery import prediction_figures
 
-        pictures = [open_image(paths[index]) for index in found.kept]
+        pictures = [open_stored(samples[index]) for index in found.kept]
         prediction_figures(args.figures, pictures, similarities, probabilities, texts)
     return []
 
 
-def _picture_files(given: Sequence[Path]) -> list[Path]:
-    """The files, and those in the folders."""
-    files: list[Path] = []
+def _samples(given: Sequence[Path]) -> tuple[list[Sample], NotRead]:
+    """The images of all sources, and what is passed over; a file of any other name is an image."""
+    samples, found = list[Sample](), Found()
     for path in given:
-        files += picture_files(path) if path.is_dir() else [path]
-    if not files:
-        raise DataError(f"no picture in {', '.join(map(str, given))}")
-    return files
+        whole = path.is_dir() or path.suffix.lower() in SETS
+        samples += read_source(path, Ask(), found) if whole else [Sample(str(path))]
+    if found.not_read:
+        logger.warning("%s", found.not_read)
+    if not samples:
+        raise DataError(f"no picture in {', '.join(map(shown, given))}")
+    return samples, found.not_read
 
 
 def training(args: argparse.Namespace, _: tasks.Subject | None) -> list[Record]:

@@ -30,6 +30,7 @@ from nnclip.evaluate.report import Record, make_record
 from nnclip.evaluate.retrieval import retrieval_ranks
 from nnclip.evaluate.typographic import Attack, write_word, wrong_classes
 from nnclip.evaluate.zero_shot import Classification, classify
+from nnclip.files import to_name
 
 logger = logging.getLogger(__name__)
 
@@ -127,6 +128,7 @@ def _classification_record(
         classes=len(data.classes),
         empty_classes=empty,
         skipped=_skipped(found),
+        not_read=dict(data.not_read),
         per_class=answers.per_class(),
         **about,
     )
@@ -155,7 +157,11 @@ def retrieval(
     found = subject.pictures(data.paths)
     readable = data.without(set(range(len(data.paths))) - set(found.kept.tolist()))
     row_of = {data.paths[index]: row for row, index in enumerate(found.kept)}
-    about: dict[str, Any] = {"missing": list(map(str, data.missing)), "skipped": _skipped(found)}
+    about: dict[str, Any] = {
+        "missing": list(map(to_name, data.missing)),
+        "skipped": _skipped(found),
+        "not_read": dict(data.not_read),
+    }
     parts = [readable.only(code) for code in languages] or [readable]
     all_texts = subject.texts(readable.texts)
     text_row = {text: row for row, text in enumerate(readable.texts)}
@@ -209,7 +215,12 @@ def probe(
     examples = Examples(seen.rows, train.labels[seen.kept])
     asked = Examples(found.rows, test.labels[found.kept])
     answers, used = linear_probe(examples, asked, test.classes, strength)
-    extra = {"strength": used, "train_pictures": len(seen.rows), "train_skipped": _skipped(seen)}
+    extra = {
+        "strength": used,
+        "train_pictures": len(seen.rows),
+        "train_skipped": _skipped(seen),
+        "train_not_read": dict(train.not_read),
+    }
     return (
         answers,
         _classification_record(subject, test, answers, found, "linear_probe", **extra),
@@ -238,7 +249,11 @@ def typographic(
         attacked.rows, data.labels[attacked.kept], class_rows, data.classes, subject.logit_scale
     )
     attack = Attack(clean, answers, written[found.kept])
-    counts = {"pictures": len(clean.labels), "skipped": _skipped(found)}
+    counts = {
+        "pictures": len(clean.labels),
+        "skipped": _skipped(found),
+        "not_read": dict(data.not_read),
+    }
     return (
         attack,
         subject.record(data.name, "typographic_attack", attack.metrics(), **counts),
@@ -264,5 +279,10 @@ def bias(
         {"group": group, **{c: float(p) for c, p in zip(captions, row, strict=True)}}
         for group, row in zip(data.classes, measured.means(), strict=True)
     ]
-    about = {"groups": table, "pictures": len(groups), "skipped": _skipped(found)}
+    about = {
+        "groups": table,
+        "pictures": len(groups),
+        "skipped": _skipped(found),
+        "not_read": dict(data.not_read),
+    }
     return measured, subject.record(data.name, "bias", measured.metrics(), **about), found

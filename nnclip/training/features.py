@@ -238,4 +238,6 @@ def by_picture(table: PairTable) -> PairTable:
         place = pair.path, pair.offset, pair.size, pair.form
         rows.setdefault(place, []).extend(pair.captions)
     pairs = (Pair(path, tuple(c), at, size, form) for (path, at, size, form), c in rows.items())
-    return PairTable(pairs, table.not_read)
+    gathered = PairTable(pairs, table.not_read)
+    gathered.dropped = table.dropped
+    return gathered

@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from nnclip.graph.config import ImageConfig
+from nnclip.image import NotRead
 from nnclip.text import AnyTokenizer
 from nnclip.training.batch import AnyBatch, Batch
 from nnclip.training.communicator import Communicator
@@ -42,6 +43,11 @@ class AnyTable(Protocol):
     @property
     def dropped(self) -> int:
         """Pairs without a caption."""
+        ...
+
+    @property
+    def not_read(self) -> NotRead:
+        """What the source holds beside them."""
         ...
 
     def __len__(self) -> int: ...

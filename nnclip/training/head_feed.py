@@ -18,7 +18,8 @@ from nnclip.errors import DataError
 from nnclip.graph.beside import text_inputs
 from nnclip.graph.config import AnyTextConfig
 from nnclip.graph.heads import HeadConfig, dropout_masks
-from nnclip.image import dialect_of
+from nnclip.image import NotRead, dialect_of
+from nnclip.image.tables import open_table
 from nnclip.text import AnyTokenizer
 from nnclip.training.communicator import Communicator
 from nnclip.training.data.pairs import CAPTION, PairTable, Stream
@@ -57,6 +58,7 @@ class FeaturePairs:
         rows: the pictures that are used.
         dropped: pairs without a caption.
         broken: pictures that cannot be read.
+        not_read: what the source holds beside them.
     """
 
     image: np.ndarray
@@ -65,6 +67,7 @@ class FeaturePairs:
     rows: np.ndarray
     dropped: int = 0
     broken: int = 0
+    not_read: NotRead = field(default_factory=NotRead)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -98,7 +101,8 @@ def feature_pairs(table: PairTable, image: Features, text: Features) -> FeatureP
     if image.broken:
         logger.warning("%d of %d pictures cannot be read", len(image.broken), len(table))
     first = np.concatenate([[0], np.cumsum(counts)])
-    return FeaturePairs(image.rows, text.rows, first, rows, table.dropped, len(image.broken))
+    left_out = table.dropped, len(image.broken), table.not_read
+    return FeaturePairs(image.rows, text.rows, first, rows, *left_out)
 
 
 def read_parallel(path: Path) -> tuple[list[str], list[str]]:
@@ -109,12 +113,9 @@ def read_parallel(path: Path) -> tuple[list[str], list[str]]:
     Raises:
         DataError: the file cannot be read, or holds no pair.
     """
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            lines = csv.reader(file, dialect_of(file))
-            pairs = [[cell.strip() for cell in line[:2]] for line in lines][1:]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: cannot be read as a table of texts ({error})") from error
+    with open_table(path) as file:
+        lines = csv.reader(file, dialect_of(file))
+        pairs = [[cell.strip() for cell in line[:2]] for line in lines][1:]
     whole = [pair for pair in pairs if len(pair) == 2 and all(pair)]
     if not whole:
         raise DataError(

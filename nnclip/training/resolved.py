@@ -39,7 +39,9 @@ def of_data(
     return {
         "pairs": len(feed.table),
         "empty_captions": feed.table.dropped,
+        "not_read": dict(feed.table.not_read),
         "validation_pairs": len(validation.table) if validation else 0,
+        "validation_not_read": dict(validation.table.not_read) if validation else {},
         "workers_per_rank": feed.workers(communicator),
         "batch_per_rank": config.batch_size,
         "batch": config.batch_size * communicator.size,

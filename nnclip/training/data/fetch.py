@@ -19,6 +19,7 @@ from pathlib import Path
 
 from nnclip.errors import DataError
 from nnclip.image import dialect_of, open_image
+from nnclip.image.tables import open_table
 from nnclip.weights.h5 import write_whole
 
 logger = logging.getLogger(__name__)
@@ -63,16 +64,13 @@ def read_addresses(path: Path) -> Iterator[tuple[str, str]]:
         DataError: the file cannot be read, or no line holds an address.
     """
     found = False
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            for row in csv.reader(file, dialect_of(file)):
-                addresses = [f for f in row if f.startswith(("http://", "https://"))]
-                captions = [f.strip() for f in row if f not in addresses and f.strip()]
-                if addresses and captions:
-                    found = True
-                    yield addresses[0], captions[0]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: cannot be read as a list of addresses ({error})") from error
+    with open_table(path) as file:
+        for row in csv.reader(file, dialect_of(file)):
+            addresses = [f for f in row if f.startswith(("http://", "https://"))]
+            captions = [f.strip() for f in row if f not in addresses and f.strip()]
+            if addresses and captions:
+                found = True
+                yield addresses[0], captions[0]
     if not found:
         raise DataError(f"{path}: found no line with a caption and an address (http...)")
 

@@ -1,5 +1,6 @@
 """Captioned images of sources of any kind, for training."""
 
+import logging
 from collections.abc import Iterator
 
 from nnclip.errors import DataError
@@ -7,6 +8,8 @@ from nnclip.files import shown
 from nnclip.sources import TRAINING, Ask, Found, read_source
 from nnclip.sources.shards import shard_paths
 from nnclip.training.data.pairs import Pair, PairTable
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["read_pairs", "shard_paths"]
 
@@ -41,11 +44,14 @@ def read_pairs(
     )
     found = Found()
     try:
-        return PairTable(_pairs(source, ask, found), found.not_read)
+        table = PairTable(_pairs(source, ask, found), found.not_read)
     except DataError as error:
         if shown(source) in str(error):
             raise
         raise DataError(f"{shown(source)}: {error}") from error
+    if found.not_read:
+        logger.warning("%s: %s", shown(source), found.not_read)
+    return table
 
 
 def _pairs(source: str, ask: Ask, found: Found) -> Iterator[Pair]:
