@@ -1,8 +1,25 @@
 """The errors that nnclip raises on purpose: what was found, what was expected, what to do next."""
 
+LONGEST = 2000  # characters of a message: names in foreign files may have any length
+
 
 class NnclipError(Exception):
-    """Base of every error that nnclip raises on purpose."""
+    """Base of every error that nnclip raises on purpose.
+
+    The message stays a line that can be printed, whatever names a file or a folder brings into it.
+    """
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*map(_printable, arguments))
+
+
+def _printable(argument: object) -> object:
+    if not isinstance(argument, str):
+        return argument
+    if len(argument) > LONGEST:
+        argument = f"{argument[: LONGEST // 2]} ... {argument[-LONGEST // 2 :]}"
+    line = argument.encode("utf-8", "backslashreplace").decode()  # halves of characters
+    return "".join(c if c >= " " and c != "\x7f" else repr(c)[1:-1] for c in line)
 
 
 class ConfigError(NnclipError, ValueError):

@@ -11,6 +11,8 @@ from nnclip.convert.safetensors_files import read_safetensors
 from nnclip.convert.tensors import Tensor
 from nnclip.convert.torch_files import read_torch
 from nnclip.errors import CheckpointError
+from nnclip.files import open_regular
+from nnclip.json_text import brief
 
 DIALECTS: dict[str, Dialect] = {
     dialect.name: dialect
@@ -85,6 +87,7 @@ def _read(file: Path) -> tuple[Any, str]:
     try:
         if file.suffix == ".safetensors":
             return read_safetensors(file), "safetensors file"
+        open_regular(file).close()
         return read_torch(file)
     except OSError as error:
         raise CheckpointError(f"{file}: cannot be read ({error})") from error
@@ -94,9 +97,11 @@ def _unwrap(file: Path, tree: Any) -> tuple[dict[str, Tensor], bool]:
     """The tensors without what trainers put around them: state_dict, and module. before names."""
     wrapped = isinstance(tree, Mapping) and isinstance(tree.get("state_dict"), Mapping)
     tensors = dict(tree["state_dict"] if wrapped else tree) if isinstance(tree, Mapping) else {}
-    if not tensors or not all(isinstance(t, Tensor) for t in tensors.values()):
-        odd = [str(k) for k, t in tensors.items() if not isinstance(t, Tensor)]
-        what = f"the entries {', '.join(odd[:5])}" if odd else f"a {type(tree).__name__}"
+    odd = [k for k, t in tensors.items() if not (isinstance(k, str) and isinstance(t, Tensor))]
+    if odd or not tensors:
+        what = (
+            f"the entries {', '.join(map(shown, odd[:5]))}" if odd else f"a {type(tree).__name__}"
+        )
         raise CheckpointError(
             f"{file}: found {what}, expected a dictionary of named tensors, or one under the key "
             "state_dict"

@@ -1,23 +1,25 @@
 """Files of `torch.save` and TorchScript archives, read without torch and without running them.
 
-A pickle is a program. Here it may build dictionaries, lists, numbers, strings and descriptions of
-tensors; whatever else it asks for is refused by name. The code in a TorchScript archive is ignored:
-its `data.pkl` holds the tensors.
+What a pickle may do, `plain_pickle` says. The code in a TorchScript archive is ignored: its
+`data.pkl` holds the tensors.
 """
 
 import io
+import math
 import pickle
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import IO, Any
 
 import numpy as np
 
+from nnclip.convert.plain_pickle import MOST_BYTES, PlainUnpickler, ScriptModule
 from nnclip.convert.tensors import Tensor, decode, size_of
 from nnclip.errors import CheckpointError
+from nnclip.json_text import brief
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # begins what torch.save wrote before version 1.6
 STORAGES = {
@@ -34,10 +36,9 @@ STORAGES = {
 }
 
 
-class ScriptModule:
-    """Stands for any object of a TorchScript archive; keeps its attributes, has no behaviour."""
-
-    state: Any = None
+MOST_ENTRIES = 32 << 20  # bytes of a zip file's list of contents; 1,000 tensors take 0.1 MB
+MOST_MODULES, DEEPEST = 100_000, 100  # of a TorchScript archive
+MOST_AXES = 16
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,18 @@ class _Storage:
 
     def tensor(self, offset: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> Tensor:
         numbers = (offset, *shape, *strides)
-        if len(shape) != len(strides) or any(type(n) is not int or n < 0 for n in numbers):
-            raise CheckpointError(f"storage {self.key}: found a view {shape}, {strides} of it")
+        if (
+            not len(shape) == len(strides) <= MOST_AXES
+            or any(type(n) is not int or n < 0 for n in numbers)
+            or math.prod(shape) > self.count  # steps of 0 would make few values many
+        ):
+            raise CheckpointError(
+                f"storage {brief(self.key)}: found a view {brief(shape)}, {brief(strides)} of its "
+                f"{self.count} values"
+            )
         last = offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
         if 0 not in shape and last >= self.count:
-            raise CheckpointError(f"storage {self.key}: found a tensor that ends beyond it")
+            raise CheckpointError(f"storage {brief(self.key)}: found a tensor that ends beyond it")
 
         def read() -> np.ndarray:
             values = decode(self.fetch(self), self.dtype)[offset:]
@@ -64,7 +72,13 @@ class _Storage:
 
 
 def _tensor(storage: _Storage, offset: int, shape: Any, strides: Any, *_: Any) -> Tensor:
-    return storage.tensor(offset, tuple(shape), tuple(strides))
+    return storage.tensor(offset, _size(shape), _size(strides))
+
+
+def _size(values: Any = ()) -> tuple[Any, ...]:
+    if not isinstance(values, tuple | list) or len(values) > MOST_AXES:
+        raise CheckpointError(f"found the axes {brief(values)}, expected at most {MOST_AXES}")
+    return tuple(values)
 
 
 def _first(value: Any, *_: Any) -> Any:
@@ -73,7 +87,7 @@ def _first(value: Any, *_: Any) -> Any:
 
 KNOWN: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): OrderedDict,
-    ("torch", "Size"): tuple,
+    ("torch", "Size"): _size,
     ("torch._utils", "_rebuild_tensor_v2"): _tensor,
     ("torch._utils", "_rebuild_parameter"): _first,
     ("torch.jit._pickle", "build_intlist"): _first,
@@ -84,40 +98,15 @@ KNOWN: dict[tuple[str, str], Any] = {
 }
 
 
-# Python's own unpickler, not the C one: there a few bytes can ask for gigabytes of memo.
-class _Unpickler(pickle._Unpickler):
-    def __init__(self, file: io.BufferedIOBase, fetch: Callable[[_Storage], bytes]) -> None:
-        super().__init__(file, encoding="utf-8")  # type: ignore[call-arg]
-        self._fetch = fetch
-
-    def find_class(self, module: str, name: str) -> Any:
-        if module.split(".")[0] == "__torch__":
-            return ScriptModule
-        if (module, name) not in KNOWN:
-            raise CheckpointError(
-                f"found a pickle that asks for {module}.{name}, expected nothing but tensors; "
-                "refused without running it: load it where you trust it and save its state_dict()"
-            )
-        return KNOWN[module, name]
-
-    def persistent_load(self, pid: Any) -> _Storage:
-        kind, dtype, key, _, count = pid[:5]
-        view = pid[5:] not in ((), (None,))
-        if kind != "storage" or dtype not in STORAGES.values() or type(count) is not int or view:
-            raise CheckpointError(f"found an unknown kind of storage {pid!r}")
-        return _Storage(str(key), dtype, count, self._fetch)
-
-    def load_build(self) -> None:
-        """Gives an object its state; here only a TorchScript module has one."""
-        state = self.stack.pop()  # type: ignore[attr-defined]
-        target = self.stack[-1]  # type: ignore[attr-defined]
-        if isinstance(target, ScriptModule):
-            target.state = state
-
-    dispatch: ClassVar[dict[int, Any]] = {
-        **pickle._Unpickler.dispatch,  # type: ignore[attr-defined]
-        pickle.BUILD[0]: load_build,
-    }
+def _storage(pid: Any, fetch: Callable[[_Storage], bytes]) -> _Storage:
+    """The storage that a persistent id describes."""
+    fields = pid if isinstance(pid, tuple) else ()
+    if len(fields) in (5, 6) and fields[0] == "storage" and fields[5:] in ((), (None,)):
+        _, dtype, key, _, count = fields[:5]
+        known = isinstance(dtype, str) and dtype in STORAGES.values()
+        if known and type(key) in (str, int) and type(count) is int and count >= 0:
+            return _Storage(str(key), dtype, count, fetch)
+    raise CheckpointError(f"found an unknown kind of storage {brief(pid)}")
 
 
 def read_torch(path: Path) -> tuple[Any, str]:
@@ -140,7 +129,11 @@ def read_torch(path: Path) -> tuple[Any, str]:
             raise CheckpointError("found something else, expected what torch.save writes")
         return _read_legacy(path), "old torch file"
     except CheckpointError as error:
+        if str(path) in str(error):
+            raise
         raise CheckpointError(f"{path}: {error}") from error
+    except MemoryError:
+        raise
     except Exception as error:  # a damaged pickle can fail in every way that Python knows
         what = " ".join(f"{type(error).__name__}: {error}".split())
         raise CheckpointError(
@@ -149,53 +142,81 @@ def read_torch(path: Path) -> tuple[Any, str]:
 
 
 def _read_zip(path: Path) -> tuple[Any, str]:
+    with path.open("rb") as file:
+        listed = zipfile._EndRecData(file)[zipfile._ECD_SIZE]  # type: ignore[attr-defined]
+    if listed > MOST_ENTRIES:
+        raise CheckpointError(
+            f"found a list of contents of {listed:,} bytes, expected at most {MOST_ENTRIES:,}"
+        )
     with zipfile.ZipFile(path) as archive:
         names = [name for name in archive.namelist() if name.count("/") == 1]
-        pickles = [name for name in names if name.endswith("/data.pkl")]
-        if len(pickles) != 1:
-            raise CheckpointError("found a zip file without a data.pkl, expected a torch file")
-        root = pickles[0].removesuffix("data.pkl")
-        read = [i for i in archive.infolist() if i.filename.startswith((*pickles, root + "data/"))]
-        if any(entry.compress_type != zipfile.ZIP_STORED for entry in read):
-            raise CheckpointError(
-                "found compressed tensors, which torch does not write and which may be of any "
-                "size; unpack the file and pack it anew with `zip -0`"
-            )
-        if root + "byteorder" in names and archive.read(root + "byteorder") != b"little":
-            raise CheckpointError("found big-endian numbers, expected little-endian ones")
-        program = archive.read(pickles[0])
+    pickles = [name for name in names if name.endswith("/data.pkl")]
+    if len(pickles) != 1:
+        raise CheckpointError("found a zip file without a data.pkl, expected a torch file")
+    root = pickles[0].removesuffix("data.pkl")
+    if root + "byteorder" in names and _entry(path, root + "byteorder", 16) != b"little":
+        raise CheckpointError("found big-endian numbers, expected little-endian ones")
+    program = _entry(path, pickles[0], MOST_BYTES)
 
     def fetch(storage: _Storage) -> bytes:
-        return _entry(path, f"{root}data/{storage.key}", storage.count * size_of(storage.dtype))
+        name, size = f"{root}data/{storage.key}", storage.count * size_of(storage.dtype)
+        content = _entry(path, name, size)
+        if len(content) != size:
+            raise CheckpointError(
+                f"{path}: {brief(name)}: found {len(content):,} bytes, expected {size:,}"
+            )
+        return content
 
-    tree = _Unpickler(io.BytesIO(program), fetch).load()
+    tree = _unpickled(io.BytesIO(program), lambda pid: _storage(pid, fetch))
     if isinstance(tree, ScriptModule):
         return _flatten(tree), "TorchScript archive"
     return tree, "torch file"
 
 
-def _entry(path: Path, name: str, size: int) -> bytes:
-    """A file of the archive; its check sum is compared on the way."""
+def _unpickled(file: IO[bytes], persistent: Callable[[Any], Any]) -> Any:
+    return PlainUnpickler(file, KNOWN, persistent).load()
+
+
+def _entry(path: Path, name: str, most: int) -> bytes:
+    """A file of the archive, of at most so many bytes; its check sum is compared on the way."""
     try:
         with zipfile.ZipFile(path) as archive:
-            if archive.getinfo(name).file_size != size:
+            entry = archive.getinfo(name)
+            if entry.compress_type != zipfile.ZIP_STORED or entry.compress_size != entry.file_size:
                 raise CheckpointError(
-                    f"{path}: {name}: found {archive.getinfo(name).file_size} bytes, expected "
-                    f"{size}"
+                    f"{path}: found compressed tensors ({brief(name)}), which torch does not write "
+                    "and which may be of any size; unpack the file and pack it anew with `zip -0`"
                 )
-            return archive.read(name)
-    except (KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+            if not entry.file_size <= min(most, path.stat().st_size):
+                raise CheckpointError(
+                    f"{path}: {brief(name)}: found {entry.file_size:,} bytes, expected {most:,}"
+                )
+            return archive.read(entry)
+    except (KeyError, OSError, EOFError, RuntimeError, ValueError, zipfile.BadZipFile) as error:
         raise CheckpointError(f"{path}: found a damaged file ({error}); fetch it again") from error
 
 
-def _flatten(module: ScriptModule, prefix: str = "") -> dict[str, Tensor]:
+def _flatten(whole: ScriptModule) -> dict[str, Tensor]:
     """The tensors of a TorchScript module and of its children, by their names in a state_dict."""
     found: dict[str, Tensor] = {}
-    for name, value in module.state.items():
-        if isinstance(value, Tensor):
-            found[prefix + name] = value
-        elif isinstance(value, ScriptModule):
-            found.update(_flatten(value, f"{prefix}{name}."))
+    modules = 0
+
+    def visit(module: ScriptModule, prefix: str, depth: int) -> None:
+        nonlocal modules
+        modules += 1
+        # a module may be inside itself, or twice in another, and that again
+        if modules > MOST_MODULES or depth > DEEPEST or not isinstance(module.state, dict):
+            raise CheckpointError(
+                f"module {brief(prefix)}: found no tree of modules, or more than "
+                f"{MOST_MODULES:,}, {DEEPEST} deep"
+            )
+        for name, value in module.state.items():
+            if isinstance(value, Tensor):
+                found[f"{prefix}{name}"] = value
+            elif isinstance(value, ScriptModule):
+                visit(value, f"{prefix}{name}.", depth + 1)
+
+    visit(whole, "", 0)
     return found
 
 
@@ -211,23 +232,28 @@ def _read_legacy(path: Path) -> Any:
 
     storages: dict[str, _Storage] = {}
 
-    class Legacy(_Unpickler):
-        def persistent_load(self, pid: Any) -> _Storage:
-            storage = super().persistent_load(pid)
-            return storages.setdefault(storage.key, storage)
+    def persistent(pid: Any) -> _Storage:
+        storage = _storage(pid, fetch)
+        known = storages.setdefault(storage.key, storage)
+        if (known.dtype, known.count) != (storage.dtype, storage.count):
+            raise CheckpointError(f"storage {brief(storage.key)}: found it described in two ways")
+        return known
 
     with path.open("rb") as file:
-        if Legacy(file, fetch).load() != LEGACY_MAGIC:
+        if _unpickled(file, persistent) != LEGACY_MAGIC:
             raise CheckpointError("found another kind of pickle, expected what torch.save writes")
-        _version, _system = Legacy(file, fetch).load(), Legacy(file, fetch).load()
-        tree = Legacy(file, fetch).load()
+        _version, _system = _unpickled(file, persistent), _unpickled(file, persistent)
+        tree = _unpickled(file, persistent)
         size = path.stat().st_size
-        for key in Legacy(file, fetch).load():
+        listed = _unpickled(file, persistent)
+        if not isinstance(listed, list) or sorted(map(str, listed)) != sorted(storages):
+            raise CheckpointError(f"found the storages {brief(listed)}, expected those of tensors")
+        for key in map(str, listed):
             storage = storages[key]
             count = int.from_bytes(file.read(8), "little")
             places[key] = file.tell()
             end = file.tell() + count * size_of(storage.dtype)
             if count != storage.count or end > size:
-                raise CheckpointError(f"found storage {key} cut short; fetch the file again")
+                raise CheckpointError(f"found storage {brief(key)} cut short; fetch the file again")
             file.seek(end)
     return tree

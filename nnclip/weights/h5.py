@@ -1,11 +1,14 @@
 """NNabla's .h5: one HDF5 dataset a parameter, with the attributes `index` and `need_grad`.
 
-nnclip adds what shapes do not tell as attributes of the file itself, which NNabla's own
-`load_parameters` ignores.
+nnclip adds what shapes do not tell as attributes of the file itself, and a check sum of its values
+to each dataset; NNabla's own `load_parameters` ignores both. HDF5 keeps check sums of all else in
+the form of file that is written here. Files that NNabla itself wrote have none.
 """
 
+import json
 import os
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,8 +19,12 @@ import h5py
 import numpy as np
 
 from nnclip.errors import CheckpointError
+from nnclip.json_text import brief, parse_json
+from nnclip.weights.hdf5 import attribute, name_of, open_datasets
 
 PREFIX = "nnclip."  # of the file attributes that hold metadata
+SUM = "crc32"  # attribute of a dataset, and metadata: text -> its sum, for long texts
+LONG_TEXT = 2048  # bytes: HDF5 keeps larger attributes apart, without a check sum
 
 
 @dataclass(frozen=True)
@@ -40,7 +47,7 @@ def read_h5(path: str | Path) -> Weights:
         CheckpointError: no such file, not HDF5, truncated, or a dataset that holds no numbers.
     """
     with open_h5(path) as (datasets, metadata):
-        return Weights({name: _widened(d[()]) for name, d in datasets.items()}, metadata)
+        return Weights({name: _widened(values_of(d)) for name, d in datasets.items()}, metadata)
 
 
 @contextmanager
@@ -53,13 +60,16 @@ def open_h5(path: str | Path) -> Iterator[tuple[dict[str, h5py.Dataset], dict[st
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file, expected an NNabla .h5")
     try:
-        with h5py.File(path, "r") as file:
-            found: list[h5py.Dataset] = []
-            file.visititems(lambda _, item: _keep(item, found))
+        with open_datasets(path) as (file, found):
             if not found:
-                raise CheckpointError(f"{path}: found no parameter in it, expected an NNabla .h5")
-            found.sort(key=lambda d: int(d.attrs.get("index", len(found))))
-            yield {d.name.strip("/"): d for d in found}, _metadata(file)
+                raise CheckpointError("found no parameter in it, expected an NNabla .h5")
+            places = {k: _index(d, len(found)) for k, d in found.items()}
+            ordered = sorted(found, key=places.__getitem__)
+            yield {k: found[k] for k in ordered}, _metadata(file)
+    except CheckpointError as error:
+        if str(path) in str(error):
+            raise
+        raise CheckpointError(f"{path}: {error}") from error
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
         raise CheckpointError(
             f"{path}: found a damaged or foreign file ({error}), expected an NNabla .h5; "
@@ -67,28 +77,53 @@ def open_h5(path: str | Path) -> Iterator[tuple[dict[str, h5py.Dataset], dict[st
         ) from error
 
 
-def _keep(item: h5py.Dataset | h5py.Group, found: list[h5py.Dataset]) -> None:
-    if not isinstance(item, h5py.Dataset):
-        return
-    if item.dtype.kind not in "fiu":
-        raise CheckpointError(
-            f"{item.file.filename}: tensor {item.name}: found values of type {item.dtype}, "
-            "expected numbers"
-        )
-    found.append(item)
+def _index(dataset: h5py.Dataset, default: int) -> int:
+    found = attribute(dataset, "index", default)
+    if not isinstance(found, int):
+        raise TypeError(f"{name_of(dataset)}: found the index {brief(found)}, expected an integer")
+    return found
+
+
+def values_of(dataset: h5py.Dataset) -> np.ndarray:
+    """The values of a dataset as they are stored; CheckpointError if they are not as written."""
+    array = np.asarray(dataset[()])
+    check_sum(name_of(dataset), array, sum_of(dataset))
+    return array
 
 
 def read_into(array: np.ndarray, dataset: h5py.Dataset) -> None:
-    """Fill a C-contiguous float32 array from a dataset of the same size."""
+    """Fill a C-contiguous float32 array from a dataset of the same size.
+
+    Raises:
+        CheckpointError: the values are not finite, or not those that were written.
+    """
+    name = name_of(dataset)
     if dataset.dtype == array.dtype and dataset.shape == array.shape and dataset.shape:
         dataset.read_direct(array)  # touches each page of memory once
+        check_finite(name, array)
+        check_sum(name, array, sum_of(dataset))
     else:
-        array[...] = dataset[()].reshape(array.shape)
+        array[...] = values_of(dataset).reshape(array.shape)
+        check_finite(name, array)
+
+
+def sum_of(dataset: h5py.Dataset) -> int | None:
+    """The check sum that a dataset was written with; None where there is none."""
+    return attribute(dataset, SUM)
+
+
+def check_sum(name: str, array: np.ndarray, expected: int | None) -> None:
+    """CheckpointError unless stored values have the check sum; 0.25 s for 600 MB."""
+    if expected is not None and zlib.crc32(np.ascontiguousarray(array).data) != expected:
+        raise CheckpointError(
+            f"tensor {name}: found other values than were written; fetch or make the "
+            f"file again (if you changed them on purpose, delete the attribute {SUM} of the tensor)"
+        )
 
 
 def is_frozen(dataset: h5py.Dataset) -> bool:
     """Whether the file says that a trainer must not change this parameter."""
-    return not dataset.attrs.get("need_grad", True)
+    return not attribute(dataset, "need_grad", True)
 
 
 def check_finite(name: str, array: np.ndarray) -> None:
@@ -109,14 +144,36 @@ def _widened(array: np.ndarray) -> np.ndarray:
 
 
 def _metadata(file: h5py.File) -> dict[str, Any]:
-    return {
-        k.removeprefix(PREFIX): _plain(v) for k, v in file.attrs.items() if k.startswith(PREFIX)
-    }
+    names = [k.removeprefix(PREFIX) for k in file.attrs if k.startswith(PREFIX)]
+    found = {k: attribute(file, PREFIX + k) for k in names}
+    for name, expected in dict(parse_json(found.pop(SUM, "{}"))).items():
+        if zlib.crc32(str(found.get(name, "")).encode()) != expected:
+            raise CheckpointError(
+                f"metadata {brief(name)}: found another text than was written; fetch or make the "
+                "file again"
+            )
+    return found
 
 
-def _plain(value: Any) -> Any:
-    """An HDF5 attribute as a Python value."""
-    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+def _put_metadata(file: h5py.File, metadata: Mapping[str, Any]) -> None:
+    sums = {}
+    for key, value in metadata.items():
+        if isinstance(value, str):
+            if len(value.encode()) > LONG_TEXT:
+                sums[key] = zlib.crc32(value.encode())
+            _put_text(file, key, value)
+        elif isinstance(value, list | tuple) and value and isinstance(value[0], str):
+            file.attrs[PREFIX + key] = np.array([text.encode() for text in value])
+        else:
+            file.attrs[PREFIX + key] = value
+    if sums:
+        _put_text(file, SUM, json.dumps(sums))
+
+
+def _put_text(file: h5py.File, key: str, text: str) -> None:
+    """In fixed length, which lies under HDF5's own check sums."""
+    kind = h5py.string_dtype("utf-8", max(len(text.encode()), 1))
+    file.attrs.create(PREFIX + key, text.encode(), dtype=kind)
 
 
 def write_h5(
@@ -145,13 +202,12 @@ def write_h5(
         with h5py.File(temporary, "w", libver="latest") as file:
             for index, (name, array) in enumerate(arrays.items()):
                 narrow = half and np.issubdtype(array.dtype, np.floating)
-                dataset = file.create_dataset(
-                    name, data=array.astype(np.float16) if narrow else array
-                )
+                stored = np.ascontiguousarray(array.astype(np.float16) if narrow else array)
+                dataset = file.create_dataset(name, data=stored)
+                dataset.attrs[SUM] = zlib.crc32(stored.data)
                 dataset.attrs["index"] = index
                 dataset.attrs["need_grad"] = name not in frozen
-            for key, value in (metadata or {}).items():
-                file.attrs[PREFIX + key] = value
+            _put_metadata(file, metadata or {})
 
     try:
         write_whole(Path(path), fill)

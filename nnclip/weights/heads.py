@@ -9,7 +9,7 @@ import numpy as np
 from nnclip.errors import CheckpointError
 from nnclip.graph.heads import IMAGE_HEAD, TEXT_HEAD, HeadConfig, head_from_shapes, head_metadata
 from nnclip.graph.parameters import expected_head_shapes
-from nnclip.weights.h5 import open_h5, read_h5, write_h5
+from nnclip.weights.h5 import open_h5, read_h5, values_of, write_h5
 from nnclip.weights.model import ModelWeights, check_names_and_shapes
 
 SCOPES = {"image": IMAGE_HEAD, "text": TEXT_HEAD}  # side -> scope
@@ -69,7 +69,7 @@ def head_on_side(path: str | Path, side: str) -> HeadWeights | None:
     with open_h5(path) as (datasets, metadata):
         own = {k: d for k, d in datasets.items() if k.startswith(SCOPES[side] + "/")}
         config = head_from_shapes({k: d.shape for k, d in own.items()}, metadata, SCOPES[side])
-        arrays = {k: np.array(d[()], np.float32) for k, d in own.items()}
+        arrays = {k: np.array(values_of(d), np.float32) for k, d in own.items()}
     return None if config is None else HeadWeights(side, config, arrays)
 
 

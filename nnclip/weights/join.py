@@ -10,7 +10,7 @@ from nnclip.graph.config import ClipConfig
 from nnclip.graph.heads import HeadConfig
 from nnclip.graph.parameters import flatten, make_head_parameters, scope_of
 from nnclip.nnabla import nn
-from nnclip.weights.h5 import open_h5
+from nnclip.weights.h5 import open_h5, values_of
 from nnclip.weights.heads import SCOPES, HeadWeights, head_on_side
 from nnclip.weights.model import ModelWeights
 from nnclip.weights.tower import TowerWeights, load_tower
@@ -60,7 +60,9 @@ def load_sides(image: Path, text: Path) -> Sides:
 def _scale_of(path: Path) -> float | None:
     """The logarithm of the scale in a file; None where there is none."""
     with open_h5(path) as (datasets, _):
-        return float(datasets["logit_scale"][()].item()) if "logit_scale" in datasets else None
+        return (
+            float(values_of(datasets["logit_scale"]).item()) if "logit_scale" in datasets else None
+        )
 
 
 def join(sides: Sides) -> ModelWeights:

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 
 from nnclip.errors import CheckpointError
-from nnclip.weights.h5 import check_finite
+from nnclip.weights.h5 import check_finite, check_sum, sum_of, values_of
 
 
 class MappedArrays:
@@ -30,15 +30,18 @@ class MappedArrays:
         self._memory = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_COPY)
         self._state = self._present_state()
         self._arrays: dict[str, np.ndarray] = {}
+        self._sums: dict[str, int | None] = {}
 
     def add(self, name: str, shape: tuple[int, ...], dataset: h5py.Dataset) -> None:
         """Name a dataset; one that does not lie in the file as plain float32 is read at once."""
+        self._sums[name] = None
         offset = dataset.id.get_offset()  # None where it is stored in chunks or compressed
         if dataset.dtype == np.dtype("<f4") and offset is not None and offset % 4 == 0:
             count = int(np.prod(shape))
             self._arrays[name] = np.frombuffer(self._memory, "<f4", count, offset).reshape(shape)
+            self._sums[name] = sum_of(dataset)
         else:
-            self._arrays[name] = np.array(dataset[()], np.float32).reshape(shape)
+            self._arrays[name] = np.array(values_of(dataset), np.float32).reshape(shape)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All arrays, not to be written to.
@@ -54,10 +57,11 @@ class MappedArrays:
         return dict(self._arrays)
 
     def array(self, name: str) -> np.ndarray:
-        """One of `arrays`, which is finite; CheckpointError if it is not, or as above."""
+        """One of `arrays`, finite and as written; CheckpointError if it is not, or as above."""
         array = self.arrays()[name]
         try:
             check_finite(name, array)
+            check_sum(name, array, self._sums[name])
         except CheckpointError as error:
             raise CheckpointError(f"{self._path}: {error}") from error
         return array

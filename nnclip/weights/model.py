@@ -14,7 +14,7 @@ from nnclip.graph.config import ClipConfig, config_from_shapes, metadata_of
 from nnclip.graph.convolution import is_statistic
 from nnclip.graph.parameters import Scope, expected_shapes, flatten, scope_of
 from nnclip.nnabla import nn
-from nnclip.weights.h5 import check_finite, is_frozen, open_h5, read_into, write_h5
+from nnclip.weights.h5 import is_frozen, open_h5, read_into, write_h5
 from nnclip.weights.mapped import MappedArrays
 
 SHOWN = 5  # problems that one error message lists
@@ -149,7 +149,6 @@ def read_variables(
             mapped.add(name, shapes[name], dataset)
         else:
             read_into(variables[name].d, dataset)
-            check_finite(name, variables[name].d)
     return variables
 
 

@@ -50,7 +50,10 @@ BAD = {
     "complex": (put("visual/proj", np.zeros((16, 8), "c8")), ("visual/proj", "complex64")),
     "booleans": (put("visual/proj", np.zeros((16, 8), "?")), ("visual/proj", "bool")),
     "no values": (put("visual/proj", h5py.Empty("f4")), ("visual/proj", "no such tensor")),
-    "a link to nowhere": (put("visual/proj", h5py.SoftLink("/x")), ("visual/proj", "no such")),
+    "a link to nowhere": (
+        put("visual/proj", h5py.SoftLink("/x")),
+        ("visual/proj", "another place"),
+    ),
     "empty patches": (put("visual/conv1/W", np.zeros((16, 3, 0, 0), "f4")), ("conv1/W", "0, 0")),
     "no tokens": (
         put("visual/positional_embedding", np.zeros((0, 16), "f4")),

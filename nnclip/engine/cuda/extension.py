@@ -79,7 +79,7 @@ def _prepare() -> None:
         )
     problems = problems_of(load_libraries()) + find_driver().problems
     if problems:
-        raise ConfigError("the GPU cannot be used: " + "\n  and ".join(problems))
+        raise ConfigError("the GPU cannot be used: " + "; and ".join(problems))
     libmpi, nccl = find_libmpi(), find_nccl()
     for one in (libmpi, nccl):
         if one.problem:
