@@ -10,7 +10,7 @@ from nnclip.convert.dialect import Dialect, Source, read_settings
 from nnclip.convert.safetensors_files import read_safetensors
 from nnclip.convert.tensors import Tensor
 from nnclip.convert.torch_files import read_torch
-from nnclip.errors import CheckpointError
+from nnclip.errors import CheckpointError, DataError
 from nnclip.files import open_regular
 from nnclip.json_text import brief
 
@@ -89,7 +89,7 @@ def _read(file: Path) -> tuple[Any, str]:
             return read_safetensors(file), "safetensors file"
         open_regular(file).close()
         return read_torch(file)
-    except OSError as error:
+    except (OSError, DataError) as error:
         raise CheckpointError(f"{file}: cannot be read ({error})") from error
 
 
@@ -100,7 +100,7 @@ def _unwrap(file: Path, tree: Any) -> tuple[dict[str, Tensor], bool]:
     odd = [k for k, t in tensors.items() if not (isinstance(k, str) and isinstance(t, Tensor))]
     if odd or not tensors:
         what = (
-            f"the entries {', '.join(map(shown, odd[:5]))}" if odd else f"a {type(tree).__name__}"
+            f"the entries {', '.join(map(brief, odd[:5]))}" if odd else f"a {type(tree).__name__}"
         )
         raise CheckpointError(
             f"{file}: found {what}, expected a dictionary of named tensors, or one under the key "
