@@ -206,8 +206,8 @@ def attribute(item: h5py.File | h5py.Dataset, name: str, default: Any = None) ->
     fits = (scalar or 0 < count <= MANY) and not (loose and not (scalar and item.name == "/"))
     if not fits or (kind.kind not in "fiub" if text is None else kind.itemsize * count > LONGEST):
         raise CheckpointError(
-            f"metadata {name}: found a damaged or foreign one ({count} values of {brief(str(kind))[1:-1]}), "
-            "expected a text or a few numbers"
+            f"metadata {name}: found a damaged or foreign one ({count} values of "
+            f"{brief(str(kind))[1:-1]}), expected a text or a few numbers"
         )
     value = item.attrs[name]
     if isinstance(value, np.ndarray | np.generic):
