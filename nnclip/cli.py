@@ -11,6 +11,8 @@ from pathlib import Path
 from nnclip import __version__
 from nnclip.errors import NnclipError
 from nnclip.extras import missing
+from nnclip.files import shown
+from nnclip.logs import log_to_stderr
 
 COMMANDS_DIR = Path(__file__).parent / "commands"
 NO_COMMANDS = ("__init__", "options")  # files in it that are none
@@ -50,7 +52,7 @@ def help_of(name: str) -> str:
 
 def configure_logging() -> None:
     """Log to stderr. Called before NNabla is imported, which else takes the root logger over."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    log_to_stderr(logging.WARNING)
     logging.getLogger("nnabla").setLevel(logging.WARNING)
 
 
@@ -73,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{command}: {told}", file=sys.stderr)
         return 2
     except NnclipError as error:
-        print(f"{command}: {error}", file=sys.stderr)
+        print(shown(f"{command}: {error}"), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

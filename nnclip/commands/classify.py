@@ -7,6 +7,7 @@ from pathlib import Path
 from nnclip.assets import asset
 from nnclip.commands.options import add_model_arguments, load_model
 from nnclip.errors import ConfigError
+from nnclip.files import shown, to_name
 
 HELP = "tell which of some texts fits a picture"
 EXAMPLE = "example.jpg"
@@ -62,11 +63,11 @@ def _texts(args: argparse.Namespace) -> list[str]:
 
 
 def _json(image: str, ranked: list[tuple[str, float]]) -> str:
-    content = {"image": image, "probabilities": dict(ranked)}
+    content = {"image": to_name(image), "probabilities": dict(ranked)}
     return json.dumps(content, ensure_ascii=False)
 
 
 def _table(image: str, ranked: list[tuple[str, float]]) -> str:
     width = max(len(text) for text, _ in ranked)
     rows = [f"{p:8.2%}  {text:<{width}}  {'█' * round(p * BAR)}".rstrip() for text, p in ranked]
-    return "\n".join([image, *rows])
+    return "\n".join([shown(image), *rows])

@@ -3,7 +3,7 @@
 import argparse
 import json
 
-from nnclip.commands.search import shown
+from nnclip.commands.search import from_here
 from nnclip.search.duplicates import duplicate_groups
 from nnclip.search.store import open_store
 
@@ -32,6 +32,6 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(groups, ensure_ascii=False))
         return 0
     for images, cosine in found:
-        print(f"{cosine:.4f}  {'  '.join(map(shown, images))}")
+        print(f"{cosine:.4f}  {'  '.join(map(from_here, images))}")
     print(f"{len(found):,} groups, {sum(len(images) for images, _ in found):,} pictures")
     return 0

@@ -288,5 +288,5 @@ def training(args: argparse.Namespace, _: tasks.Subject | None) -> list[Record]:
 
     data = read_captioned(args.pairs) if args.pairs else None
     for path in training_figures(args.figures or args.run_folder, args.run_folder, data):
-        print(path)
+        print(shown(path))
     return []

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from nnclip import clip
 from nnclip.export import PARTS, SUFFIXES, export
+from nnclip.files import shown
 
 HELP = "write a model for OpenVINO, ONNX Runtime or NNabla alone, with a card of its inputs"
 
@@ -36,5 +37,5 @@ def run(args: argparse.Namespace) -> int:
     half = args.precision == "fp16"
     files = export(model, args.out, args.to, part=args.part, half=half, batch=args.batch)
     for path in files:
-        print(f"{path.stat().st_size:>14,} {path}")
+        print(f"{path.stat().st_size:>14,} {shown(path)}")
     return 0

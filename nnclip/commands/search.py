@@ -6,6 +6,7 @@ import os
 
 from nnclip.commands.options import add_model_arguments, load_model
 from nnclip.errors import ConfigError
+from nnclip.files import shown, to_name
 from nnclip.search import ImageSearch
 from nnclip.search.image_search import AMOUNT
 from nnclip.search.store import open_store
@@ -45,11 +46,11 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(hits, ensure_ascii=False))
     else:
         for hit in hits:
-            print(f"{hit['prob']:8.2%}  {hit['cosine']:6.3f}  {shown(hit['image'])}")
+            print(f"{hit['prob']:8.2%}  {hit['cosine']:6.3f}  {from_here(hit['image'])}")
     return 0 if hits else 1
 
 
-def shown(image: str) -> str:
-    """A picture's name as seen from here."""
-    here = os.getcwd() + "/"
-    return image.removeprefix(here)
+def from_here(image: str) -> str:
+    """An image's name as seen from here, safe to print."""
+    here = to_name(os.getcwd()) + "/"
+    return shown(image.removeprefix(here))

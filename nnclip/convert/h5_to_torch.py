@@ -19,6 +19,7 @@ from nnclip.convert.names import to_foreign
 from nnclip.convert.source import DIALECTS
 from nnclip.convert.tensors import Tensor
 from nnclip.errors import CheckpointError, NnclipError
+from nnclip.files import shown
 from nnclip.graph.config import ClipConfig, config_from_shapes
 from nnclip.graph.parameters import TowerConfig, expected_shapes, expected_tower_shapes
 from nnclip.graph.reading import Reader, Shapes
@@ -177,7 +178,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for path in convert_h5(args.source, args.destination, dialect, args.half):
             print(f"wrote     {path}: {path.stat().st_size:,} bytes")
     except NnclipError as error:
-        print(f"h5_to_torch.py: {error}", file=sys.stderr)
+        print(shown(f"h5_to_torch.py: {error}"), file=sys.stderr)
         return 2
     return 0
 

@@ -23,6 +23,7 @@ from nnclip.convert.source import DIALECTS, dialect_of, sha256_of
 from nnclip.convert.tensors import Tensor, Values
 from nnclip.convert.verify import largest_differences
 from nnclip.errors import CheckpointError, NnclipError
+from nnclip.files import shown
 from nnclip.graph.bert import POOLINGS
 from nnclip.graph.config import ClipConfig, config_from_shapes, metadata_of
 from nnclip.graph.convolution import is_statistic
@@ -277,7 +278,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.verify:
             _verify(conversion, args.destination, args.half)
     except NnclipError as error:
-        print(f"torch_to_h5.py: {error}", file=sys.stderr)
+        print(shown(f"torch_to_h5.py: {error}"), file=sys.stderr)
         return 2
     return 0
 

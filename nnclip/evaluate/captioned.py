@@ -13,7 +13,7 @@ from typing import TypeAlias
 import numpy as np
 
 from nnclip.errors import DataError
-from nnclip.files import shown
+from nnclip.files import shown, to_name
 from nnclip.image import NotRead
 from nnclip.sources import Ask, Found, Sample, read_source
 
@@ -134,7 +134,7 @@ def _present(
         )
     of_text = [index.setdefault(pairs[i][0], len(index)) for i in kept]
     return CaptionedPictures(
-        path.stem,
+        to_name(path.stem),
         tuple(index),
         tuple(pairs[i][1] for i in kept),
         np.array(of_text, np.int64),

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from nnclip.errors import ConfigError, DataError
-from nnclip.files import shown
+from nnclip.files import shown, to_name
 from nnclip.image import ImageSource, NotRead
 from nnclip.sources import Ask, Found, Sample, open_stored, read_source
 
@@ -93,7 +93,7 @@ def read_labelled(
         logger.warning("class %r has no picture: no means count it", names[label])
     if found.not_read:
         logger.warning("%s: %s", shown(path), found.not_read)
-    name = found.name or path.stem
+    name = found.name or to_name(path.stem)
     return LabelledPictures(name, names, StoredImages(labelled), np.array(labels), found.not_read)
 
 

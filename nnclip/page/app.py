@@ -10,6 +10,7 @@ import threading
 from collections.abc import Sequence
 
 from nnclip.errors import NnclipError
+from nnclip.files import shown
 from nnclip.page.lean import import_gradio
 from nnclip.service.model_pool import ModelPool
 
@@ -55,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         serve(pool, args)
     except (NnclipError, OSError) as error:
-        print(f"demo: {error}", file=sys.stderr)
+        print(shown(f"demo: {error}"), file=sys.stderr)
         return 2
     except KeyboardInterrupt:  # before there was a page
         pass

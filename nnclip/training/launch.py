@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from nnclip.errors import ConfigError, NnclipError
+from nnclip.files import shown
+from nnclip.logs import log_to_stderr
 from nnclip.nnabla import require_nnabla
 from nnclip.training.communicator import Alone, Communicator, connect
 from nnclip.training.config import TrainConfig
@@ -46,7 +48,7 @@ def launch(name: str, config: TrainConfig, make: Callable[[Communicator, str], T
         log_from(communicator)
         status = _train(config, communicator, context, make)
     except NnclipError as error:
-        print(f"{name}: {error}", file=sys.stderr, flush=True)
+        print(shown(f"{name}: {error}"), file=sys.stderr, flush=True)
         status = 2
     except OSError as error:
         print(
@@ -71,7 +73,7 @@ def _parsed(argv: Sequence[str] | None) -> TrainConfig | None:
     try:
         return parse_flags(argv)
     except NnclipError as error:
-        print(f"train.py: {error}", file=sys.stderr, flush=True)
+        print(shown(f"train.py: {error}"), file=sys.stderr, flush=True)
         return None
 
 
@@ -90,15 +92,12 @@ def _train(
         communicator = NcclCommunicator(config.timeout, gpu)
     path = make(communicator, context).run()
     if communicator.rank == 0:
-        print(path or f"stopped; go on with --resume latest -m {config.monitor_path}")
+        print(shown(path or f"stopped; go on with --resume latest -m {config.monitor_path}"))
     return 0
 
 
 def log_from(communicator: Communicator) -> None:
     """Log to stderr with the rank; what all ranks have to say, rank 0 says for them."""
     rank = f"[rank {communicator.rank}] " if communicator.size > 1 else ""
-    logging.basicConfig(
-        level=logging.INFO if communicator.rank == 0 else logging.ERROR,
-        format=f"{rank}%(levelname)s %(name)s: %(message)s",
-        force=True,
-    )
+    level = logging.INFO if communicator.rank == 0 else logging.ERROR
+    log_to_stderr(level, rank, force=True)
