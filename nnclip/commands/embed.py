@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import sys
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +12,12 @@ from nnclip.commands.options import add_model_arguments, add_workers, load_model
 from nnclip.commands.update import LISTED, report
 from nnclip.errors import ConfigError
 from nnclip.evaluate.ranks import Ranks, join
-from nnclip.search.changes import Changes, add, total
+from nnclip.search.changes import Changes, add, add_new, total
 from nnclip.search.collection import Collection
 from nnclip.search.embed import BATCH, Work, embed_shards, prepare
+from nnclip.search.lock import locked
 from nnclip.search.manifest import DTYPES, manifest_of
+from nnclip.search.manifest import FILE as MANIFEST
 from nnclip.search.sources import COLUMN
 from nnclip.search.store import is_url
 
@@ -63,20 +66,29 @@ def run(args: argparse.Namespace) -> int:
 
 def _embed(args: argparse.Namespace, ranks: Ranks) -> int:
     model, folder = load_model(args), Path(args.output)
+    with ExitStack() as held:
+        there: list[bool] = []
 
-    def begin() -> list[None]:
+        def begin() -> list[None]:
+            if ranks.rank == 0:
+                held.enter_context(locked(folder))
+                there.append((folder / MANIFEST).exists())
+                wanted = manifest_of(model, _name(args.model), args.dtype)
+                prepare(folder, wanted, args.sources, args.column)
+            return []
+
+        def embed() -> list[Work]:
+            return [embed_shards(folder, model, ranks.rank, ranks.size, args.workers, args.batch)]
+
+        def catch_up() -> list[Changes]:
+            new = ranks.rank == 0 and there[0]
+            return [add_new(Collection(folder), model, args.workers)] if new else []
+
+        ranks.collect(begin)
+        works = ranks.collect(embed)
+        later = total(ranks.collect(catch_up))
         if ranks.rank == 0:
-            wanted = manifest_of(model, _name(args.model), args.dtype)
-            prepare(folder, wanted, args.sources, args.column)
-        return []
-
-    def embed() -> list[Work]:
-        return [embed_shards(folder, model, ranks.rank, ranks.size, args.workers, args.batch)]
-
-    ranks.collect(begin)
-    works = ranks.collect(embed)
-    if ranks.rank == 0:
-        _report(args, Collection(folder), works)
+            _report(args, Collection(folder), works, later)
     return 0
 
 
@@ -85,19 +97,21 @@ def _embed_into(args: argparse.Namespace, ranks: Ranks) -> int:
     from nnclip.search.postgres import PostgresStore, begin  # psycopg is optional
 
     model = load_model(args)
+    with ExitStack() as held:
 
-    def start() -> list[None]:
-        if ranks.rank == 0:
-            wanted = manifest_of(model, _name(args.model), args.dtype)
-            begin(args.output, replace(wanted, column=args.column))
-        return []
+        def start() -> list[None]:
+            if ranks.rank == 0:
+                wanted = manifest_of(model, _name(args.model), args.dtype)
+                store = begin(args.output, replace(wanted, column=args.column))
+                held.enter_context(store.changing())
+            return []
 
-    def embed() -> list[Changes]:
-        share = slice(ranks.rank, None, ranks.size)
-        return [add(PostgresStore(args.output), model, args.sources, args.workers, share)]
+        def embed() -> list[Changes]:
+            share = slice(ranks.rank, None, ranks.size)
+            return [add(PostgresStore(args.output), model, args.sources, args.workers, share)]
 
-    ranks.collect(start)
-    done = total(ranks.collect(embed))
+        ranks.collect(start)
+        done = total(ranks.collect(embed))
     if ranks.rank == 0:
         report(done, args)
     return 0
@@ -108,8 +122,10 @@ def _name(model: str | None) -> str:
     return os.path.abspath(model) if model and Path(model).is_file() else model or ""
 
 
-def _report(args: argparse.Namespace, collection: Collection, works: list[Work]) -> None:
-    failures = collection.failures()
+def _report(
+    args: argparse.Namespace, collection: Collection, works: list[Work], later: Changes
+) -> None:
+    failures = list({**dict(collection.failures()), **dict(later.failed)}.items())
     tried, seconds = sum(w.pictures for w in works), max(w.seconds for w in works)
     engine = sum(w.engine for w in works) / len(works)
     speed = {
@@ -118,13 +134,19 @@ def _report(args: argparse.Namespace, collection: Collection, works: list[Work])
     }
     if args.json:
         counts = {"pictures": len(collection), "failed": len(failures), "embedded_now": tried}
-        print(json.dumps({"collection": args.output, **counts, **speed, "failures": failures}))
+        since = {"added": later.added, "changed": later.changed, "gone": later.kept}
+        found = {"collection": args.output, **counts, **since, **speed, "failures": failures}
+        print(json.dumps(found))
         return
     for image, reason in failures[:LISTED]:
         print(f"left out: {reason if image in reason else f'{image}: {reason}'}")
     if len(failures) > LISTED:
         print(f"left out: {len(failures) - LISTED:,} more, see `error` in {args.output}/shards")
     print(f"{len(collection):,} pictures in {args.output}, {len(failures):,} could not be read")
+    if later.added or later.changed:
+        print(f"{later.added:,} came since it was embedded, {later.changed:,} were embedded again")
+    if later.kept:
+        print(f"{later.kept:,} are gone and were kept: `python -m nnclip update` removes them")
     if tried:
         print(
             f"{tried:,} now, {speed['pictures_per_second']} a second; the model alone, in the time "

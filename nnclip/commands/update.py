@@ -2,11 +2,13 @@
 
 import argparse
 import json
+import sys
 from dataclasses import asdict
 
 from nnclip.commands.options import add_model_arguments, add_workers, load_model
 from nnclip.search import changes
 from nnclip.search.changes import Changes
+from nnclip.search.loss import Loss
 from nnclip.search.store import open_store
 
 HELP = "look through a collection's sources: embed what is new or changed, remove what is gone"
@@ -17,16 +19,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's flags."""
     parser.add_argument("collection", metavar="EMB", help="folder, or postgresql://...")
     add_workers(parser)
+    parser.add_argument(
+        "--yes",
+        action="store_true",
+        help="remove pictures that are gone without asking, however many they are",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON line")
     add_model_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Update."""
+    """Update; 1 if pictures that are gone were kept."""
     store = open_store(args.collection)
     model = load_model(args, store.manifest.model or None)
-    report(changes.update(store, model, args.workers), args)
-    return 0
+    done = changes.update(store, model, args.workers, lambda loss: _permit(loss, args.yes))
+    report(done, args)
+    return 1 if done.kept else 0
+
+
+def _permit(loss: Loss, yes: bool) -> bool:
+    """Whether pictures are to be removed: asked where somebody can answer."""
+    print("\n".join(loss.lines()), file=sys.stderr)
+    if yes:
+        return True
+    if sys.stdin is None or not sys.stdin.isatty():
+        print("They are kept. If they are to be removed: update --yes", file=sys.stderr)
+        return False
+    print("Remove them from the collection? [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def report(done: Changes, args: argparse.Namespace) -> None:
@@ -39,4 +59,5 @@ def report(done: Changes, args: argparse.Namespace) -> None:
         print(
             f"{done.added:,} added, {done.changed:,} embedded again, {done.removed:,} removed, "
             f"{done.unchanged:,} unchanged, {len(done.failed):,} could not be read"
+            + (f", {done.kept:,} gone but kept" if done.kept else "")
         )

@@ -15,7 +15,8 @@ import numpy as np
 from nnclip.errors import DataError
 from nnclip.extras import extra
 from nnclip.search.exact import Found, best, log_sum
-from nnclip.search.rows import gather
+from nnclip.search.rows import Rows, gather
+from nnclip.search.writing import first_line
 
 with extra():
     import faiss
@@ -34,7 +35,7 @@ VIEWS = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 SETTINGS = {"ivf": PROBES, "hnsw": VIEWS}
 
 
-def build(kind: str, blocks: Sequence[np.ndarray], seed: int = 0) -> faiss.Index:
+def build(kind: str, blocks: Sequence[Rows], seed: int = 0) -> faiss.Index:
     """An index of all rows, each number kept in 8 bits.
 
     Args:
@@ -86,9 +87,10 @@ def open_index(path: Path) -> faiss.Index:
     """An index whose compressed rows stay in their file; DataError if it is missing or damaged."""
     try:
         index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
-    except RuntimeError as error:
+    except Exception as error:  # FAISS raises what C++ does, a failed allocation too
         raise DataError(
-            f"{path}: cannot be read ({error}); run `python -m nnclip index`"
+            f"{path}: cannot be read ({first_line(error)}); run `python -m nnclip index`, which "
+            "builds it again"
         ) from error
     return index
 
@@ -138,7 +140,7 @@ class Approximate:
         query_E: np.ndarray,
         amount: int,
         scale: float,
-        blocks: Sequence[np.ndarray],
+        blocks: Sequence[Rows],
         dead: np.ndarray,
     ) -> Found:
         """The rows closest to a query; the arguments are those of `Exact.nearest`.
@@ -184,7 +186,7 @@ class Approximate:
         return log_sum(scores_S, scale) + float(np.log(left / counts.sum()))
 
 
-def _after(blocks: Sequence[np.ndarray], start: int) -> np.ndarray:
+def _after(blocks: Sequence[Rows], start: int) -> np.ndarray:
     """The rows from number `start` on; they lie in the last blocks."""
     left, found = sum(map(len, blocks)) - start, []
     for block in reversed(blocks):

@@ -4,7 +4,8 @@ Every change is acknowledged by the store before the next one begins, so a crash
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,13 @@ from typing import Any
 import numpy as np
 
 from nnclip.errors import DataError
+from nnclip.files import to_name, to_path
 from nnclip.image import image_suffixes
+from nnclip.search.collection import Collection as Folder
 from nnclip.search.embed import BATCH, batches, embed_decoded
 from nnclip.search.feed import Feed, content_digest
 from nnclip.search.log import Entry
+from nnclip.search.loss import Permit, below, keep, loss_of
 from nnclip.search.manifest import Model
 from nnclip.search.shards import record_of
 from nnclip.search.sources import Item, list_items
@@ -36,6 +40,7 @@ class Changes:
         removed: pictures that went.
         unchanged: pictures that were looked at and left as they are.
         failed: name and reason of each picture that cannot be read.
+        kept: pictures that are gone and were kept, because so many are.
     """
 
     added: int = 0
@@ -43,6 +48,7 @@ class Changes:
     removed: int = 0
     unchanged: int = 0
     failed: tuple[tuple[str, str], ...] = ()
+    kept: int = 0
 
 
 def add(
@@ -50,7 +56,7 @@ def add(
     model: Model,
     sources: Sequence[str],
     workers: int = 1,
-    share: slice = slice(None),
+    share: slice | None = None,
 ) -> Changes:
     """Add the pictures of more sources, which `update` follows from now on.
 
@@ -61,7 +67,8 @@ def add(
         model: the one that embedded what is there.
         sources: see `list_items`.
         workers: processes that decode pictures.
-        share: of the pictures, what this process adds; others add the rest.
+        share: of the pictures, what this process adds; others add the rest, while one of them holds
+            the store. None for all, by a process that holds the store meanwhile.
 
     Raises:
         DataError: a source does not exist or holds no picture; the store cannot be written.
@@ -69,36 +76,106 @@ def add(
     """
     store.manifest.check_model(model)
     absolute = [os.path.abspath(source) for source in sources]
-    items = list_items(absolute, store.manifest.column)[share]
-    changes = _bring(store, model, items, _known(store), workers)
-    followed = [*store.sources, *(it for it in absolute if it not in store.sources)]
-    if followed != store.sources:
-        store.append(Entry(sources=followed))
-    return changes
+    with store.changing() if share is None else nullcontext():
+        items = list_items(absolute, store.manifest.column)[share or slice(None)]
+        known = _known(store)
+        changes, damaged = _bring(store, model, items, known, workers)
+        gone = _remove_lost(store, damaged, known, keep)
+        followed = [*store.sources, *(it for it in absolute if it not in store.sources)]
+        if followed != store.sources:
+            store.append(Entry(sources=followed))
+    return total([changes, gone])
 
 
-def update(store: LastingStore, model: Model, workers: int = 1) -> Changes:
+def add_new(store: Folder, model: Model, workers: int) -> Changes:
+    """Embed what came or changed in a folder's sources since it was embedded; nothing is removed.
+
+    The caller holds the store. `kept` counts the pictures that are gone.
+    """
+    known, failed = _known(store), store.failed_records()
+    items = listed(store.sources, store.manifest.column, known)
+    wanted = [
+        item
+        for item in items
+        if item.image not in store.banned
+        and not (item.image in failed and not changed(item, failed[item.image]))
+    ]
+    done, damaged = _bring(store, model, wanted, known, workers)
+    gone = known.keys() - {item.image for item in items}
+    return total([done, Changes(kept=len(gone) + len(damaged))])
+
+
+def update(store: LastingStore, model: Model, workers: int = 1, permit: Permit = keep) -> Changes:
     """Look through all sources anew.
 
+    Args:
+        store: the collection.
+        model: the one that embedded what is there.
+        workers: processes that decode pictures.
+        permit: asked when more pictures are gone than usual, see `Loss`; if it says no, they are
+            kept. `keep` says so and no.
+
     Raises:
-        DataError: a folder, table or tar file is not there (is a disk not mounted?): nothing is
-            removed for that; `remove` it if it is meant.
+        DataError: a source is not there at all (is a disk not mounted?): nothing is removed for
+            that; `remove` it if it is meant.
         ConfigError: another model than the one that embedded the collection.
     """
     store.manifest.check_model(model)
-    items = list_items([it for it in store.sources if not _gone(it)], store.manifest.column)
-    known = _known(store)
-    wanted = {item.image: item for item in items if item.image not in store.banned}
-    vanished = [row for name, (row, _) in known.items() if name not in wanted]
-    changes = _bring(store, model, list(wanted.values()), known, workers)
-    if vanished:
-        store.append(Entry(removed=vanished))
-    return total([changes, Changes(removed=len(vanished))])
+    with store.changing():
+        known = _known(store)
+        items = listed(store.sources, store.manifest.column, known)
+        wanted = [item for item in items if item.image not in store.banned]
+        names = {item.image for item in wanted}
+        vanished = [name for name in known if name not in names]
+        gone = _remove_lost(store, vanished, known, permit, names)
+        changes, damaged = _bring(store, model, wanted, known, workers)
+        spoilt = _remove_lost(store, damaged, known, permit)
+    return total([gone, changes, spoilt])
+
+
+def listed(sources: Sequence[str], column: str, known: Iterable[str]) -> list[Item]:
+    """The pictures of all sources, without those files and folders that are empty by now.
+
+    Args:
+        sources: see `list_items`.
+        column: likewise.
+        known: names of the pictures that the collection has.
+    """
+    found: dict[str, Item] = {}
+    for source in sources:
+        if _gone(source) or (_is_empty(source) and any(map(below(to_name(source)), known))):
+            continue
+        for item in list_items([source], column):
+            found.setdefault(item.image, item)
+    return list(found.values())
 
 
 def _gone(source: str) -> bool:
     """Whether a source is a picture file that is not there any more."""
     return Path(source).suffix.lower() in image_suffixes() and not Path(source).exists()
+
+
+def _is_empty(source: str) -> bool:
+    """Whether a source is a folder without a file, or one that cannot be read."""
+    return os.path.isdir(source) and not any(files for _, _, files in os.walk(source))
+
+
+def _remove_lost(
+    store: LastingStore,
+    names: Sequence[str],
+    known: Known,
+    permit: Permit,
+    there: Collection[str] = (),
+) -> Changes:
+    """Remove pictures that are gone, if they are few or it is permitted."""
+    if not names:
+        return Changes()
+    paths = {name: record for name, (_, record) in known.items()}
+    loss = loss_of(names, paths, [to_name(it) for it in store.sources], there)
+    if loss is not None and not permit(loss):
+        return Changes(kept=len(names))
+    store.append(Entry(removed=sorted(known[name][0] for name in names)))
+    return Changes(removed=len(names))
 
 
 def remove(store: LastingStore, names: Sequence[str]) -> Changes:
@@ -112,16 +189,19 @@ def remove(store: LastingStore, names: Sequence[str]) -> Changes:
     rows: set[int] = set()
     banned: set[str] = set()
     absolute = [os.path.abspath(name) for name in names]
-    live = [(row, record["image"]) for row, record in store.live()]
-    for name in absolute:
-        below = name.rstrip("/") + "/"
-        found = [(row, image) for row, image in live if image == name or image.startswith(below)]
-        if not found and name not in store.sources:
-            raise DataError(f"{name}: found no such picture in the collection, nothing was removed")
-        rows |= {row for row, _ in found}
-        banned |= {image for _, image in found}
-    followed = [source for source in store.sources if source not in absolute]
-    store.append(Entry(removed=sorted(rows), banned=sorted(banned), sources=followed))
+    with store.changing():
+        live = [(row, record["image"]) for row, record in store.live()]
+        for name in absolute:
+            inside = below(to_name(name))
+            found = [(row, image) for row, image in live if inside(image)]
+            if not found and name not in store.sources:
+                raise DataError(
+                    f"{name}: found no such picture in the collection, nothing was removed"
+                )
+            rows |= {row for row, _ in found}
+            banned |= {image for _, image in found}
+        followed = [source for source in store.sources if source not in absolute]
+        store.append(Entry(removed=sorted(rows), banned=sorted(banned), sources=followed))
     return Changes(removed=len(rows))
 
 
@@ -131,46 +211,52 @@ def _known(store: LastingStore) -> Known:
 
 def _bring(
     store: LastingStore, model: Model, items: Sequence[Item], known: Known, workers: int
-) -> Changes:
-    """Embed what is new or has changed, chunk by chunk."""
-    fresh = [it for it in items if it.image not in known or _changed(it, known[it.image][1])]
-    parts = [Changes(unchanged=len(items) - len(fresh))]
+) -> tuple[Changes, list[str]]:
+    """Embed what is new or has changed, chunk by chunk.
+
+    Returns:
+        What happened, and names of the pictures whose files hold no picture any more.
+    """
+    fresh = [it for it in items if it.image not in known or changed(it, known[it.image][1])]
+    parts, damaged = [Changes(unchanged=len(items) - len(fresh))], list[str]()
     if not fresh:
-        return parts[0]
+        return parts[0], damaged
     with Feed(model.config.image.preprocess, workers if len(fresh) > BATCH else 0) as feed:
         for chunk in batches(fresh, CHUNK):
-            parts.append(_bring_chunk(store, model, feed, chunk, known))
-    return total(parts)
+            part, bad = _bring_chunk(store, model, feed, chunk, known)
+            parts.append(part)
+            damaged += bad
+    return total(parts), damaged
 
 
 def _bring_chunk(
     store: LastingStore, model: Model, feed: Feed, items: Sequence[Item], known: Known
-) -> Changes:
+) -> tuple[Changes, list[str]]:
     vectors, tried = [], []
     for decoded in feed.batches(batches(items, BATCH)):
         vectors.append(embed_decoded(model, decoded)[0])
         tried += decoded.tried
     good = [it for it in tried if it.error is None]
-    replaced = [it for it in tried if it.item.image in known]
-    if good or replaced:
-        removed = [known[it.item.image][0] for it in replaced]
-        store.append(Entry([record_of(it) for it in good], np.concatenate(vectors), removed))
-    changed = sum(it.error is None for it in replaced)
-    return Changes(
-        added=len(good) - changed,
-        changed=changed,
-        removed=len(replaced) - changed,
-        failed=tuple((it.item.image, it.error) for it in tried if it.error is not None),
+    replaced = [known[it.item.image][0] for it in good if it.item.image in known]
+    if good:
+        store.append(Entry([record_of(it) for it in good], np.concatenate(vectors), replaced))
+    bad = [it for it in tried if it.error is not None]
+    done = Changes(
+        added=len(good) - len(replaced),
+        changed=len(replaced),
+        failed=tuple((it.item.image, str(it.error)) for it in bad),
     )
+    # a file that cannot be opened may be back tomorrow: its embedding stays
+    return done, [it.item.image for it in bad if it.item.image in known and it.digest]
 
 
-def _changed(item: Item, record: dict[str, Any]) -> bool:
+def changed(item: Item, record: dict[str, Any]) -> bool:
     """Whether a picture is another one than when it was embedded.
 
     Its file's time and length tell that it is the same; its content that it is not.
     """
     try:
-        status = os.stat(item.path)
+        status = os.stat(to_path(item.path))
         length = status.st_size if item.size < 0 else item.size
         if status.st_mtime_ns == record["changed"] and length == record["bytes"]:
             return False
@@ -182,6 +268,6 @@ def _changed(item: Item, record: dict[str, Any]) -> bool:
 def total(parts: Iterable[Changes]) -> Changes:
     """What happened in several parts."""
     parts = list(parts)
-    counts = ("added", "changed", "removed", "unchanged")
+    counts = ("added", "changed", "removed", "unchanged", "kept")
     counted = {name: sum(getattr(part, name) for part in parts) for name in counts}
     return Changes(**counted, failed=tuple(it for part in parts for it in part.failed))

@@ -8,6 +8,8 @@ Axes: N rows, E embedding.
 
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,18 @@ import numpy as np
 
 from nnclip.errors import DataError
 from nnclip.extras import extra
+from nnclip.search.lock import locked
 from nnclip.search.log import FILE as LOG
-from nnclip.search.log import Entry, Log, locked
+from nnclip.search.log import Entry, Log
 from nnclip.search.manifest import read_manifest
-from nnclip.search.rows import Growing
-from nnclip.search.shards import embedded, has_shard, read_records, read_vectors
+from nnclip.search.rows import Growing, Rows
+from nnclip.search.shards import (
+    embedded,
+    missing_shards,
+    read_records,
+    read_vectors,
+    shard_path,
+)
 
 with extra():
     import pyarrow as pa
@@ -44,19 +53,21 @@ class Collection:
         """
         self.path = Path(path)
         self.manifest = read_manifest(self.path)
-        missing = [n for n in range(self.manifest.shards) if not has_shard(self.path, n)]
-        if missing:
+        if missing := missing_shards(self.path, self.manifest):
             raise DataError(
-                f"{path}: {len(missing)} of {self.manifest.shards} shards are not embedded yet: "
+                f"{path}: {missing:,} of {self.manifest.shards:,} shards are not embedded yet: "
                 "run the same `python -m nnclip embed` again, it goes on where it stopped"
             )
-        self._shards = [read_vectors(self.path, n) for n in range(self.manifest.shards)]
+        numbers = range(self.manifest.shards)
+        read = [read_vectors(self.path, number, self.manifest) for number in numbers]
+        self._shards = [rows_NE for rows_NE, _ in read]
         self._starts = np.cumsum([0, *map(len, self._shards)])
         self._tables: dict[int, pa.Table] = {}
         self._added = Growing(self.manifest.embed)
         self._records: list[dict[str, Any]] = []
-        self._dead: set[int] = set()
-        self.dead = np.empty(0, np.int64)
+        starts = self._starts.tolist()
+        self._dead = {starts[number] + row for number, (_, dead) in enumerate(read) for row in dead}
+        self.dead = np.array(sorted(self._dead), np.int64)
         self._mutex = threading.RLock()
         self.sources, self.banned = list(self.manifest.sources), set[str]()
         self._log = Log(self.path / LOG, self.manifest.embed, self.manifest.dtype)
@@ -72,7 +83,7 @@ class Collection:
         return self.rows - len(self._dead)
 
     @property
-    def blocks(self) -> list[np.ndarray]:
+    def blocks(self) -> list[Rows]:
         """The arrays that together are all rows, each (n, E); the last one, float32, grows."""
         return [*self._shards, self._added.array]
 
@@ -96,6 +107,16 @@ class Collection:
         self.banned -= {record["image"] for record in entry.records}
         self.banned |= set(entry.banned)
 
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Hold the collection for changes that belong together: other processes wait.
+
+        What they changed before is taken in first.
+        """
+        with locked(self.path):
+            self.refresh()
+            yield
+
     def append(self, entry: Entry) -> range:
         """Add and remove, at once and for good; the numbers of the new rows.
 
@@ -111,13 +132,13 @@ class Collection:
             raise DataError(
                 f"found vectors of {entry.vectors.shape[1]} numbers, expected {self.manifest.embed}"
             )
-        with self._mutex, locked(self.path):
-            self.refresh()
+        with self.changing(), self._mutex:
             gone = [row for row in entry.removed if not 0 <= row < self.rows]
             if gone:
                 raise DataError(f"row {gone[0]}: found {self.rows} rows, expected a lower number")
             first = self.rows
-            self._log.append(entry)
+            self._log.append(replace(entry, first=first))
+            self._log.acknowledge()
             self._take(entry)
         return range(first, self.rows)
 
@@ -134,7 +155,14 @@ class Collection:
 
     def _table(self, shard: int) -> pa.Table:
         if shard not in self._tables:
-            self._tables[shard] = embedded(read_records(self.path, shard))
+            table = embedded(read_records(self.path, shard))
+            if table.num_rows != len(self._shards[shard]):
+                raise DataError(
+                    f"{shard_path(self.path, shard)}.parquet: found records of {table.num_rows:,} "
+                    f"pictures, expected {len(self._shards[shard]):,}; `python -m nnclip repair "
+                    f"{self.path}` makes it again"
+                )
+            self._tables[shard] = table
         return self._tables[shard]
 
     def live(self) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -151,11 +179,16 @@ class Collection:
             if row not in self._dead:
                 yield row, record
 
-    def failures(self) -> list[tuple[str, str]]:
-        """Name and error of each picture that could not be embedded at first."""
-        found = []
+    def failed_records(self) -> dict[str, dict[str, Any]]:
+        """Records of the pictures that could not be embedded, and were not since, by name."""
+        names, found = {record["image"] for _, record in self.live()}, {}
         for shard in range(len(self._shards)):
             table = read_records(self.path, shard)
-            bad = table.filter(table["error"].is_valid())
-            found += list(zip(bad["image"].to_pylist(), bad["error"].to_pylist(), strict=True))
+            for record in table.filter(table["error"].is_valid()).to_pylist():
+                if record["image"] not in names:
+                    found[record["image"]] = record
         return found
+
+    def failures(self) -> list[tuple[str, str]]:
+        """Name and error of those pictures."""
+        return [(image, record["error"]) for image, record in self.failed_records().items()]

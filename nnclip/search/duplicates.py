@@ -9,13 +9,13 @@ import numpy as np
 from tqdm import tqdm
 
 from nnclip.errors import ConfigError
-from nnclip.search.rows import gather
+from nnclip.search.rows import Rows, gather
 
 BLOCK = 2048  # rows that are compared with as many at once
 
 
 def duplicate_groups(
-    blocks: Sequence[np.ndarray], dead: np.ndarray, threshold: float
+    blocks: Sequence[Rows], dead: np.ndarray, threshold: float
 ) -> list[tuple[list[int], float]]:
     """Groups of rows, each near at least one other of its group; the closest groups first.
 
@@ -51,7 +51,7 @@ def duplicate_groups(
 
 
 def _pairs(
-    blocks: Sequence[np.ndarray], dead: np.ndarray, threshold: float
+    blocks: Sequence[Rows], dead: np.ndarray, threshold: float
 ) -> Iterator[tuple[int, int, float]]:
     """Pairs of rows and their cosine; the closest pairs of two blocks first."""
     total = sum(map(len, blocks))

@@ -6,7 +6,7 @@ Axes: N batch, E embedding.
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +14,18 @@ from tqdm import tqdm
 
 from nnclip.errors import DataError
 from nnclip.search.feed import Decoded, Feed, Tried
+from nnclip.search.lock import locked
 from nnclip.search.manifest import FILE, Manifest, Model, read_manifest, write_manifest
 from nnclip.search.rows import unit_rows
-from nnclip.search.shards import has_shard, read_plan, write_plan, write_shard
+from nnclip.search.shards import FOLDER as SHARD_FOLDER
+from nnclip.search.shards import (
+    check_shard,
+    failed_before,
+    has_shard,
+    planned_items,
+    write_plan,
+    write_shard,
+)
 from nnclip.search.sources import Item, list_items
 
 logger = logging.getLogger(__name__)
@@ -56,28 +65,32 @@ def prepare(folder: Path, wanted: Manifest, sources: Sequence[str], column: str)
         DataError: no pictures, or the folder holds another collection.
     """
     absolute = tuple(str(Path(source).absolute()) for source in sources)
-    if (folder / FILE).exists():
-        found = read_manifest(folder)
-        asked = replace(wanted, sources=absolute, column=column)
-        for name in ("digest", "dtype", "sources", "column"):
-            if getattr(found, name) != getattr(asked, name):
-                raise DataError(
-                    f"{folder}: holds a collection with another {name} ({getattr(found, name)}, "
-                    f"not {getattr(asked, name)}); name another folder, or use add and update"
-                )
-        return found
-    items = list_items(absolute, column)
-    shard = int(np.clip(-(-len(items) // SHARDS), SMALLEST, LARGEST)) // BATCH * BATCH
-    begun = replace(wanted, sources=absolute, column=column, items=len(items), shard=shard)
-    write_plan(folder, items)
-    write_manifest(folder, begun)
+    with locked(folder):
+        if (folder / FILE).exists() or next((folder / SHARD_FOLDER).glob("*"), None):
+            found = read_manifest(folder)
+            _check_same(folder, found, replace(wanted, sources=absolute, column=column))
+            return found
+        items = list_items(absolute, column)
+        shard = int(np.clip(-(-len(items) // SHARDS), SMALLEST, LARGEST)) // BATCH * BATCH
+        begun = replace(wanted, sources=absolute, column=column, items=len(items), shard=shard)
+        begun = replace(begun, plan=write_plan(folder, items, asdict(begun)))
+        write_manifest(folder, begun)
     return begun
+
+
+def _check_same(folder: Path, found: Manifest, asked: Manifest) -> None:
+    for name in ("digest", "dtype", "sources", "column"):
+        if getattr(found, name) != getattr(asked, name):
+            raise DataError(
+                f"{folder}: holds a collection with another {name} ({getattr(found, name)}, "
+                f"not {getattr(asked, name)}); name another folder, or use add and update"
+            )
 
 
 def embed_shards(
     folder: Path, model: Model, rank: int = 0, size: int = 1, workers: int = 1, batch: int = BATCH
 ) -> Work:
-    """Embed this process's shards, those that are not there yet.
+    """Embed this process's shards, those that are not there yet or are damaged.
 
     Args:
         folder: of a collection that `prepare` began.
@@ -90,12 +103,11 @@ def embed_shards(
     Raises:
         DataError: the disk is full, a worker died, or the model gives what is not finite.
     """
-    manifest, items = read_manifest(folder), read_plan(folder)
-    shards = {
-        number: items[number * manifest.shard : (number + 1) * manifest.shard]
-        for number in range(rank, manifest.shards, size)
-        if not has_shard(folder, number)
-    }
+    manifest = read_manifest(folder)
+    numbers = [n for n in range(rank, manifest.shards, size) if not _whole(folder, n, manifest)]
+    items = planned_items(folder, manifest) if numbers else []
+    shards = {n: items[n * manifest.shard : (n + 1) * manifest.shard] for n in numbers}
+    failed = {number: failed_before(folder, number, manifest) for number in numbers}
     total = sum(map(len, shards.values()))
     work, start = Work(), 0.0
     if not shards:
@@ -113,10 +125,55 @@ def embed_shards(
                 tried += one.tried
                 work = replace(work, engine=work.engine + seconds)
                 bar.update(len(one.tried))
-            write_shard(folder, number, np.concatenate(rows), tried)
-            failed = sum(it.error is not None for it in tried)
-            work = replace(work, failed=work.failed + failed)
+            placed = place_rows(np.concatenate(rows), tried, failed[number])
+            write_shard(folder, number, *placed)
+            bad = sum(it.error is not None for it in placed[1])
+            work = replace(work, failed=work.failed + bad)
     return replace(work, pictures=total, seconds=time.perf_counter() - start)
+
+
+def _whole(folder: Path, number: int, manifest: Manifest) -> bool:
+    """Whether a shard is there and as it was written; reads all of it."""
+    if not has_shard(folder, number):
+        return False
+    try:
+        check_shard(folder, number, manifest)
+    except DataError as error:
+        logger.warning("%s", error)
+        return False
+    return True
+
+
+def place_rows(
+    rows_NE: np.ndarray, tried: Sequence[Tried], failed: frozenset[int] | None
+) -> tuple[np.ndarray, list[Tried], list[int]]:
+    """A shard that is embedded again, every picture in the row that it had.
+
+    The log and the index count rows. A picture that could not be read then keeps no row, and one
+    that cannot be read now a row of zeros that does not count.
+
+    Args:
+        rows_NE: embeddings of the pictures that can be read now, in order.
+        tried: all pictures of the shard.
+        failed: places of the pictures that had no row; None if the shard was not there before.
+
+    Returns:
+        Rows, pictures and the rows that do not count, for `write_shard`.
+    """
+    if failed is None:
+        return rows_NE, list(tried), []
+    rows, placed, dead, at = [], list[Tried](), list[int](), 0
+    for place, it in enumerate(tried):
+        row_E = rows_NE[at] if it.error is None else np.zeros(rows_NE.shape[1], rows_NE.dtype)
+        at += it.error is None
+        if place in failed:
+            placed.append(replace(it, error=it.error or "could not be read at first; run update"))
+            continue
+        if it.error is not None:
+            dead.append(len(rows))
+        rows.append(row_E)
+        placed.append(replace(it, error=None))
+    return np.stack(rows) if rows else rows_NE[:0], placed, dead
 
 
 def batches(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from nnclip.search.rows import Rows
+
 MAXIMA = 256  # rows of which first only the best one is looked at
 NEGLIGIBLE = 32.0  # a term below exp(-32) of the largest: a million of them are 1e-8 of it
 STRIP = 4096  # rows converted to float32 at once where they are not held so
@@ -41,9 +43,9 @@ class Found:
 class Exact:
     """Rows held as float32 where memory allows, else converted strip by strip for each query."""
 
-    def __init__(self, blocks: Sequence[np.ndarray]) -> None:
+    def __init__(self, blocks: Sequence[Rows]) -> None:
         """Take arrays (n, E) that together are all rows; the last one may be given anew later."""
-        self._fixed = list(blocks[:-1])
+        self._fixed: list[Rows] = list(blocks[:-1])
         if sum(block.size for block in self._fixed) * 4 < SHARE * free_memory():
             self._fixed = [as_float32(self._fixed)] if self._fixed else []
 
@@ -66,10 +68,10 @@ class Exact:
         return Found(rows, scores_N[rows], log_sum(scores_N, scale), True)
 
 
-def scores(rows_NE: np.ndarray, query_E: np.ndarray) -> np.ndarray:
+def scores(rows_NE: Rows, query_E: np.ndarray) -> np.ndarray:
     """Rows times a query, (N,) float32."""
     if rows_NE.dtype == np.float32:
-        return rows_NE @ query_E
+        return np.asarray(rows_NE) @ query_E
     found = np.empty(len(rows_NE), np.float32)
 
     def fill(start: int) -> None:
@@ -109,7 +111,7 @@ def log_sum(scores_N: np.ndarray, scale: float) -> float:
 
 
 def exact_neighbours(
-    blocks: Sequence[np.ndarray], queries_QE: np.ndarray, amount: int, skip: np.ndarray
+    blocks: Sequence[Rows], queries_QE: np.ndarray, amount: int, skip: np.ndarray
 ) -> np.ndarray:
     """The rows nearest to each query, (Q, amount) int64, best first.
 
@@ -138,7 +140,7 @@ def exact_neighbours(
     return np.take_along_axis(top_rows, order, axis=1)
 
 
-def as_float32(blocks: Sequence[np.ndarray]) -> np.ndarray:
+def as_float32(blocks: Sequence[Rows]) -> np.ndarray:
     """Arrays one below the other, converted on all cores."""
     starts = np.cumsum([0, *map(len, blocks)])
     held = np.empty((starts[-1], blocks[0].shape[1]), np.float32)

@@ -3,7 +3,6 @@
 Axes: Q queries, E embedding, S sampled rows.
 """
 
-import json
 import logging
 import secrets
 import time
@@ -18,9 +17,12 @@ from nnclip.errors import ConfigError, DataError
 from nnclip.extras import extra
 from nnclip.search.approximate import SETTINGS, Approximate, build, open_index
 from nnclip.search.collection import Collection
+from nnclip.search.lock import INDEX as INDEX_LOCK
+from nnclip.search.lock import locked
 from nnclip.search.rows import gather
+from nnclip.search.sealed import file_checksum, read_sealed, write_sealed
 from nnclip.search.tuning import Find, choose_setting, picture_queries, text_queries
-from nnclip.search.writing import write_file, write_text
+from nnclip.search.writing import first_line, write_file
 
 with extra():
     import faiss
@@ -30,6 +32,7 @@ Texts = Callable[[], np.ndarray]
 logger = logging.getLogger(__name__)
 
 FILE = "index.json"
+REMEDY = "run `python -m nnclip index`, which builds it again"
 KINDS = ("auto", "exact", "ivf", "hnsw")
 EXACT_ROWS = 200_000  # up to so many, exact search takes a few ms
 RERANKED = 100  # candidates that are ranked by the rows themselves
@@ -48,6 +51,7 @@ class IndexCard:
         wanted: recall@10 that was asked for.
         recall: recall@10 of held-out queries, by kind of query.
         seconds: what building took.
+        checks: checksums of the files, by name; none in indexes of earlier versions.
     """
 
     kind: str
@@ -57,6 +61,7 @@ class IndexCard:
     wanted: float = 1.0
     recall: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
+    checks: dict[str, str] = field(default_factory=dict)
 
 
 def build_index(
@@ -78,10 +83,11 @@ def build_index(
         DataError: nothing to index, or a full disk.
     """
     kind = chosen_kind(kind, recall, len(collection), "ivf")
-    card = IndexCard(kind, collection.rows)
-    if kind != "exact":
-        card = _built(collection, kind, recall, texts)
-    _replace(collection.path, card)
+    with locked(collection.path, INDEX_LOCK):
+        card = IndexCard(kind, collection.rows)
+        if kind != "exact":
+            card = _built(collection, kind, recall, texts)
+        _replace(collection.path, card)
     return card
 
 
@@ -110,18 +116,19 @@ def _built(collection: Collection, kind: str, recall: float, texts: Texts | None
     sample = np.sort(np.random.default_rng(2).choice(rows, min(SAMPLE, rows), replace=False))
     held = {"rows": sample, "vectors": gather(blocks, sample)}
     write_file(path.with_suffix(".npz"), lambda temporary: _save(temporary, held))
+    checks = {file.name: file_checksum(file) for file in (path, path.with_suffix(".npz"))}
     logger.info("built in %.1f s", time.perf_counter() - start)
     kinds = [picture_queries(blocks, dead)]
     if texts is not None:
         kinds.append(text_queries(blocks, dead, texts()))
 
     def finder(setting: int) -> Find:
-        searcher = open_searcher(path, kind, setting)
+        searcher = _opened(path, kind, setting, rows)
         return lambda query_E, amount: searcher.nearest(query_E, amount, 1.0, blocks, dead).rows
 
     setting, reached = choose_setting(SETTINGS[kind], recall, kinds, finder)
     seconds = round(time.perf_counter() - start, 1)
-    return IndexCard(kind, rows, name, setting, recall, reached, seconds)
+    return IndexCard(kind, rows, name, setting, recall, reached, seconds, checks)
 
 
 def _save(temporary: str, arrays: dict[str, np.ndarray]) -> None:
@@ -129,21 +136,64 @@ def _save(temporary: str, arrays: dict[str, np.ndarray]) -> None:
         np.savez(file, **arrays)
 
 
-def open_searcher(path: Path, kind: str, setting: int) -> Approximate:
-    """The index of a file; DataError where it is missing or damaged."""
+def open_searcher(folder: Path, card: IndexCard, rows: int) -> Approximate:
+    """The index of a collection; its files are compared with their checksums before.
+
+    Args:
+        folder: of the collection.
+        card: what the index is.
+        rows: of the collection.
+
+    Raises:
+        DataError: a file is missing or damaged, or the index is of another collection.
+    """
+    check_index(folder, card, rows)
+    return _opened(folder / card.file, card.kind, card.setting, card.rows)
+
+
+def check_index(folder: Path, card: IndexCard, rows: int) -> None:
+    """DataError unless the index's files are whole and fit a collection of so many rows."""
+    if card.rows > rows:
+        raise DataError(
+            f"{folder / FILE}: found an index of {card.rows:,} rows, expected at most {rows:,}; "
+            f"{REMEDY}"
+        )
+    for name, expected in card.checks.items():
+        try:
+            found = file_checksum(folder / name)
+        except OSError as error:
+            raise DataError(f"{folder / name}: cannot be read ({error}); {REMEDY}") from error
+        if found != expected:
+            raise DataError(f"{folder / name}: is damaged, its checksum is another; {REMEDY}")
+
+
+def _opened(path: Path, kind: str, setting: int, rows: int) -> Approximate:
+    """The index of a file, and the sample beside it; DataError where one cannot be read."""
     index = open_index(path)
     try:
         with np.load(path.with_suffix(".npz")) as held:
-            sample = held["rows"], held["vectors"]
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"{path}: its .npz cannot be read ({error}); index again") from error
-    return Approximate(index, kind, setting, RERANKED, sample)
+            sample, sample_SE = held["rows"], held["vectors"]
+        if (index.ntotal, sample.dtype, sample_SE.dtype) != (rows, np.int64, np.float32):
+            raise ValueError(f"found an index of {index.ntotal} rows of {rows}, or other numbers")
+        if sample_SE.shape != (len(sample), index.d) or not 0 <= sample[0] <= sample[-1] < rows:
+            raise ValueError(f"found rows {sample.shape} and vectors {sample_SE.shape}")
+    except Exception as error:  # readers of zip files raise anything
+        raise DataError(
+            f"{path.with_suffix('.npz')}: cannot be read ({first_line(error)}); {REMEDY}"
+        ) from error
+    return Approximate(index, kind, setting, RERANKED, (sample, sample_SE))
+
+
+def remove_index(folder: Path) -> None:
+    """Search exactly from now on."""
+    (folder / FILE).unlink(missing_ok=True)
+    for old in folder.glob("index-*"):
+        old.unlink(missing_ok=True)
 
 
 def _replace(folder: Path, card: IndexCard) -> None:
     """Let the new index be the one, and remove what the old one leaves."""
-    text = json.dumps(asdict(card), indent=1) + "\n"
-    write_text(folder / FILE, text)
+    write_sealed(folder / FILE, asdict(card))
     for old in folder.glob("index-*"):
         if old.stem != Path(card.file).stem:
             old.unlink(missing_ok=True)
@@ -153,8 +203,12 @@ def read_card(folder: Path) -> IndexCard | None:
     """What the folder's index is; None where there is none. DataError where it is damaged."""
     path = folder / FILE
     try:
-        return IndexCard(**json.loads(path.read_text(encoding="utf-8")))
+        card = IndexCard(**read_sealed(path, REMEDY, "checks"))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError) as error:
-        raise DataError(f"{path}: is damaged ({error}); run `python -m nnclip index`") from error
+    except TypeError as error:
+        raise DataError(f"{path}: is damaged ({first_line(error)}); {REMEDY}") from error
+    numbers = (type(card.rows), type(card.setting)) == (int, int)
+    if card.kind not in KINDS[1:] or not numbers or not isinstance(card.file, str):
+        raise DataError(f"{path}: found no index in it, expected one; {REMEDY}")
+    return card

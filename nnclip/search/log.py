@@ -1,19 +1,23 @@
 """What was added and removed since a collection was embedded: a file that only grows.
 
-An entry is a header of fixed length, some JSON and some vectors, with a checksum over both. It
-counts once the file is on disk (fsync), and only then is it acknowledged. What a crash leaves
-behind the last whole entry is no entry: readers stop there, and the next writer cuts it off.
+An entry is a header of fixed length, some JSON and some vectors. The header holds a checksum of
+itself, with where the entry lies in the file, and one of the rest. An entry counts once the file is
+on disk (fsync), and only then is it acknowledged: a small file beside the log says up to where.
+
+What a crash leaves behind the last whole entry is a torn tail: readers stop there, and the next
+writer cuts it off. Anything else that is no entry is damage: it is told, and nothing is cut off.
+Where the small file is missing (collections of format 1), a tail is torn if it is short or if pages
+of it never arrived, which are zeros; and never if a whole entry follows.
 
 Axes: N rows, E embedding.
 """
 
-import fcntl
 import json
+import logging
 import os
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -21,10 +25,20 @@ from typing import IO, Any
 import numpy as np
 
 from nnclip.errors import DataError
+from nnclip.search.sealed import checksum
+
+logger = logging.getLogger(__name__)
 
 FILE = "log"
-_HEADER = struct.Struct("<4sIQI")  # magic, bytes of JSON, bytes of vectors, checksum
-_MAGIC = b"NnC1"
+ACKNOWLEDGED = "acknowledged"
+SECTOR = 512  # bytes that a disk writes at once
+SCANNED = 1 << 20  # bytes that are looked through at once
+ZEROS = 32  # at the end of a file: more than JSON or vectors end in
+_MAGIC = b"NnC2"
+_HEADER = struct.Struct("<4sIQQI")  # magic, bytes of JSON and of vectors, place, checksum of these
+_SUM = struct.Struct("<I")  # the header's own checksum, after it
+_MAGIC_1 = b"NnC1"  # of format 1
+_HEADER_1 = struct.Struct("<4sIQI")  # magic, bytes of JSON and of vectors, checksum of these
 
 
 @dataclass(frozen=True)
@@ -37,6 +51,7 @@ class Entry:
         removed: rows that go, counted from the collection's first.
         sources: that the collection follows from now on; None for the same as before.
         banned: names of pictures that `update` must not bring back.
+        first: number of the first row that is added; None in entries of format 1.
     """
 
     records: Sequence[dict[str, Any]] = ()
@@ -44,6 +59,18 @@ class Entry:
     removed: Sequence[int] = ()
     sources: Sequence[str] | None = None
     banned: Sequence[str] = ()
+    first: int | None = None
+
+
+@dataclass(frozen=True)
+class _Head:
+    """Where an entry lies: its JSON from `text` on, its vectors from `vectors` to `end`."""
+
+    text: int
+    vectors: int
+    end: int
+    checksum: int
+    place: int | None  # where it was written; None in format 1
 
 
 class Log:
@@ -60,40 +87,81 @@ class Log:
 
     def read(self) -> Iterator[Entry]:
         """The entries that were not read yet; DataError where the file is damaged."""
-        try:
-            size = self.path.stat().st_size
-        except FileNotFoundError:
+        if self.end and _size(self.path) == self.end:
             return
-        if size <= self.end:
+        acknowledged = read_acknowledged(self.path.parent)  # before the size: both only grow
+        size = _size(self.path)
+        if size > self.end:
+            with open(self.path, "rb") as file:
+                while (found := self._entry(file, self.end, size)) is not None:
+                    entry, self.end = found
+                    yield entry
+                self._explain_rest(file, size, acknowledged)
+        if self.end < (acknowledged or 0):
+            raise self._damage(size, f"{acknowledged:,} were acknowledged")
+        if size < self.end:
+            raise self._damage(size, "it was replaced or cut while it was read")
+
+    def _entry(self, file: IO[bytes], at: int, size: int) -> tuple[Entry, int] | None:
+        """The whole entry that begins at a place, and where it ends; None where there is none."""
+        head = _head(file, at)
+        return (
+            None if head is None or head.place not in (None, at) else self._body(file, head, size)
+        )
+
+    def _body(self, file: IO[bytes], head: _Head, size: int) -> tuple[Entry, int] | None:
+        if head.end > size:
+            return None
+        content = _bytes(file, head.text, head.end)
+        if zlib.crc32(content) != head.checksum:
+            return None
+        text = head.vectors - head.text
+        try:
+            rows_NE = np.frombuffer(content, self._dtype, offset=text).reshape(-1, self._embed)
+            entry = Entry(vectors=rows_NE, **json.loads(content[:text]))
+        except (ValueError, TypeError, RecursionError):
+            return None
+        return (entry, head.end) if len(entry.records) == len(rows_NE) else None
+
+    def whole_entries(self) -> Iterator[tuple[Entry, bool]]:
+        """All entries that are whole, also behind damage, and whether each adjoins the last one."""
+        size, at = _size(self.path), 0
+        if not size:
             return
         with open(self.path, "rb") as file:
-            file.seek(self.end)
-            while (entry := self._entry(file, size)) is not None:
-                self.end = file.tell()
-                yield entry
+            while (found := self._next_entry(file, at, size)) is not None:
+                entry, start, end = found
+                yield entry, start == at
+                at = end
 
-    def _entry(self, file: IO[bytes], size: int) -> Entry | None:
-        """The next one; None where there is none, or not all of it."""
-        header = file.read(_HEADER.size)
-        if len(header) < _HEADER.size or not any(header):
-            return None
-        magic, text_size, vector_size, checksum = _HEADER.unpack(header)
-        after = file.tell() + text_size + vector_size
-        if magic == _MAGIC and after > size:
-            return None
-        text, vectors = file.read(text_size), file.read(vector_size)
-        if magic != _MAGIC or not text or zlib.crc32(vectors, zlib.crc32(text)) != checksum:
-            if magic == _MAGIC and after == size:  # the last one: its pages did not all arrive
-                return None
-            raise DataError(
-                f"{self.path}: found damage after {self.end:,} of {size:,} bytes, expected an "
-                "entry: restore the file from a copy, or cut it there and run update"
-            )
-        rows_NE = np.frombuffer(vectors, self._dtype).reshape(-1, self._embed)
-        return Entry(vectors=rows_NE, **json.loads(text))
+    def _next_entry(self, file: IO[bytes], at: int, size: int) -> tuple[Entry, int, int] | None:
+        """The first whole entry from a place on, whatever place it names; its start and end."""
+        while (at := _find(file, _MAGIC[:3], at)) >= 0:
+            head = _head(file, at)
+            found = None if head is None else self._body(file, head, size)
+            if found is not None:
+                return found[0], at, found[1]
+            at += 1
+        return None
+
+    def _explain_rest(self, file: IO[bytes], size: int, acknowledged: int | None) -> None:
+        """DataError unless nothing, or a torn tail, follows what was read."""
+        if self.end == size:
+            return
+        if self._next_entry(file, self.end, size) is not None:
+            raise self._damage(size, "whole entries follow")
+        if acknowledged is None and not _torn(file, self.end, size):
+            raise self._damage(size, "no crash leaves that")
+
+    def _damage(self, size: int, why: str) -> DataError:
+        return DataError(
+            f"{self.path}: found damage after {self.end:,} of {size:,} bytes ({why}), expected an "
+            f"entry: restore the file from a copy, or run `python -m nnclip repair "
+            f"{self.path.parent}`, which keeps all entries that are whole"
+        )
 
     def append(self, entry: Entry) -> None:
-        """Add an entry, on disk when this returns; the caller holds `locked` and has read all.
+        """Add an entry, on disk when this returns; the caller holds the lock and has read all.
 
         Raises:
             DataError: the disk is full, or the file cannot be written.
@@ -103,17 +171,17 @@ class Log:
             "removed": [int(row) for row in entry.removed],
             "sources": None if entry.sources is None else list(entry.sources),
             "banned": list(entry.banned),
+            "first": entry.first,
         }
         text = json.dumps(content, ensure_ascii=False).encode("utf-8", "surrogatepass")
         vectors = np.ascontiguousarray(entry.vectors, self._dtype).tobytes()
-        checksum = zlib.crc32(vectors, zlib.crc32(text))
+        body = zlib.crc32(vectors, zlib.crc32(text))
+        head = _HEADER.pack(_MAGIC, len(text), len(vectors), self.end, body)
         new = not self.path.exists()
         try:
             with open(self.path, "ab") as file:
                 file.truncate(self.end)  # what a crash has left
-                file.write(_HEADER.pack(_MAGIC, len(text), len(vectors), checksum))
-                file.write(text)
-                file.write(vectors)
+                file.write(head + _SUM.pack(zlib.crc32(head)) + text + vectors)
                 file.flush()
                 os.fsync(file.fileno())
                 self.end = file.tell()
@@ -124,6 +192,95 @@ class Log:
                 f"{self.path}: cannot be written ({error}); nothing was changed"
             ) from error
 
+    def acknowledge(self) -> None:
+        """Say that all entries up to here are on disk: from now on, none of them may be missing."""
+        try:
+            write_acknowledged(self.path.parent, self.end)
+        except OSError as error:  # the entries count all the same
+            logger.warning("%s: cannot be written (%s)", self.path.parent / ACKNOWLEDGED, error)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _bytes(file: IO[bytes], start: int, stop: int) -> bytes:
+    file.seek(start)
+    return file.read(stop - start)
+
+
+def _find(file: IO[bytes], wanted: bytes, at: int) -> int:
+    """Where some bytes come next, from a place on; -1 if they do not."""
+    while chunk := _bytes(file, at, at + SCANNED):
+        if (found := chunk.find(wanted)) >= 0:
+            return at + found
+        at += max(1, len(chunk) - len(wanted) + 1)
+    return -1
+
+
+def _head(file: IO[bytes], at: int) -> _Head | None:
+    """The header at a place; None where there is none, or a damaged one."""
+    found = _bytes(file, at, at + _HEADER.size + _SUM.size)
+    if found.startswith(_MAGIC) and len(found) == _HEADER.size + _SUM.size:
+        _, text, vectors, place, body = _HEADER.unpack(found[: _HEADER.size])
+        if _SUM.unpack(found[_HEADER.size :])[0] != zlib.crc32(found[: _HEADER.size]):
+            return None
+        at += len(found)
+        return _Head(at, at + text, at + text + vectors, body, place)
+    if found.startswith(_MAGIC_1) and len(found) >= _HEADER_1.size:
+        _, text, vectors, body = _HEADER_1.unpack(found[: _HEADER_1.size])
+        at += _HEADER_1.size
+        return _Head(at, at + text, at + text + vectors, body, None) if text else None
+    return None
+
+
+def _torn(file: IO[bytes], at: int, size: int) -> bool:
+    """Whether the rest of a file is what a crash leaves of one entry.
+
+    That is the first part of an entry, or one in which sectors are zeros that never arrived.
+    """
+    rest = _bytes(file, at, size)
+    if not rest.strip(b"\0") or rest.endswith(bytes(ZEROS)):
+        return True
+    sectors = range(-at % SECTOR, len(rest) - SECTOR + 1, SECTOR)
+    if any(rest[start : start + SECTOR] == bytes(SECTOR) for start in sectors):
+        return True
+    head = _head(file, at)
+    if head is None:  # short, or damaged
+        length = _HEADER_1.size if rest.startswith(_MAGIC_1) else _HEADER.size + _SUM.size
+        return len(rest) < length and rest[:3] == _MAGIC[: len(rest[:3])]
+    # lengths of format 1 may be damaged: if the checksum fits all that is there, they are
+    return head.end > size and zlib.crc32(_bytes(file, head.text, size)) != head.checksum
+
+
+def read_acknowledged(folder: Path) -> int | None:
+    """Bytes of the log that were acknowledged at least; None where that is not known."""
+    try:
+        number, _, found = (folder / ACKNOWLEDGED).read_text("ascii").strip().partition(" ")
+        return int(number) if checksum(number.encode()) == found else None
+    except (OSError, ValueError):
+        return None
+
+
+def write_acknowledged(folder: Path, end: int) -> None:
+    """Say how much of the log is on disk: in place, and without waiting for this disk write.
+
+    After a crash, an earlier number may stand here: it is as true.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    number = f"{end:020d}"
+    text = f"{number} {checksum(number.encode())}\n"
+    handle = os.open(folder / ACKNOWLEDGED, os.O_WRONLY | os.O_CREAT, 0o666)
+    try:
+        os.write(handle, text.encode())
+    finally:
+        os.close(handle)
+
 
 def _sync_folder(folder: Path) -> None:
     """Put a new file's name on disk, too."""
@@ -132,15 +289,3 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """One writer at a time: others wait. A writer that dies lets go."""
-    try:
-        file = open(folder / "lock", "ab")  # noqa: SIM115
-    except OSError as error:
-        raise DataError(f"{folder}: cannot be written to ({error})") from error
-    with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

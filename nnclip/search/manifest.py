@@ -1,16 +1,16 @@
 """What an embedded collection says about itself: by which model, from what, how it is kept."""
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, get_type_hints
 
 import numpy as np
 
 from nnclip.errors import ConfigError, DataError
-from nnclip.search.writing import write_text
+from nnclip.search.sealed import read_sealed, write_sealed
+from nnclip.search.writing import first_line
 
-FORMAT = 1
+FORMAT = 2  # 1: no checksums
 FILE = "manifest.json"
 DTYPES = ("float16", "float32")
 
@@ -46,6 +46,8 @@ class Manifest:
         column: of the tables, the one that holds paths.
         items: number of pictures that were listed.
         shard: pictures of one shard.
+        plan: checksum of the list of what is to be embedded; "" in collections of format 1.
+        format: 1, of earlier versions, or 2: every file has a checksum.
     """
 
     model: str
@@ -57,6 +59,8 @@ class Manifest:
     column: str = "filepath"
     items: int = 0
     shard: int = 1
+    plan: str = ""
+    format: int = FORMAT
 
     @property
     def shards(self) -> int:
@@ -84,25 +88,39 @@ def manifest_of(model: Model, name: str, dtype: str) -> Manifest:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write the head, whole or not at all; DataError if it cannot be written."""
-    text = json.dumps({"format": FORMAT, **asdict(manifest)}, indent=1, ensure_ascii=False)
-    write_text(folder / FILE, text + "\n")
+    write_sealed(folder / FILE, asdict(manifest))
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The head of a collection; DataError where there is none, or one that cannot be understood."""
+    """The head of a collection; DataError where there is none, or one that is damaged."""
     path = folder / FILE
-    if not path.is_file():
+    remedy = f"`python -m nnclip repair {folder}` makes it again"
+    try:
+        return manifest_from(read_sealed(path, remedy, "format"))
+    except FileNotFoundError:
+        there = (folder / "shards").exists()
         raise DataError(
             f"{folder}: found no {FILE} in it, expected a folder that `python -m nnclip embed` made"
-        )
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        found = content.pop("format")
-        if found != FORMAT:
-            raise DataError(f"{path}: found format {found}, expected {FORMAT}: embed it again")
-        content["sources"] = tuple(content["sources"])
-        return Manifest(**content)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            + (f"; {remedy}" if there else "")
+        ) from None
+    except ValueError as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(f"{path}: is damaged ({error!r}); embed the pictures again") from error
+        raise DataError(f"{path}: {error}; {remedy}") from error
+
+
+def manifest_from(content: dict[str, Any]) -> Manifest:
+    """The head that a JSON object holds; ValueError where it cannot be one."""
+    if content.get("format") not in (1, FORMAT):
+        raise ValueError(f"found a format {content.get('format')!r:.50}, expected 1 or {FORMAT}")
+    try:
+        found = Manifest(**{**content, "sources": tuple(content["sources"])})
+    except (TypeError, KeyError) as error:
+        raise ValueError(f"found {first_line(error)}, expected a manifest") from error
+    kinds = {name: kind for name, kind in get_type_hints(Manifest).items() if kind in (str, int)}
+    wrong = [name for name, kind in kinds.items() if type(getattr(found, name)) is not kind]
+    if wrong or not all(isinstance(source, str) for source in found.sources):
+        raise ValueError(f"found another type of {', '.join(wrong or ['sources'])} than expected")
+    if found.dtype not in DTYPES or found.embed < 1 or found.items < 0 or found.shard < 1:
+        raise ValueError("found a dtype, embed, items or shard that cannot be")
+    return found

@@ -8,8 +8,10 @@ Axes: N rows, E embedding.
 """
 
 import json
+import logging
 import weakref
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any, cast
 from urllib.parse import urldefrag
@@ -29,6 +31,8 @@ with extra():
     import psycopg
     from psycopg import sql
     from psycopg.types.json import Jsonb
+
+logger = logging.getLogger(__name__)
 
 NAME = "pictures"
 HEADS = "nnclip_collections"
@@ -100,6 +104,22 @@ class PostgresStore:
         query = self._sql("select row, record from {table} where row = any(%s)")
         found = dict(self._connection.execute(query, [list(map(int, rows))]).fetchall())
         return [found[int(row)] for row in rows]
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """See `LastingStore`; a lock of the session, which ends with it."""
+        key = [f"nnclip {self.name}"]
+        if not self._one("select pg_try_advisory_lock(hashtext(%s))", key)[0]:
+            logger.warning(
+                "%s: another process is changing it; waiting until it is done", self.name
+            )
+            self._connection.execute("select pg_advisory_lock(hashtext(%s))", key)
+        try:
+            self._read_head()
+            yield
+        finally:
+            if not self._connection.closed:
+                self._connection.execute("select pg_advisory_unlock(hashtext(%s))", key)
 
     def append(self, entry: Entry) -> range:
         """See `LastingStore`; one transaction."""

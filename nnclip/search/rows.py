@@ -3,7 +3,9 @@
 Axes: N rows, E embedding.
 """
 
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +29,66 @@ def unit_rows(features_NE: np.ndarray) -> np.ndarray:
             f"{bad} of {len(rows_NE)} embeddings are zero or not finite: is the model damaged?"
         )
     return unit(rows_NE)
+
+
+class CheckedRows:
+    """Rows that lie in a file, each part of which is compared with its checksum when first read.
+
+    Reads like an array (N, E): by slices, by numbers of rows, or whole through `np.asarray`.
+    """
+
+    def __init__(
+        self, rows_NE: np.ndarray, part: int, checksums: Sequence[int], name: str, remedy: str
+    ) -> None:
+        """Wrap mapped rows.
+
+        Args:
+            rows_NE: contiguous.
+            part: rows that have one checksum.
+            checksums: CRC-32 of the parts.
+            name: of the file, for the error.
+            remedy: what to do if it is damaged, for the error.
+        """
+        self._rows_NE, self._part, self._checksums = rows_NE, part, checksums
+        self._name, self._remedy = name, remedy
+        self._right = np.zeros(len(checksums), bool)
+        self.shape, self.dtype, self.size = rows_NE.shape, rows_NE.dtype, rows_NE.size
+
+    def __len__(self) -> int:
+        return len(self._rows_NE)
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        if isinstance(key, slice):
+            first, last, _ = key.indices(len(self))
+            self._check(range(first // self._part, -(-last // self._part)))
+        else:
+            whole = isinstance(key, np.ndarray) and key.dtype.kind == "i"
+            rows = key % max(1, len(self)) if whole else np.arange(len(self))[key]
+            parts = rows // self._part
+            if not self._right[parts].all():
+                self._check(np.unique(parts).tolist())
+        return self._rows_NE[key]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        self._check(range(len(self._checksums)))
+        rows_NE = np.asarray(self._rows_NE, dtype)
+        return rows_NE.copy() if copy else rows_NE
+
+    def _check(self, parts: Iterable[int]) -> None:
+        for number in parts:
+            if self._right[number]:
+                continue
+            first = number * self._part
+            rows_NE = self._rows_NE[first : first + self._part]
+            if zlib.crc32(rows_NE) != self._checksums[number]:
+                raise DataError(
+                    f"{self._name}: rows {first:,} to {first + len(rows_NE) - 1:,} are damaged, "
+                    f"their checksum is another; {self._remedy}"
+                )
+            self._right[number] = True
+
+
+Rows = np.ndarray | CheckedRows
 
 
 class Growing:
@@ -56,7 +118,7 @@ class Growing:
         self._length = needed
 
 
-def gather(blocks: Sequence[np.ndarray], rows: np.ndarray) -> np.ndarray:
+def gather(blocks: Sequence[Rows], rows: np.ndarray) -> np.ndarray:
     """Some rows of the arrays taken as one, (len(rows), E) float32."""
     starts = np.cumsum([0, *map(len, blocks)])
     block_of = np.searchsorted(starts, rows, side="right") - 1

@@ -6,6 +6,7 @@ Axes: N rows, E embedding.
 import logging
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,7 +20,7 @@ from nnclip.search.index import FILE as INDEX
 from nnclip.search.index import IndexCard, Texts, build_index, open_searcher, read_card
 from nnclip.search.log import Entry
 from nnclip.search.manifest import Manifest
-from nnclip.search.rows import Growing, unit_rows
+from nnclip.search.rows import Growing, Rows, unit_rows
 
 logger = logging.getLogger(__name__)
 
@@ -55,10 +56,13 @@ class LastingStore(Store, Protocol):
     def live(self) -> Iterable[tuple[int, dict[str, Any]]]:
         """Number and record of every picture."""
 
+    def changing(self) -> AbstractContextManager[None]:
+        """Hold the place for changes that belong together: others that change it wait."""
+
     def append(self, entry: Entry) -> Sequence[int]:
         """Add and remove, at once and for good; the numbers of the new rows."""
 
-    def vectors(self) -> tuple[list[np.ndarray], np.ndarray]:
+    def vectors(self) -> tuple[list[Rows], np.ndarray]:
         """Arrays that together are all rows, and the rows that do not count."""
 
     def build_index(self, kind: str, recall: float, texts: Texts | None) -> IndexCard:
@@ -109,7 +113,7 @@ class FolderStore(Collection):
         self._searcher: Exact | Approximate | None = None
         self._index_seen: int | None = None
 
-    def vectors(self) -> tuple[list[np.ndarray], np.ndarray]:
+    def vectors(self) -> tuple[list[Rows], np.ndarray]:
         """See `LastingStore`."""
         return self.blocks, self.dead
 
@@ -140,14 +144,20 @@ class FolderStore(Collection):
         card = None if self._only_exact else read_card(self.path)
         if card is None or card.kind == "exact":
             return Exact(self.blocks)
-        if self.rows - card.rows > STALE * card.rows:
+        added = self.rows - card.rows
+        if added > STALE * card.rows:
             logger.warning(
                 "%s: %s pictures were added since the index was built; `python -m nnclip index` "
                 "makes searching faster again",
                 self.path,
-                f"{self.rows - card.rows:,}",
+                f"{added:,}",
             )
-        return open_searcher(self.path / card.file, card.kind, card.setting)
+        try:
+            return open_searcher(self.path, card, self.rows)
+        except DataError:
+            if read_card(self.path) == card:
+                raise
+            return self._new_searcher()  # it was replaced meanwhile
 
 
 def is_url(place: str | Path) -> bool:

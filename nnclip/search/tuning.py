@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nnclip.search.exact import exact_neighbours
-from nnclip.search.rows import gather
+from nnclip.search.rows import Rows, gather
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class Queries:
         return hits / self.nearest.size
 
 
-def picture_queries(blocks: Sequence[np.ndarray], dead: np.ndarray, seed: int = 1) -> Queries:
+def picture_queries(blocks: Sequence[Rows], dead: np.ndarray, seed: int = 1) -> Queries:
     """Rows of the collection as queries."""
     alive = np.setdiff1d(np.arange(sum(map(len, blocks))), dead, assume_unique=True)
     chosen = np.random.default_rng(seed).permutation(alive)[:PICTURES]
@@ -70,7 +70,7 @@ def picture_queries(blocks: Sequence[np.ndarray], dead: np.ndarray, seed: int = 
     return Queries("pictures", vectors_QE, chosen, np.stack(others))
 
 
-def text_queries(blocks: Sequence[np.ndarray], dead: np.ndarray, vectors_QE: np.ndarray) -> Queries:
+def text_queries(blocks: Sequence[Rows], dead: np.ndarray, vectors_QE: np.ndarray) -> Queries:
     """Embedded texts as queries."""
     amount = min(NEAREST, sum(map(len, blocks)) - len(dead))
     nearest = exact_neighbours(blocks, vectors_QE, amount, dead)

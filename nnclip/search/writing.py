@@ -23,6 +23,11 @@ def write_file(path: Path, fill: Callable[[str], object]) -> None:
         raise DataError(f"{path}: cannot be written ({error})") from error
 
 
+def first_line(error: BaseException) -> str:
+    """What an error of another library says, short enough for a sentence."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text as UTF-8; DataError as above."""
     write_file(path, lambda temporary: Path(temporary).write_text(text, encoding="utf-8"))
