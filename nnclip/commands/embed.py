@@ -19,7 +19,7 @@ from nnclip.search.lock import locked
 from nnclip.search.manifest import DTYPES, manifest_of
 from nnclip.search.manifest import FILE as MANIFEST
 from nnclip.search.sources import COLUMN
-from nnclip.search.store import is_url
+from nnclip.search.store import FolderStore, is_url
 
 HELP = "embed pictures once, so that they can be searched (under mpirun: by several processes)"
 
@@ -82,7 +82,7 @@ def _embed(args: argparse.Namespace, ranks: Ranks) -> int:
 
         def catch_up() -> list[Changes]:
             new = ranks.rank == 0 and there[0]
-            return [add_new(Collection(folder), model, args.workers)] if new else []
+            return [add_new(FolderStore(folder), model, args.workers)] if new else []
 
         ranks.collect(begin)
         works = ranks.collect(embed)

@@ -15,7 +15,6 @@ import numpy as np
 from nnclip.errors import DataError
 from nnclip.files import to_name, to_path
 from nnclip.image import image_suffixes
-from nnclip.search.collection import Collection as Folder
 from nnclip.search.embed import BATCH, batches, embed_decoded
 from nnclip.search.feed import Feed, content_digest
 from nnclip.search.log import Entry
@@ -23,7 +22,7 @@ from nnclip.search.loss import Permit, below, keep, loss_of
 from nnclip.search.manifest import Model
 from nnclip.search.shards import record_of
 from nnclip.search.sources import Item, list_items
-from nnclip.search.store import LastingStore
+from nnclip.search.store import FolderStore, LastingStore
 
 CHUNK = 32 * BATCH  # pictures that are added at once
 
@@ -87,7 +86,7 @@ def add(
     return total([changes, gone])
 
 
-def add_new(store: Folder, model: Model, workers: int) -> Changes:
+def add_new(store: FolderStore, model: Model, workers: int) -> Changes:
     """Embed what came or changed in a folder's sources since it was embedded; nothing is removed.
 
     The caller holds the store. `kept` counts the pictures that are gone.

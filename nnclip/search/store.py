@@ -62,7 +62,7 @@ class LastingStore(Store, Protocol):
     def append(self, entry: Entry) -> Sequence[int]:
         """Add and remove, at once and for good; the numbers of the new rows."""
 
-    def vectors(self) -> tuple[list[Rows], np.ndarray]:
+    def vectors(self) -> tuple[Sequence[Rows], np.ndarray]:
         """Arrays that together are all rows, and the rows that do not count."""
 
     def build_index(self, kind: str, recall: float, texts: Texts | None) -> IndexCard:
@@ -127,7 +127,7 @@ class FolderStore(Collection):
         with self._mutex:
             blocks, dead, searcher = self.blocks, self.dead, self._current_searcher()
         if isinstance(searcher, Exact):
-            return searcher.nearest(query_E, amount, scale, blocks[-1], dead)
+            return searcher.nearest(query_E, amount, scale, np.asarray(blocks[-1]), dead)
         return searcher.nearest(query_E, amount, scale, blocks, dead)
 
     def _current_searcher(self) -> Exact | Approximate:
