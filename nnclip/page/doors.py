@@ -10,6 +10,8 @@ from typing import Any
 
 import gradio as gr
 from gradio import processing_utils
+from gradio.route_utils import FnIndexInferError
+from starlette.responses import PlainTextResponse
 
 from nnclip.errors import DataError
 from nnclip.service.hosts import Hosts
@@ -41,6 +43,16 @@ READ = re.compile(
 )
 WRITTEN = re.compile(rf"{API}(upload|cancel|reset|queue/join|call/[^/]+)/?")
 ROUTES = {"GET": READ, "HEAD": READ, "POST": WRITTEN}
+
+
+async def _mistaken(_: Any, error: Exception) -> PlainTextResponse:
+    return PlainTextResponse(f"found a request that makes no sense here: {error!r:.200}\n", 400)
+
+
+# what Gradio's routes raise at numbers of events that there are not, or at values nested too deep
+MISTAKES = dict.fromkeys(
+    (LookupError, ValueError, TypeError, RecursionError, FnIndexInferError), _mistaken
+)
 
 
 async def _refuse(url: str) -> Any:

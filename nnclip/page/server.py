@@ -8,7 +8,7 @@ from gradio.utils import get_upload_folder
 
 from nnclip.assets import assets_dir
 from nnclip.page.connections import guard
-from nnclip.page.doors import never_fetch
+from nnclip.page.doors import MISTAKES, never_fetch
 from nnclip.page.page import build_page
 from nnclip.page.theme import ICON, STYLE, theme
 from nnclip.service.collection import Collection
@@ -53,7 +53,7 @@ def serve(pool: ModelPool, args: argparse.Namespace, block: bool = True) -> str:
         max_file_size=MAX_BYTES,
         state_session_capacity=MAX_SESSIONS,
         allowed_paths=[str(assets_dir() / "examples")],
-        app_kwargs={"docs_url": None, "redoc_url": None},
+        app_kwargs={"docs_url": None, "redoc_url": None, "exception_handlers": MISTAKES},
     )
     for collection in collections:
         collection.prepare(pool.get())

@@ -7,6 +7,7 @@ limited in size and time.
 """
 
 import http.client
+import re
 import socket
 import ssl
 import threading
@@ -26,6 +27,7 @@ REDIRECTS = 3
 SECONDS = 10.0
 PIECE = 1 << 16
 KEPT = "%/:=&?~#+!$,;'@()*[]"  # of an address, beside letters and digits; the rest is escaped
+HOST = re.compile(r"[\w.:-]+")  # a name in any script, or an IP address
 MOVED = frozenset({301, 302, 303, 307, 308})
 
 
@@ -82,6 +84,8 @@ def _parsed(url: str) -> SplitResult:
         _ = parts.port, (parts.hostname or "").encode("idna")
     except ValueError as error:
         raise DataError(f"this is no address: {error}") from error
+    if parts.hostname and not HOST.fullmatch(parts.hostname):
+        raise DataError("this is no address: found a host with other characters than names have")
     if parts.scheme not in PORTS or not parts.hostname:
         raise DataError("expected an address that begins with https:// or http://")
     if parts.username or parts.password:

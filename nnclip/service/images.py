@@ -93,11 +93,12 @@ def open_checked(source: ImageSource) -> Image.Image:
         DataError: too many bytes or pixels, damaged, or no image. The sentence names no path.
     """
     content = source.read()
-    _check_size(len(content))
+    check_size(len(content))
     return open_image(content, max_pixels=MAX_PIXELS, as_seen=True)
 
 
-def _check_size(size: int) -> None:
+def check_size(size: int) -> None:
+    """DataError if a file has no byte or more than MAX_BYTES."""
     if not 0 < size <= MAX_BYTES:
         found = f"more than {MAX_BYTES // 2**20} MB" if size else "an empty file"
         raise DataError(f"found {found}, expected an image of at most {MAX_BYTES // 2**20} MB")

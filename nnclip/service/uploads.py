@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from nnclip.errors import DataError
-from nnclip.service.images import ImageFile
+from nnclip.service.images import ImageFile, check_size
+from nnclip.service.values import kind
 
 REFUSED = "found a file that was not uploaded here, expected an uploaded image"
 
@@ -28,15 +29,17 @@ class Uploads:
         Links are resolved first, and what is opened later is the place that they led to.
 
         Raises:
-            DataError: no text, a place outside the folders, no file there or no regular one. The
-                sentence does not say which of them, nor where.
+            DataError: no text, a place outside the folders, no file there, no regular one, an
+                empty or a too large one. The sentence does not say where.
         """
         if not isinstance(path, str):
-            raise DataError(f"path: found {type(path).__name__}, expected a text")
+            raise DataError(f"path: found {kind(path)}, expected a text")
         try:
             place = Path(os.path.realpath(path))
         except (OSError, ValueError, UnicodeError) as error:  # a zero byte, a lone surrogate
             raise DataError(REFUSED) from error
         if not any(place.is_relative_to(folder) for folder in self._folders):
             raise DataError(REFUSED)
-        return ImageFile.find(place)
+        found = ImageFile.find(place)
+        check_size(found.size)
+        return found

@@ -25,11 +25,13 @@ class Served:
     Args:
         url: where it is.
         process: what serves it.
+        uploads: where it keeps what visitors send.
         lines: all it has printed.
     """
 
     url: str
     process: subprocess.Popen
+    uploads: Path
     lines: list[str] = field(default_factory=list)
 
 
@@ -122,13 +124,17 @@ def speaking_h5(small_h5: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 @pytest.fixture(scope="session")
-def served(speaking_h5: Path, folder: Path) -> Iterator[Served]:
+def served(
+    speaking_h5: Path, folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
     """The page with a model of random weights."""
-    process, lines = started("--model", str(speaking_h5), "--images", str(folder))
+    flags = ("--model", str(speaking_h5), "--images", str(folder))
+    uploads = tmp_path_factory.mktemp("uploads")
+    process, lines = started(*flags, "--allow-urls", GRADIO_TEMP_DIR=str(uploads))
     try:
         found = re.search(r"^nnclip: open (\S+)", "\n".join(lines), re.MULTILINE)
         assert found, "\n".join(lines)
-        yield Served(found[1], process, lines)
+        yield Served(found[1], process, uploads, lines)
     finally:
         process.terminate()
         process.wait(60)
