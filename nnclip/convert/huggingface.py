@@ -5,12 +5,22 @@ Source: https://github.com/huggingface/transformers, models/clip/modeling_clip.p
 
 from typing import Any
 
-from nnclip.convert.dialect import Dialect, Settings, Source, one_value, own_towers
+from nnclip.convert.dialect import Dialect, Settings, Source, own_towers
 from nnclip.convert.names import in_blocks, same, split, turned
+from nnclip.convert.open_clip_images import square_side
+from nnclip.convert.transformers_images import (
+    OWN_FILE,
+    PROCESSOR_FILE,
+    read_preprocess,
+    write_preprocess,
+)
 from nnclip.errors import CheckpointError
 from nnclip.graph.config import BlockConfig, ClipConfig, ClipResNetConfig
+from nnclip.image import Preprocess
 
-FILE, PICTURES_FILE = "config.json", "preprocessor_config.json"
+FILE = "config.json"
+FILES = (FILE, OWN_FILE, PROCESSOR_FILE)
+ACTIVATIONS = {"gelu_pytorch_tanh": "gelu_tanh", "gelu_new": "gelu_tanh"}  # where names differ
 BLOCK = {
     "transformer/resblocks/{}/attn/in_proj_W": split(
         "encoder.layers.{}.self_attn.q_proj.weight",
@@ -55,7 +65,11 @@ DROPPED = r"(vision|text)_model\.embeddings\.position_ids"  # 0, 1, 2, ...
 
 
 def describe(source: Source) -> dict[str, Any]:
-    """Activation, heads, epsilon from config.json; mean and std from preprocessor_config.json."""
+    """Activation, heads, epsilon from config.json; preprocessing from the image processor's file.
+
+    Raises:
+        CheckpointError: no config.json, or a setting that is not known.
+    """
     whole = source.settings.get(FILE)
     if whole is None:
         raise CheckpointError(f"{source.path}: found no {FILE} beside it, which tells the heads")
@@ -66,18 +80,22 @@ def describe(source: Source) -> dict[str, Any]:
         {**(whole.get(f"{tower}_config") or {}), **(whole.get(f"{tower}_config_dict") or {})}
         for tower in ("vision", "text")
     )
-    acts = [cfg.get("hidden_act", "quick_gelu") for cfg in (image, text)]
-    eps = [cfg.get("layer_norm_eps", 1e-5) for cfg in (image, text)]
-    pictures = source.settings.get(PICTURES_FILE, {})
-    names = {"mean": "image_mean", "std": "image_std"}
+    told = read_preprocess(source.settings, image.get("image_size", 224))
+    preprocess = told or Preprocess(square_side("image_size", image.get("image_size", 224)))
     return {
-        "activation": one_value("hidden_act", *acts),
+        "activation": _activation(image),
+        "text_activation": _activation(text),
         "image_heads": image.get("num_attention_heads", 12),
         "text_heads": text.get("num_attention_heads", 8),
-        "layer_norm_eps": one_value("layer_norm_eps", *eps),
-        "resolution": image.get("image_size", 224),
-        **{ours: pictures[theirs] for ours, theirs in names.items() if theirs in pictures},
+        "layer_norm_eps": image.get("layer_norm_eps", 1e-5),
+        "text_layer_norm_eps": text.get("layer_norm_eps", 1e-5),
+        **preprocess.metadata(),
     }
+
+
+def _activation(cfg: Settings) -> str:
+    found = cfg.get("hidden_act", "quick_gelu")
+    return ACTIVATIONS.get(found, str(found))
 
 
 def _blocks(config: BlockConfig, embed: int) -> dict[str, Any]:
@@ -116,21 +134,7 @@ def settings_of(config: ClipConfig) -> dict[str, Settings]:
             "eos_token_id": text.vocabulary - 1,
         },
     }
-    pictures = {
-        "image_processor_type": "CLIPImageProcessor",
-        "do_resize": True,
-        "size": {"shortest_edge": image.resolution},
-        "resample": 3,  # bicubic
-        "do_center_crop": True,
-        "crop_size": {"height": image.resolution, "width": image.resolution},
-        "do_convert_rgb": True,
-        "do_rescale": True,
-        "rescale_factor": 1 / 255,
-        "do_normalize": True,
-        "image_mean": list(image.preprocess.mean),
-        "image_std": list(image.preprocess.std),
-    }
-    return {FILE: model, PICTURES_FILE: pictures}
+    return {FILE: model, OWN_FILE: write_preprocess(image.preprocess)}
 
 
 DIALECT = Dialect("huggingface", TABLE, DROPPED, describe, settings_of, file="model.safetensors")

@@ -25,7 +25,7 @@ DIALECTS: dict[str, Dialect] = {
         bert.DISTILBERT_DIALECT,
     )
 }
-SETTINGS = (open_clip.FILE, huggingface.FILE, huggingface.PICTURES_FILE)
+SETTINGS = (open_clip.FILE, *huggingface.FILES)
 IN_FOLDER = (
     "model.safetensors",
     "model.safetensors.index.json",

@@ -141,10 +141,11 @@ def _shape_only(shape: tuple[int, ...]) -> Tensor:
 
 
 def _check_told(dialect: Dialect, source: Source, metadata: Mapping[str, Any]) -> None:
-    if metadata.get("activation", "quick_gelu") not in ACTIVATIONS:
-        raise CheckpointError(
-            f"activation: found {metadata['activation']}, expected one of {', '.join(ACTIVATIONS)}"
-        )
+    for key in ("activation", "text_activation"):
+        if metadata.get(key, "quick_gelu") not in ACTIVATIONS:
+            raise CheckpointError(
+                f"{key}: found {metadata[key]}, expected one of {', '.join(ACTIVATIONS)}"
+            )
     needed = ("activation", "image_heads", "text_heads")
     if dialect.name == "open_clip" and not all(key in metadata for key in needed):
         raise CheckpointError(
@@ -251,6 +252,7 @@ def _given(args: argparse.Namespace) -> dict[str, Any]:
     image_heads, text_heads = args.heads or (None, None)
     told = {
         "activation": args.activation,
+        "text_activation": args.activation,
         "bert_activation": args.activation,
         "bert_context": args.context,
         "bert_heads": text_heads,

@@ -82,11 +82,13 @@ class Preprocess:
         if not _is_number(self.rescale) or not 0 < self.rescale < math.inf:
             raise ConfigError(f"rescale: found {self.rescale!r}, expected a number above 0")
         resolution = _whole("resolution", self.resolution, 1)
-        size = None if self.size is None else _whole("size", self.size, 1)
+        size = resolution if self.size is None else _whole("size", self.size, 1)
+        fill = _whole("fill", self.fill, 0, 255)
+        filled = self.resize in ("longest", "none") or size < resolution
         checked = {
             "resolution": resolution,
             "size": None if size == resolution or self.resize == "none" else size,
-            "fill": _whole("fill", self.fill, 0, 255),
+            "fill": fill if filled else 0,
             "rescale": float(self.rescale),
             "mean": _triple("mean", self.mean, 0),
             "std": _triple("std", self.std, LEAST_STD),

@@ -213,7 +213,7 @@ def huggingface_folder(folder: Path) -> Sample:
 
     model = huggingface_model("quick_gelu", 1e-5)
     model.save_pretrained(folder)
-    CLIPImageProcessor(image_mean=[0.5, 0.4, 0.3]).save_pretrained(folder)
+    CLIPImageProcessor(size=20, crop_size=20, image_mean=[0.5, 0.4, 0.3]).save_pretrained(folder)
     return Sample(model, folder, "huggingface")
 
 

@@ -237,7 +237,7 @@ def test_what_the_settings_change_is_refused(huggingface):
     config = json.loads(path.read_text())
     config["vision_config"]["hidden_act"] = "relu"
     path.write_text(json.dumps(config))
-    refused(huggingface.path, "hidden_act: found relu for pictures and quick_gelu for texts")
+    refused(huggingface.path, "activation: found relu, expected one of quick_gelu")
     path.write_text("{")
     refused(huggingface.path, "found no JSON file")
     path.unlink()
