@@ -27,8 +27,9 @@ from measuring import Contender, Report, judged, ratio, row
 from peers import PEERS, TorchPeer, torch_peers
 
 from nnclip.engine import NNABLA_LOCK, AdamW, available_precisions, compile_step
-from nnclip.graph.loss import contrastive_loss, logit_scale, normalise
+from nnclip.graph.losses import SOFTMAX, scalar_parameters
 from nnclip.graph.parameters import building
+from nnclip.graph.similarity import normalise
 from nnclip.graph.text import end_of_text, text_tower
 from nnclip.graph.vit import image_tower
 from nnclip.weights.model import ModelWeights
@@ -74,7 +75,8 @@ def nnclip_contenders(weights: ModelWeights, batch: Batch, precisions: Sequence[
     with building(weights.scope):
         image = image_tower(inputs["images"], config.image, config.embed)
         text = text_tower(inputs["ids"], inputs["end"], config.text, config.embed)
-        loss = contrastive_loss(normalise(image), normalise(text), logit_scale())
+        embeddings = {"image": normalise(image), "text": normalise(text)}
+        loss = SOFTMAX.graph(embeddings, scalar_parameters(SOFTMAX), 0)
     optimiser = AdamW(parameters, betas=BETAS, eps=EPS, weight_decay=DECAY)
     found = []
     for precision in precisions:
@@ -108,8 +110,8 @@ def plain_contender(weights: ModelWeights, batch: Batch) -> tuple:
     with nn.auto_forward(False):
         image = plain_nnabla.image_features(images, copies, config)
         text = plain_nnabla.text_features(ids, end, copies, config)
-        scale = copies["logit_scale"]
-        loss = contrastive_loss(normalise(image), normalise(text), scale)
+        embeddings = {"image": normalise(image), "text": normalise(text)}
+        loss = SOFTMAX.graph(embeddings, copies, 0)
     solver = S.AdamW(LR, *BETAS, EPS, DECAY * LR)
     solver.set_parameters(copies)
 

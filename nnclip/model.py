@@ -15,12 +15,13 @@ import numpy as np
 from PIL import Image
 
 from nnclip.assets import asset, assets_dir
-from nnclip.embeddings import softmax, unit
+from nnclip.embeddings import unit
 from nnclip.engine import NNABLA_LOCK, Agreement
 from nnclip.errors import CheckpointError, ConfigError, DataError
 from nnclip.graph.beside import text_variables
 from nnclip.graph.features import image_features, text_features
-from nnclip.graph.loss import logit_scale, normalise, similarity
+from nnclip.graph.losses import LOSSES, Scorer, scalar_parameters
+from nnclip.graph.similarity import normalise, similarity
 from nnclip.image import open_image
 from nnclip.nnabla import F, nn
 from nnclip.towers import Towers
@@ -201,7 +202,7 @@ class CLIP:
         return self._towers.text(_array(ids, "ids"))
 
     def logits(self, images: Array, ids: Array) -> tuple[Array, Array]:
-        """Cosine similarity of every picture with every text, times exp(logit_scale).
+        """Cosine of every picture with every text, times exp(logit_scale), plus logit_bias.
 
         Args:
             images: as for `encode_image`.
@@ -213,26 +214,42 @@ class CLIP:
             raise DataError("images and ids: found a Variable and an array, expected the same kind")
         a, b = self.encode_image(images), self.encode_text(ids)
         if isinstance(a, nn.Variable):
-            per_image = self._build(lambda: similarity(normalise(a), normalise(b), logit_scale()))
+            per_image = self._build(lambda: self._similarity(a, b))
             return per_image, F.transpose(per_image, (1, 0))
-        per_image = self.logit_scale * unit(a) @ unit(b).T
+        per_image = self.scorer.logits(unit(a) @ unit(b).T)
         return per_image, per_image.T
+
+    def _similarity(self, image: nn.Variable, text: nn.Variable) -> nn.Variable:
+        scalars = scalar_parameters(LOSSES[self.config.loss])
+        return similarity(normalise(image), normalise(text), scalars)
+
+    @property
+    def scorer(self) -> Scorer:
+        """What turns cosines into logits and probabilities: the loss that the file names."""
+        loss = LOSSES[self.config.loss]
+        return Scorer(loss, {name: float(self._weights.array(name)) for name in loss.scalars})
 
     @property
     def logit_scale(self) -> float:
         """exp of the parameter: what cosines are multiplied by, 100 in published models."""
-        return float(np.exp(self._weights.array("logit_scale")))
+        return self.scorer.scale
+
+    @property
+    def logit_bias(self) -> float:
+        """What is added after that; 0 unless the model was trained with the sigmoid loss."""
+        return self.scorer.bias
 
     def probabilities(self, images: np.ndarray, ids: np.ndarray) -> np.ndarray:
-        """How likely each text is for each picture, given that one of them is right.
+        """How likely each text is for each picture, by the loss that the model was trained with.
 
         Args:
             images: (N, 3, R, R) float.
             ids: (M, L) integers.
 
-        Returns: (N, M) float32; rows sum to 1.
+        Returns: (N, M) float32. Of the softmax loss, rows sum to 1: one of the texts is taken to
+            be right. Of the sigmoid loss, each text is judged apart.
         """
-        return softmax(self.logits(images, ids)[0])
+        return self.scorer.loss.probabilities(self.logits(images, ids)[0], -1)
 
     def run(self, image: str | Path | BytesIO, texts: Sequence[str]) -> np.ndarray:
         """A picture file and M texts -> the probability of each text, (1, M) float32."""

@@ -45,6 +45,17 @@ def other_h5(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def sigmoid_h5(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small model as if trained with the sigmoid loss, with a bias that shows."""
+    config = dataclasses.replace(SMALL, loss="sigmoid")
+    path = tmp_path_factory.mktemp("weights") / "sigmoid.h5"
+    model = ModelWeights(config, make_parameters(config, seed=1), {})
+    model.variables()["logit_bias"].d = -1.5
+    save_model(path, model)
+    return path
+
+
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(412)

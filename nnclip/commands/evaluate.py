@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from nnclip.commands.options import add_model_arguments, load_model, prepare_gpu
-from nnclip.embeddings import softmax, unit
+from nnclip.embeddings import unit
 from nnclip.errors import ConfigError, DataError
 from nnclip.evaluate import tasks
 from nnclip.evaluate.captioned import read_captioned
@@ -145,7 +145,7 @@ def _subject(args: argparse.Namespace, ranks: Ranks) -> tasks.Subject:
     return tasks.Subject(
         embed_images,
         embed_texts,
-        model.logit_scale,
+        model.scorer,
         args.model or "bundled",
         model.path.name,
         ranks,
@@ -243,7 +243,7 @@ def predict(args: argparse.Namespace, subject: tasks.Subject) -> list[Record]:
     rows = subject.classes(texts, _templates(args))
     found = subject.pictures(samples)
     similarities = found.rows @ rows.T
-    probabilities = softmax(subject.logit_scale * similarities)
+    probabilities = subject.scorer.probabilities(similarities)
     if subject.ranks.rank:
         return []
     lines = [["picture", "text", "probability"]]

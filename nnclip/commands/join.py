@@ -7,9 +7,10 @@ from pathlib import Path
 
 from nnclip.errors import CheckpointError, ConfigError
 from nnclip.graph.heads import FORMS, HeadConfig
+from nnclip.graph.losses import Scorer
 from nnclip.model import find_model
 from nnclip.weights.heads import HeadWeights, load_head
-from nnclip.weights.join import LOGIT_SCALE, Sides, join, load_sides, new_head
+from nnclip.weights.join import Sides, join, load_sides, new_head
 from nnclip.weights.model import save_model
 
 HELP = "make one model of an image tower and a text tower, and put heads on them"
@@ -57,11 +58,9 @@ def run(args: argparse.Namespace) -> int:
                 f"--{side}-head {given[side]}: found the {head.side} side's head, expected the "
                 f"{side} side's"
             )
-    told = [head.logit_scale for head in heads.values() if head.logit_scale is not None]
+    told = [head.scorer for head in heads.values() if head.scorer is not None]
     model = join(
-        dataclasses.replace(
-            sides, heads={**sides.heads, **heads}, logit_scale=[sides.logit_scale, *told][-1]
-        )
+        dataclasses.replace(sides, heads={**sides.heads, **heads}, scorer=[sides.scorer, *told][-1])
     )
     save_model(args.output, model, half=args.half)
     config = model.config
@@ -98,4 +97,5 @@ def with_new_heads(sides: Sides, args: argparse.Namespace) -> Sides:
     for side, tower in (("image", sides.image), ("text", sides.text)):
         config = HeadConfig(tower.width, args.width, layers, args.dropout)
         heads[side] = new_head(side, config, args.seed)
-    return dataclasses.replace(sides, heads=heads, logit_scale=LOGIT_SCALE)
+    loss = sides.scorer.loss  # a new space begins anew
+    return dataclasses.replace(sides, heads=heads, scorer=Scorer(loss, loss.scalars))

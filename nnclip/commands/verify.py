@@ -10,7 +10,6 @@ import numpy as np
 from PIL import Image
 
 from nnclip.commands.options import add_model_arguments, load_model
-from nnclip.embeddings import softmax
 from nnclip.errors import DataError, DownloadError
 from nnclip.evaluate.pictures import read_labelled
 from nnclip.image import open_image
@@ -154,7 +153,7 @@ def _check(answer: KnownAnswer, model: CLIP, folder: Path) -> bool | None:
         return None
     ids = model.tokenize(answer.texts)
     logits = model.logits(model.preprocess(picture)[None], ids)[0]
-    found = logits[0] if answer.logits else softmax(logits[0])
+    found = logits[0] if answer.logits else model.scorer.loss.probabilities(logits[0], -1)
     error = max(abs(float(found[i]) - value) for i, value in answer.expected.items())
     good = bool(np.isfinite(error) and error <= answer.tolerance)
     print(

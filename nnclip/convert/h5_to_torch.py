@@ -21,10 +21,11 @@ from nnclip.convert.tensors import Tensor
 from nnclip.errors import CheckpointError, NnclipError
 from nnclip.files import shown
 from nnclip.graph.config import ClipConfig, config_from_shapes
+from nnclip.graph.losses import LOSSES, Loss, scalar_names
 from nnclip.graph.parameters import TowerConfig, expected_shapes, expected_tower_shapes
 from nnclip.graph.reading import Reader, Shapes
 from nnclip.weights.h5 import Weights, read_h5, write_whole
-from nnclip.weights.model import check_names_and_shapes
+from nnclip.weights.model import check_names_and_shapes, told_scalars
 from nnclip.weights.tower import READERS
 
 SUFFIXES = (".pt", ".bin", ".safetensors")
@@ -69,9 +70,10 @@ def convert_h5(source: Path, destination: Path, dialect: Dialect, half: bool = F
 def _translate(
     weights: Weights, dialect: Dialect, half: bool
 ) -> tuple[dict[str, Tensor], dict[str, Settings]]:
-    arrays = dict(weights.arrays)
-    if "logit_scale" in arrays and arrays["logit_scale"].size == 1:
-        arrays["logit_scale"] = arrays["logit_scale"].reshape(())  # NNabla files may have (1,)
+    arrays = weights.arrays | told_scalars(weights.metadata)
+    for name in scalar_names() & arrays.keys():
+        if arrays[name].size == 1:
+            arrays[name] = arrays[name].reshape(())  # NNabla files may have (1,)
     shapes = {name: array.shape for name, array in arrays.items()}
     config = _understood(dialect, shapes, weights.metadata)
     settings = dialect.settings_of(config)
@@ -97,10 +99,22 @@ def _understood(
     if side is None:
         whole = config_from_shapes(shapes, metadata)
         check_names_and_shapes(shapes, expected_shapes(whole))
+        _check_loss(dialect, LOSSES[whole.loss])
         return whole
     tower, width = READERS[side](Reader(shapes, metadata))
     check_names_and_shapes(shapes, expected_tower_shapes(tower, width))
     return tower
+
+
+def _check_loss(dialect: Dialect, loss: Loss) -> None:
+    """CheckpointError if the dialect's code has no place for a scalar of the loss."""
+    lacking = [name for name in loss.scalars if name not in dialect.table]
+    if lacking:
+        able = [d.name for d in DIALECTS.values() if loss.scalars.keys() <= d.table.keys()]
+        raise CheckpointError(
+            f"found {', '.join(lacking)} of the {loss.name} loss, but {dialect.name}'s code has no "
+            f"such parameter; use --dialect {' or '.join(able)}"
+        )
 
 
 def _stored(array: np.ndarray, dtype: str) -> Tensor:

@@ -9,9 +9,11 @@ from typing import Any
 
 from nnclip.convert import openai
 from nnclip.convert.dialect import Dialect, Settings, Source, one_value, own_towers
+from nnclip.convert.names import same
 from nnclip.convert.open_clip_images import FILE, read_preprocess, write_preprocess
 from nnclip.errors import CheckpointError
 from nnclip.graph.config import BlockConfig, ClipConfig, ClipResNetConfig, VitConfig
+from nnclip.graph.losses import LOSSES
 
 SIZES: tuple[Any, ...] = ()  # any value: shapes or the other settings tell it
 ATTENTION = {  # key -> the values that nnclip computes, the default first
@@ -172,12 +174,14 @@ def settings_of(config: ClipConfig) -> dict[str, Settings]:
             "vocab_size": text.vocabulary,
         },
     }
+    if "logit_bias" in LOSSES[config.loss].scalars:
+        model["init_logit_bias"] = LOSSES[config.loss].scalars["logit_bias"]  # makes the tensor
     return {FILE: {"model_cfg": model, "preprocess_cfg": write_preprocess(image.preprocess)}}
 
 
 DIALECT = Dialect(
     "open_clip",
-    openai.TABLE,
+    {**openai.TABLE, "logit_bias": same("logit_bias")},
     openai.DROPPED,
     describe,
     settings_of,

@@ -169,8 +169,7 @@ def answers(
     with torch.no_grad(), _hidden_states(dialect, model) as hidden:
         image_NE, text_NE = encode(model, images_N3RR, ids_NL)
     logits_NN = _logits(dialect, model, images_N3RR, ids_NL)
-    own = torch.arange(len(logits_NN))
-    loss = (cross_entropy(logits_NN, own) + cross_entropy(logits_NN.T, own)) / 2
+    loss = _loss(model, images_N3RR, ids_NL, logits_NN)
     model.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     gradients = {
@@ -183,6 +182,20 @@ def answers(
         loss.item(),
         {name: g.read() for name, g in to_published(gradients, dialect.table).items()},
     )
+
+
+def _loss(
+    model: torch.nn.Module, images_N3RR: np.ndarray, ids_NL: np.ndarray, logits_NN: torch.Tensor
+) -> torch.Tensor:
+    """The loss that the model was made for, shape (); SigLIP's where there is a bias."""
+    code: Any = model
+    if getattr(model, "logit_bias", None) is not None:
+        from open_clip.loss import SigLipLoss
+
+        inputs = torch.from_numpy(images_N3RR), torch.from_numpy(ids_NL.astype(np.int64))
+        return SigLipLoss()(*code(*inputs))
+    own = torch.arange(len(logits_NN))
+    return (cross_entropy(logits_NN, own) + cross_entropy(logits_NN.T, own)) / 2
 
 
 def _logits(

@@ -28,6 +28,7 @@ from nnclip.graph.bert import POOLINGS
 from nnclip.graph.config import ClipConfig, config_from_shapes, metadata_of
 from nnclip.graph.convolution import is_statistic
 from nnclip.graph.layers import ACTIVATIONS
+from nnclip.graph.losses import SOFTMAX, scalar_names
 from nnclip.graph.parameters import TowerConfig, expected_shapes, expected_tower_shapes
 from nnclip.graph.reading import Reader, Shapes
 from nnclip.weights.h5 import write_h5
@@ -85,9 +86,9 @@ def plan(source: Source, dialect: Dialect, given: Mapping[str, Any] | None = Non
             own names; or it is not told what shapes do not tell.
     """
     tensors = without(source.tensors, dialect.dropped)
-    if "logit_scale" in tensors and tensors["logit_scale"].shape == (1,):
-        flat = tensors["logit_scale"]  # an option of open_clip
-        tensors["logit_scale"] = Tensor((), flat.dtype, lambda: flat.read().reshape(()))
+    for name in scalar_names() & tensors.keys():
+        if tensors[name].shape == (1,):  # an option of open_clip
+            tensors[name] = _flat(tensors[name])
     published = to_published(tensors, dialect.table)
     metadata = {**dialect.describe(source), **(given or {})}
     if dialect.side is None:
@@ -101,6 +102,10 @@ def plan(source: Source, dialect: Dialect, given: Mapping[str, Any] | None = Non
     )
     dropped = tuple(name for name in source.tensors if name not in tensors)
     return Conversion(source, dialect, config, {k: published[k] for k in shapes}, dropped)
+
+
+def _flat(tensor: Tensor) -> Tensor:
+    return Tensor((), tensor.dtype, lambda: tensor.read().reshape(()))
 
 
 def _understood(
@@ -124,8 +129,9 @@ def _check_towers(source: Source, dialect: Dialect, published: Mapping[str, Tens
     own, other = openai.VIT, openai.RESNET
     if RESNET in source.tensors:
         own, other = other, own
+    optional = (other.keys() - own.keys()) | (scalar_names() - SOFTMAX.scalars.keys())
     for name, rule in dialect.table.items():
-        if name.format(0) not in published and not (name in other and name not in own):
+        if name.format(0) not in published and name not in optional:
             raise CheckpointError(
                 f"tensor {' or '.join(rule.parts).format(0)}: missing; this is not the whole of a "
                 f"CLIP of {dialect.name} with a "

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nnclip.embeddings import softmax
 from nnclip.errors import DataError
+from nnclip.graph.losses import USUAL, Scorer
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Bias:
         captions: K texts.
         groups: G names.
         group_of_picture: (N,) int64 0..G-1.
-        probabilities: (N, K) float32; rows sum to 1.
+        probabilities: (N, K) float32; with the softmax loss, rows sum to 1.
     """
 
     captions: tuple[str, ...]
@@ -45,7 +45,7 @@ def measure_bias(
     texts: np.ndarray,
     groups: tuple[str, ...],
     captions: tuple[str, ...],
-    logit_scale: float = 100.0,
+    scorer: Scorer = USUAL,
 ) -> Bias:
     """Probabilities of captions for pictures in groups.
 
@@ -54,7 +54,7 @@ def measure_bias(
         group_of_picture: (N,) int64 0..G-1.
         texts: (K, E) float32, unit rows.
         groups, captions: their names.
-        logit_scale: what cosines are multiplied by.
+        scorer: turns cosines into probabilities.
 
     Raises:
         DataError: fewer than two captions, or a group without pictures.
@@ -64,5 +64,5 @@ def measure_bias(
     empty = [g for i, g in enumerate(groups) if not (group_of_picture == i).any()]
     if empty:
         raise DataError(f"no readable picture in group {', '.join(empty)}: expected at least one")
-    probabilities = softmax(logit_scale * pictures @ texts.T)
+    probabilities = scorer.probabilities(pictures @ texts.T)
     return Bias(captions, groups, group_of_picture, probabilities)

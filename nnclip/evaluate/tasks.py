@@ -31,6 +31,7 @@ from nnclip.evaluate.retrieval import retrieval_ranks
 from nnclip.evaluate.typographic import Attack, write_word, wrong_classes
 from nnclip.evaluate.zero_shot import Classification, classify
 from nnclip.files import to_name
+from nnclip.graph.losses import USUAL, Scorer
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ class Subject:
 
     Args:
         embed_images, embed_texts: see `nnclip.evaluate`.
-        logit_scale: what cosines are multiplied by before a softmax.
+        scorer: turns cosines into logits and probabilities.
         model, pretrained: its names in the records.
         ranks: the processes that share the work.
         cache: folder of class embeddings; None keeps none.
@@ -51,7 +52,7 @@ class Subject:
 
     embed_images: EmbedImages
     embed_texts: EmbedTexts
-    logit_scale: float = 100.0
+    scorer: Scorer = USUAL
     model: str = "model"
     pretrained: str = ""
     ranks: Ranks = ALONE
@@ -104,7 +105,7 @@ def zero_shot(
     class_rows = subject.classes(data.classes, templates)
     found = subject.pictures(data.sources)
     labels = data.labels[found.kept]
-    answers = classify(found.rows, labels, class_rows, data.classes, subject.logit_scale)
+    answers = classify(found.rows, labels, class_rows, data.classes, subject.scorer)
     return answers, _classification_record(subject, data, answers, found, "classification"), found
 
 
@@ -246,7 +247,7 @@ def typographic(
     )
     class_rows = subject.classes(data.classes, templates)
     answers = classify(
-        attacked.rows, data.labels[attacked.kept], class_rows, data.classes, subject.logit_scale
+        attacked.rows, data.labels[attacked.kept], class_rows, data.classes, subject.scorer
     )
     attack = Attack(clean, answers, written[found.kept])
     counts = {
@@ -273,7 +274,7 @@ def bias(
     groups = data.labels[found.kept]
     texts = subject.texts(captions)
     measured = measure_bias(
-        found.rows, groups, texts, data.classes, tuple(captions), subject.logit_scale
+        found.rows, groups, texts, data.classes, tuple(captions), subject.scorer
     )
     table = [
         {"group": group, **{c: float(p) for c, p in zip(captions, row, strict=True)}}

@@ -8,7 +8,6 @@ from functools import cached_property
 
 import numpy as np
 
-from nnclip.embeddings import softmax
 from nnclip.errors import DataError
 from nnclip.evaluate.metrics import (
     confusion_matrix,
@@ -19,6 +18,7 @@ from nnclip.evaluate.metrics import (
     per_class_recall,
     top_k_accuracy,
 )
+from nnclip.graph.losses import SOFTMAX, USUAL, Loss, Scorer
 
 TOP = (1, 5, 10)
 
@@ -31,16 +31,18 @@ class Classification:
         classes: C names.
         labels: (N,) int64, the right classes.
         logits: (N, C) float32.
+        loss: turns logits into probabilities.
     """
 
     classes: tuple[str, ...]
     labels: np.ndarray
     logits: np.ndarray
+    loss: Loss = SOFTMAX
 
     @cached_property
     def probabilities(self) -> np.ndarray:
-        """(N, C) float32; rows sum to 1."""
-        return softmax(self.logits)
+        """(N, C) float32; with the softmax loss, rows sum to 1."""
+        return self.loss.probabilities(self.logits, -1)
 
     @cached_property
     def predicted(self) -> np.ndarray:
@@ -100,7 +102,7 @@ def classify(
     labels: np.ndarray,
     class_rows: np.ndarray,
     classes: tuple[str, ...],
-    logit_scale: float = 100.0,
+    scorer: Scorer = USUAL,
 ) -> Classification:
     """Classify embedded pictures.
 
@@ -109,7 +111,7 @@ def classify(
         labels: (N,) int64 0..C-1.
         class_rows: (C, E) float32 from `class_embeddings`.
         classes: C names.
-        logit_scale: what cosines are multiplied by; matters to probabilities only.
+        scorer: turns cosines into logits; matters to probabilities only.
 
     Raises:
         DataError: no pictures, or pictures and texts of different models.
@@ -121,5 +123,5 @@ def classify(
             f"pictures have {pictures.shape[1]} dimensions and texts {class_rows.shape[1]}: "
             "they come from different models"
         )
-    logits = logit_scale * pictures @ class_rows.T
-    return Classification(classes, np.asarray(labels, np.int64), logits)
+    logits = scorer.logits(pictures @ class_rows.T)
+    return Classification(classes, np.asarray(labels, np.int64), logits, scorer.loss)

@@ -28,7 +28,7 @@ INPUTS = {
 OUTPUTS = {
     "image_features": "(N, E): a row for each picture, not normalised",
     "text_features": "(M, E): a row for each text, not normalised",
-    "logits_per_image": "(N, M): logit_scale * cosine of each picture and text",
+    "logits_per_image": "(N, M): {logits} of each picture and text",
 }
 PART_OUTPUTS = {
     "image": ("image_features",),
@@ -68,7 +68,8 @@ def card_of(
         inputs: name -> shape, None where any length will do.
         files: what was written.
     """
-    text, names = model.config.text, PART_OUTPUTS[part]
+    text, names, scorer = model.config.text, PART_OUTPUTS[part], model.scorer
+    logits = "logit_scale * cosine" + (" + logit_bias" if scorer.bias else "")
     pad = text.pad if isinstance(text, BertConfig) else 0
     before = text.first_position - 1 if isinstance(text, BertConfig) else 0
     card: dict[str, Any] = {
@@ -85,11 +86,12 @@ def card_of(
             }
             for name, shape in inputs.items()
         },
-        "outputs": {name: OUTPUTS[name] for name in names},
+        "outputs": {name: OUTPUTS[name].format(logits=logits) for name in names},
         "embedding": model.config.embed,
-        "logit_scale": model.logit_scale,
-        "probabilities": "softmax over the texts of logit_scale * cosine; a cosine is the product "
-        "of two features that were divided by their lengths",
+        "logit_scale": scorer.scale,
+        "logit_bias": scorer.bias,
+        "probabilities": scorer.loss.meaning.format(logits=logits)
+        + "; a cosine is the product of two features that were divided by their lengths",
         "made_by": {name: importlib.metadata.version(name) for name in PACKAGES[to]},
     }
     if part != "text":
@@ -156,7 +158,8 @@ def page_of(card: Mapping[str, Any]) -> str:
     lines += [f"| `{name}` | {meaning} |" for name, meaning in card["outputs"].items()]
     lines += [
         "",
-        f"**Probabilities**: {card['probabilities']}. `logit_scale` is {card['logit_scale']:.6g}.",
+        f"**Probabilities**: {card['probabilities']}. `logit_scale` is {card['logit_scale']:.6g}, "
+        f"`logit_bias` {card['logit_bias']:.6g}.",
         "",
     ]
     for title in ("pictures", "texts"):

@@ -22,8 +22,9 @@ from nnclip.graph.bert import BertConfig
 from nnclip.graph.beside import empty_inputs, names_beside
 from nnclip.graph.config import AnyTextConfig
 from nnclip.graph.features import image_features, text_features
-from nnclip.graph.loss import logit_scale, normalise, similarity
+from nnclip.graph.losses import LOSSES, scalar_parameters
 from nnclip.graph.parameters import building, scope_of
+from nnclip.graph.similarity import normalise, similarity
 from nnclip.model import CLIP
 from nnclip.nnabla import nn
 from nnclip.text import openai_tokenizer
@@ -112,7 +113,8 @@ def _graph(model: CLIP, part: str, batch: int, length: int) -> tuple[Variables, 
             outputs["text_features"] = text_features(texts, config)
         if part == "both":
             a, b = (normalise(features) for features in outputs.values())
-            outputs["logits_per_image"] = similarity(a, b, logit_scale())
+            scalars = scalar_parameters(LOSSES[config.loss])
+            outputs["logits_per_image"] = similarity(a, b, scalars)
     return inputs, outputs
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from nnclip.errors import CheckpointError
 from nnclip.graph.bert import BertConfig, bert_metadata, is_bert, read_bert
 from nnclip.graph.heads import IMAGE_HEAD, TEXT_HEAD, HeadConfig, head_from_shapes, head_metadata
+from nnclip.graph.losses import loss_in
 from nnclip.graph.reading import Reader, Shapes
 from nnclip.graph.resnet import (
     ClipResNetConfig,
@@ -82,13 +83,17 @@ AnyTextConfig = TextConfig | BertConfig
 
 @dataclass(frozen=True)
 class ClipConfig:
-    """Two towers, with a head each or without, that end in one space of `embed` dimensions."""
+    """Two towers, with a head each or without, that end in one space of `embed` dimensions.
+
+    `loss` names the loss that they were trained with, a key of `LOSSES`.
+    """
 
     embed: int
     image: ImageConfig
     text: AnyTextConfig
     image_head: HeadConfig | None = None
     text_head: HeadConfig | None = None
+    loss: str = "softmax"
 
     @property
     def image_width(self) -> int:
@@ -171,7 +176,8 @@ def config_from_shapes(shapes: Shapes, metadata: Mapping[str, Any] | None = None
             f"found features of width {embed} for pictures and {other} for texts, expected one "
             "width for both"
         )
-    return ClipConfig(embed, image, text, image_head, text_head)
+    loss = loss_in(metadata, shapes).name
+    return ClipConfig(embed, image, text, image_head, text_head, loss)
 
 
 def _width_after(head: HeadConfig | None, width: int, scope: str) -> int:
@@ -193,6 +199,7 @@ def metadata_of(config: ClipConfig) -> dict[str, Any]:
         **text_metadata(config.text),
         **head_metadata(config.image_head, IMAGE_HEAD),
         **head_metadata(config.text_head, TEXT_HEAD),
+        "loss": config.loss,
     }
 
 

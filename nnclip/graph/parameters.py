@@ -12,7 +12,7 @@ from nnclip.graph.config import AnyTextConfig, ClipConfig, ImageConfig
 from nnclip.graph.features import image_features, image_side, text_features, text_side
 from nnclip.graph.heads import HeadConfig, head
 from nnclip.graph.layers import names_and_shapes_only
-from nnclip.graph.loss import logit_scale
+from nnclip.graph.losses import LOSSES, scalar_parameters
 from nnclip.nnabla import nn
 
 Scope = dict[str, Any]  # name -> Variable or Scope, as nn.parameter_scope takes it
@@ -60,7 +60,7 @@ def _whole(config: ClipConfig) -> None:
     size = config.image.resolution
     image_features(nn.Variable((1, 3, size, size)), config)
     text_features(empty_inputs(config.text, 1, 1), config)
-    logit_scale()
+    scalar_parameters(LOSSES[config.loss])
 
 
 def _tower(config: TowerConfig, width: int) -> None:

@@ -5,7 +5,6 @@ from collections.abc import Callable
 import gradio as gr
 import numpy as np
 
-from nnclip.embeddings import softmax
 from nnclip.errors import ConfigError, NnclipError
 from nnclip.page import rendering
 from nnclip.page.presets import Example
@@ -25,10 +24,8 @@ _STEPS = """
 3. **Cosine:** the two lists are multiplied entry by entry and summed. 1 would be the same
    direction, 0 none of it.
 4. **Scale:** cosines lie close together, so they are multiplied by a number learned in training,
-   here {scale:.1f}.
-5. **Softmax:** e to the power of each, divided by their sum. So the probabilities say *which of
-   these texts* fits best, given that one of them does. Leave the right one out, and another one
-   looks certain.
+   here {scale:.1f}{bias}.
+5. **Probabilities:** {meaning}.
 
 The model learned from such a matrix: in every row and every column the pair on the diagonal
 belongs together.
@@ -36,16 +33,16 @@ belongs together.
 
 
 def _across(answer: Answer) -> np.ndarray:
-    return softmax(answer.logits.T).T
+    return answer.scorer.probabilities(answer.cosines, axis=0)
 
 
 VIEWS: dict[str, tuple[Callable[[Answer], np.ndarray], Callable[[float], str]]] = {
     "Cosine": (lambda answer: answer.cosines, rendering.decimals(2)),
     "Scaled": (lambda answer: answer.logits, rendering.decimals(1)),
-    "Which text for a picture (rows sum to 100 %)": (
+    "Which text for a picture": (
         lambda answer: answer.probabilities, "{:.0%}".format,
     ),
-    "Which picture for a text (columns sum to 100 %)": (_across, "{:.0%}".format),
+    "Which picture for a text": (_across, "{:.0%}".format),
 }  # fmt: skip
 
 
@@ -94,10 +91,13 @@ def _story(pool: ModelPool, name: str | None = None) -> str:
     model = pool.get(name).model
     image = model.config.image
     patch = getattr(image, "patch", 0)  # a ResNet has none
+    scorer = model.scorer
     return _STEPS.format(
         size=image.resolution,
         cut=f" and cut into squares of {patch} pixels" if patch else "",
         embed=model.config.embed,
         context=model.config.text.context,
-        scale=model.logit_scale,
+        scale=scorer.scale,
+        bias=f", and another, {scorer.bias:.1f}, is added" if scorer.bias else "",
+        meaning=scorer.loss.meaning.format(logits="these numbers"),
     )

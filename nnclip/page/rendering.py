@@ -35,8 +35,8 @@ def bars(answer: Answer, title: str = "", note: str = "") -> str:
         for i in order[:SHOWN]
     )
     more = len(texts) - SHOWN
-    rest = answer.probabilities[0, order[SHOWN:]].sum()
-    tail = f"{more:,} more share {_percent(rest)}. " if more > 0 else ""
+    rest = answer.probabilities[0, order[SHOWN:]].max(initial=0)
+    tail = f"{more:,} more, each {_percent(rest)} at most. " if more > 0 else ""
     heading = f"<h3>{escape(title)}</h3>" if title else ""
     return (
         f'<div class="answer">{heading}<ol class="bars" aria-label="Probabilities">{rows}</ol>'

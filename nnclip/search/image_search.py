@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from nnclip.errors import ConfigError, DataError
+from nnclip.graph.losses import USUAL
 from nnclip.search.manifest import Model
 from nnclip.search.rows import unit_rows
 from nnclip.search.store import LastingStore, MemoryStore, Store, open_store
@@ -84,9 +85,10 @@ class ImageSearch:
 
         Returns:
             The best first, each with `image` (its record, or the name in it), `cosine`, and `prob`:
-            how likely it is the one that is meant among all pictures, the softmax of
-            logit_scale * cosine over all of them. By an approximate index the sum over pictures
-            that were not looked at is estimated from a sample of them.
+            how likely it is meant, by the model's loss. With the softmax loss, that is the softmax
+            of logit_scale * cosine over all pictures; by an approximate index, the sum over
+            pictures that were not looked at is estimated from a sample of them. With the sigmoid
+            loss, each picture is judged apart.
 
         Raises:
             DataError: an empty text, or one that is longer than the model reads.
@@ -107,11 +109,11 @@ class ImageSearch:
         if amount < 1:
             raise ConfigError(f"amount {amount}: expected at least 1")
         query_E = unit_rows(np.reshape(vector, (1, -1)))[0]
-        scale = 100.0 if self.model is None else self.model.logit_scale
-        found = self.store.nearest(query_E, amount, scale)
-        probs = np.exp(scale * found.cosines.astype(np.float64) - found.log_total)
+        scorer = USUAL if self.model is None else self.model.scorer
+        found = self.store.nearest(query_E, amount, scorer.scale)
+        probs = scorer.among(found.cosines, found.log_total)
         return [
-            {"image": _image(record), "prob": min(1.0, float(prob)), "cosine": float(cosine)}
+            {"image": _image(record), "prob": float(prob), "cosine": float(cosine)}
             for record, prob, cosine in zip(
                 self.store.records(found.rows.tolist()), probs, found.cosines, strict=True
             )

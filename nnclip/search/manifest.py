@@ -7,6 +7,7 @@ from typing import Any, Protocol, get_type_hints
 import numpy as np
 
 from nnclip.errors import ConfigError, DataError
+from nnclip.graph.losses import Scorer
 from nnclip.search.sealed import read_sealed, write_sealed
 from nnclip.search.writing import first_line
 
@@ -22,7 +23,7 @@ class Model(Protocol):
     path: Path
 
     @property
-    def logit_scale(self) -> float: ...  # noqa: D102
+    def scorer(self) -> Scorer: ...  # noqa: D102
     @property
     def precision(self) -> str: ...  # noqa: D102
     def digest(self) -> str: ...  # noqa: D102

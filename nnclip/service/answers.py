@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nnclip.embeddings import softmax
 from nnclip.errors import ConfigError, DataError
+from nnclip.graph.losses import Scorer
 from nnclip.service.collection import Collection, Hit
 from nnclip.service.embedder import Embedder
 from nnclip.service.images import ImageSource
@@ -27,25 +27,25 @@ class Answer:
         categories: the M texts as they were asked for, without blanks and repetitions.
         texts: the same as they were compared, within their template.
         cosines: (N, M) float32, -1..1.
-        scale: what cosines are multiplied by before the softmax.
+        scorer: turns cosines into logits and probabilities.
         seconds: how long it took.
     """
 
     categories: list[str]
     texts: list[str]
     cosines: np.ndarray
-    scale: float
+    scorer: Scorer
     seconds: float
 
     @property
     def logits(self) -> np.ndarray:
         """(N, M) float32."""
-        return self.scale * self.cosines
+        return self.scorer.logits(self.cosines)
 
     @property
     def probabilities(self) -> np.ndarray:
-        """(N, M) float32: of each text for an image; rows sum to 1."""
-        return softmax(self.logits)
+        """(N, M) float32: of each text for an image; with the softmax loss, rows sum to 1."""
+        return self.scorer.probabilities(self.cosines)
 
 
 def classify(
@@ -74,7 +74,7 @@ def classify(
     filled = [around.replace("{}", text) for text in texts]
     cosines = embedder.images(images) @ embedder.texts(filled).T
     seconds = time.perf_counter() - start
-    return Answer(texts, filled, cosines, embedder.model.logit_scale, seconds)
+    return Answer(texts, filled, cosines, embedder.model.scorer, seconds)
 
 
 def search(

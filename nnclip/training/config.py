@@ -1,14 +1,16 @@
 """Every setting of a run, in one place: its default, its flag and what it does."""
 
 import dataclasses
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
 from nnclip.errors import ConfigError
+from nnclip.graph.losses import LOSSES
 
 
 def option(
-    default: Any, help_text: str, *flags: str, choices: tuple[str, ...] | None = None
+    default: Any, help_text: str, *flags: str, choices: Collection[str] | None = None
 ) -> Any:
     """A field of `TrainConfig` with its flags; without any, the field's name is the flag."""
     return field(default=default, metadata={"help": help_text, "flags": flags, "choices": choices})
@@ -61,7 +63,11 @@ class TrainConfig:
         0, "pairs whose activations are held at once; the step equals that of the whole batch"
     )
     aggregate: bool = option(False, "contrast over the pairs of all ranks", "-ag", "--aggregate")
-    loss: str = option("softmax", "CLIP's loss or SigLIP's", choices=("softmax", "sigmoid"))
+    loss: str = option(
+        "",
+        "softmax is CLIP's, sigmoid is SigLIP's (default: the model's own; from scratch, softmax)",
+        choices=LOSSES,
+    )
     freeze: str = option(
         "",
         "parameters that stay: image, text, or names with * (comma-separated); none lets go of "
@@ -159,7 +165,7 @@ class TrainConfig:
             )
         for entry in dataclasses.fields(self):
             choices = entry.metadata["choices"]
-            if choices and getattr(self, entry.name) not in choices:
+            if choices and getattr(self, entry.name) not in (entry.default, *choices):
                 raise ConfigError(
                     f"{flag_of(entry.name)}: found {getattr(self, entry.name)!r}, expected one of "
                     f"{', '.join(choices)}"

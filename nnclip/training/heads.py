@@ -13,8 +13,9 @@ import numpy as np
 
 from nnclip.graph.features import text_features
 from nnclip.graph.heads import HeadConfig, head
-from nnclip.graph.loss import normalise
+from nnclip.graph.losses import scalar_names
 from nnclip.graph.parameters import flatten, scope_of
+from nnclip.graph.similarity import normalise
 from nnclip.nnabla import F, nn
 from nnclip.training.communicator import Communicator
 from nnclip.training.config import TrainConfig
@@ -22,7 +23,7 @@ from nnclip.training.head_feed import FeatureFeed, FeaturePairs
 from nnclip.training.model import Trainee
 from nnclip.training.step import ContrastiveStep, StepOptions
 from nnclip.training.trainer import Trainer
-from nnclip.training.validation import Embeddings, validate
+from nnclip.training.validation import Embeddings
 from nnclip.weights.heads import SCOPES, HeadWeights, save_head
 from nnclip.weights.model import ModelWeights, save_model
 from nnclip.weights.tower import side_of
@@ -58,7 +59,7 @@ def heads_of(weights: ModelWeights) -> dict[str, HeadConfig]:
 
 @dataclass(frozen=True)
 class HeadTrainee(Trainee):
-    """A model of which only what may be trained is held as Variables: the heads and the scale.
+    """A model of which only what may be trained is held as Variables: the heads and the scalars.
 
     Attributes:
         trained: those, by name.
@@ -90,27 +91,28 @@ class HeadTrainee(Trainee):
 
     def save_heads(self, folder: Path, which: str) -> None:
         """Write `image_head{which}.h5` and `text_head{which}.h5`."""
-        scale = float(self.trained["logit_scale"].d)
         for side, config in heads_of(self.weights).items():
             scope = SCOPES[side]
             own = {k: v.d for k, v in self.trained.items() if k.startswith(scope + "/")}
-            save_head(folder / f"{side}_head{which}.h5", HeadWeights(side, config, own, scale))
+            save_head(
+                folder / f"{side}_head{which}.h5", HeadWeights(side, config, own, self.scorer())
+            )
 
 
 def head_trainee(trainee: Trainee, task: HeadTask) -> HeadTrainee:
-    """The heads and the scale of a model, ready to be trained as the task says."""
+    """The heads and the scalars of a model, ready to be trained as the task says."""
     weights, trained = trainee.weights, {}
     learns = {SCOPES[side] for side in task.learns}
     for name in flatten(weights.scope):
         moves = name.split("/")[0] in learns or (task.tower and side_of(name) == "text")
+        moves = moves or (name in scalar_names() and not task.imitates)
         if moves or side_of(name) is None:
             variable = nn.Variable.from_numpy_array(np.array(weights.array(name)))
             variable.need_grad = moves
             trained[name] = variable
-    scale = trained["logit_scale"]
     if task.temperature is not None:
-        scale.d = -np.log(task.temperature)
-    scale.need_grad = task.temperature is None and not task.imitates
+        trained["logit_scale"].d = -np.log(task.temperature)
+        trained["logit_scale"].need_grad = False
     return HeadTrainee(weights, trainee.tokenizer, trained=trained)
 
 
@@ -200,7 +202,7 @@ class HeadTrainer(Trainer):
             return super()._judged(found)
         gap_ME = found.image - found.text
         loss = float((gap_ME.astype(np.float64) ** 2).sum(axis=1).mean())
-        return validate(found, self.state.batch, 1.0) | {"validation_loss": loss}
+        return super()._judged(found) | {"validation_loss": loss}
 
     def _save(self) -> None:
         super()._save()

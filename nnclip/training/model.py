@@ -12,9 +12,9 @@ from PIL import Image
 from nnclip.errors import ConfigError
 from nnclip.graph.config import ImageConfig, VitConfig
 from nnclip.graph.convolution import is_statistic
+from nnclip.graph.losses import LOSSES, Scorer
 from nnclip.graph.parameters import make_parameters, scope_of
 from nnclip.graph.resnet import SHRINKS, ClipResNetConfig
-from nnclip.graph.siglip import LOGIT_BIAS, LOGIT_SCALE
 from nnclip.nnabla import nn
 from nnclip.text import AnyTokenizer, load_tokenizer, openai_tokenizer
 from nnclip.training.config import TrainConfig
@@ -40,22 +40,23 @@ class Trainee:
     Attributes:
         weights: what is saved.
         tokenizer: belongs to it.
-        bias: of SigLIP's loss, which no model has as a tensor; None with CLIP's.
     """
 
     weights: ModelWeights
     tokenizer: AnyTokenizer
-    bias: nn.Variable | None = None
 
     def variables(self) -> dict[str, nn.Variable]:
         """Name -> Variable of everything that may be trained."""
-        bias = {} if self.bias is None else {"logit_bias": self.bias}
-        return {**self.weights.variables(), **bias}
+        return self.weights.variables()
+
+    def scorer(self) -> Scorer:
+        """The loss, and the values that its scalars have now."""
+        loss, variables = LOSSES[self.weights.config.loss], self.variables()
+        return Scorer(loss, {name: float(variables[name].d) for name in loss.scalars})
 
     def save(self, path: Path) -> None:
-        """Write the model as `clip.load` reads it, its tokenizer and SigLIP's bias as metadata."""
-        bias = {} if self.bias is None else {"logit_bias": float(self.bias.d)}
-        save_model(path, self.weights, extra=bias)
+        """Write the model as `clip.load` reads it, its tokenizer as metadata."""
+        save_model(path, self.weights)
 
     def save_best(self, folder: Path) -> None:
         """Keep the model as the best one so far of a run."""
@@ -70,19 +71,29 @@ def make_trainee(config: TrainConfig) -> Trainee:
         CheckpointError, DownloadError: the model to go on from cannot be had.
     """
     trainee = _loaded(config) if config.finetuning else _fresh(config)
-    if config.loss == "sigmoid":
-        trainee = _with_bias(trainee, begin=not config.finetuning)
     freeze(trainee.variables(), config.freeze)
     return trainee
 
 
-def _with_bias(trainee: Trainee, begin: bool) -> Trainee:
-    """With SigLIP's bias: the file's own, or its beginning and that of the scale."""
-    value = trainee.weights.metadata.get("logit_bias", LOGIT_BIAS)
-    if begin:
-        trainee.weights.variables()["logit_scale"].d = LOGIT_SCALE
-    bias = nn.Variable.from_numpy_array(np.array(value, np.float32), need_grad=True)
-    return dataclasses.replace(trainee, bias=bias)
+def with_loss(weights: ModelWeights, name: str) -> ModelWeights:
+    """The model with the scalars of another loss; those that both losses have keep their values.
+
+    Args:
+        weights: the model.
+        name: of the loss; "" for the model's own.
+    """
+    if name in ("", weights.config.loss):
+        return weights
+    old, new = LOSSES[weights.config.loss].scalars, LOSSES[name].scalars
+    variables = weights.variables()
+    for scalar in old.keys() - new.keys():
+        value = float(variables.pop(scalar).d)
+        logger.warning("--loss %s has no %s: the model's, %.4g, is dropped", name, scalar, value)
+    for scalar in new.keys() - old.keys():
+        begin = np.array(new[scalar], np.float32)
+        variables[scalar] = nn.Variable.from_numpy_array(begin, need_grad=True)
+    config = dataclasses.replace(weights.config, loss=name)
+    return ModelWeights(config, scope_of(variables), weights.metadata)
 
 
 def _fresh(config: TrainConfig) -> Trainee:
@@ -94,7 +105,8 @@ def _fresh(config: TrainConfig) -> Trainee:
         vocabulary=tokenizer.vocab_size,
         context=config.context_length or size.text.context,
     )
-    size = dataclasses.replace(size, image=image, text=text)
+    loss = config.loss or size.loss
+    size = dataclasses.replace(size, image=image, text=text, loss=loss)
     check_resolution(image)
     metadata = {"tokenizer": tokenizer.to_json()} if config.tokenizer else {}
     return Trainee(ModelWeights(size, make_parameters(size, config.seed), metadata), tokenizer)
@@ -111,7 +123,7 @@ def _loaded(config: TrainConfig) -> Trainee:
         )
     source = config.model_load_path
     path = Path(source) if source.endswith(".h5") or Path(source).is_file() else fetch(source)
-    weights = resized(load_model(path), config.image_size)
+    weights = with_loss(resized(load_model(path), config.image_size), config.loss)
     frozen = [n for n, v in weights.variables().items() if not (v.need_grad or is_statistic(n))]
     if frozen:
         logger.warning(

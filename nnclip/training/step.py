@@ -25,9 +25,9 @@ from nnclip.engine.memory import float_memory
 from nnclip.graph.config import ClipConfig
 from nnclip.graph.convolution import is_statistic
 from nnclip.graph.features import image_features, text_features
-from nnclip.graph.loss import contrastive_loss, logit_scale, normalise
+from nnclip.graph.losses import LOSSES
 from nnclip.graph.parameters import Scope, building, flatten
-from nnclip.graph.siglip import sigmoid_loss
+from nnclip.graph.similarity import normalise
 from nnclip.nnabla import nn
 from nnclip.training.batch import AnyBatch
 from nnclip.training.communicator import Communicator
@@ -124,31 +124,26 @@ class ContrastiveStep:
         communicator: Communicator,
         make: MakeStep,
         options: StepOptions | None = None,
-        bias: nn.Variable | None = None,
     ) -> None:
         """Prepare; graphs are built when their first batch comes.
 
         Args:
-            config: the model.
+            config: the model, and its loss.
             scope: its parameters; those with `need_grad` get gradients.
             communicator: the ranks.
             make: how graphs become steps, see `step_maker`.
             options: how steps are done.
-            bias: of SigLIP's loss; None for CLIP's.
         """
         self._config, self._scope, self._communicator = config, scope, communicator
-        self._options, self._bias = options or StepOptions(), bias
+        self._options, self._loss_kind = options or StepOptions(), LOSSES[config.loss]
         self._shares = self._options.aggregate and communicator.size > 1
-        towers = {name: v for name, v in flatten(scope).items() if name != "logit_scale"}
-        self._scalars = {"logit_scale": flatten(scope)["logit_scale"]}
-        if bias is not None:
-            self._scalars["logit_bias"] = bias
-        both = towers | self._scalars
+        both = flatten(scope)
+        self._scalars = {name: both[name] for name in self._loss_kind.scalars}
+        towers = {name: v for name, v in both.items() if name not in self._scalars}
         self.trained = {name: v for name, v in both.items() if v.need_grad}
         sides = ("image", "text")
         self._moving = [s for s in sides if s in {side_of(n) for n in self.trained}]
-        # SigLIP's rows are pictures alone: they need the others' texts, not their pictures
-        self._asked = () if not self._shares else sides if bias is None else ("text",)
+        self._asked = self._loss_kind.gathers if self._shares else ()
         others = [f"all_{side}" for side in self._asked]
         self._whole = _Program(self._build_whole, both, make, of=("scaled",))
         self._statistics = [v for name, v in towers.items() if is_statistic(name)]
@@ -262,15 +257,8 @@ class ContrastiveStep:
         apart by 0.06, and holds no gradient above 65504.
         """
         with nn.context_scope(float_context()):
-            return self._float_loss(features, first)
-
-    def _float_loss(self, features: dict[str, nn.Variable], first: int) -> nn.Variable:
-        unit = {name: normalise(variable) for name, variable in features.items()}
-        own, scale = (unit["image"], unit["text"]), logit_scale()
-        all_image, all_text = unit.get("all_image"), unit.get("all_text")
-        if self._bias is not None:
-            return sigmoid_loss(*own, scale, self._bias, all_text, first)
-        return contrastive_loss(*own, scale, all_image, all_text, first)
+            embeddings = {name: normalise(variable) for name, variable in features.items()}
+            return self._loss_kind.graph(embeddings, self._scalars, first)
 
     def _towers(self, inputs: dict[str, nn.Variable], trained: bool) -> dict[str, nn.Variable]:
         config = self._config

@@ -14,7 +14,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from nnclip.embeddings import unit
 from nnclip.engine.memory import float_memory
 from nnclip.errors import DataError, NnclipError
-from nnclip.graph.loss import MAX_LOGIT_SCALE
+from nnclip.graph.similarity import MAX_LOGIT_SCALE
 from nnclip.training.boards import Board, open_boards, read_log
 from nnclip.training.checkpoint import checkpoint_path, tidy, write_checkpoint
 from nnclip.training.communicator import Communicator, check_equal
@@ -197,9 +197,7 @@ class Trainer:
                 self.trainee.save_best(self.folder)
 
     def _judged(self, found: Embeddings) -> dict[str, float]:
-        scale = float(np.exp(self._variables["logit_scale"].d))
-        bias = None if self.trainee.bias is None else float(self.trainee.bias.d)
-        return validate(found, self.state.batch, scale, bias)
+        return validate(found, self.state.batch, self.trainee.scorer())
 
     def _save(self) -> None:
         """Write a checkpoint on rank 0."""
@@ -288,7 +286,6 @@ class Trainer:
                 config.recompute,
                 trains_statistics(config, self.trainee.variables()),
             ),
-            self.trainee.bias,
         )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from nnclip.embeddings import unit
 from nnclip.errors import DataError
+from nnclip.graph.losses import Scorer
 from nnclip.training.communicator import Communicator
 from nnclip.training.feed import AnyFeed
 from nnclip.training.step import ContrastiveStep
@@ -57,26 +58,12 @@ def accuracies(found: Embeddings) -> dict[str, float]:
     }
 
 
-def contrastive_value(found: Embeddings, scale: float, bias: float | None = None) -> float:
-    """The loss of these pairs as one batch; SigLIP's where there is a bias.
-
-    Args:
-        found: the pairs.
-        scale: the factor itself, not its logarithm.
-        bias: of SigLIP's loss.
-    """
-    logits = (found.image @ found.text.T).astype(np.float64) * scale
-    if bias is not None:
-        signs = 2 * np.eye(len(logits)) - 1
-        return float(np.logaddexp(0, -signs * (logits + bias)).sum() / len(logits))
-    own = np.diagonal(logits)
-    losses = [np.logaddexp.reduce(logits, axis=axis) - own for axis in (0, 1)]
-    return float(np.mean(losses))
+def loss_value(found: Embeddings, scorer: Scorer) -> float:
+    """The loss of these pairs as one batch."""
+    return scorer.value(found.image @ found.text.T)
 
 
-def validate(
-    found: Embeddings, batch: int, scale: float, bias: float | None = None
-) -> dict[str, float]:
+def validate(found: Embeddings, batch: int, scorer: Scorer) -> dict[str, float]:
     """The numbers of a validation: those of consecutive batches of `batch` pairs, averaged.
 
     So they compare with training's, which depend on the size of the batch.
@@ -86,7 +73,7 @@ def validate(
         for at in range(0, len(found.image), batch)
     ]
     weights = [len(part.image) for part in parts]
-    values = [{"loss": contrastive_value(part, scale, bias), **accuracies(part)} for part in parts]
+    values = [{"loss": loss_value(part, scorer), **accuracies(part)} for part in parts]
     return {
         f"validation_{name}": float(np.average([v[name] for v in values], weights=weights))
         for name in values[0]

@@ -8,6 +8,7 @@ import numpy as np
 
 from nnclip.errors import CheckpointError
 from nnclip.graph.heads import IMAGE_HEAD, TEXT_HEAD, HeadConfig, head_from_shapes, head_metadata
+from nnclip.graph.losses import Scorer, scalar_names, scorer_in
 from nnclip.graph.parameters import expected_head_shapes
 from nnclip.weights.h5 import open_h5, read_h5, values_of, write_h5
 from nnclip.weights.model import ModelWeights, check_names_and_shapes
@@ -23,20 +24,20 @@ class HeadWeights:
         side: `image` or `text`.
         config: the head.
         arrays: its parameters by their names in a model.
-        logit_scale: the logarithm that it was trained with; None where it was not.
+        scorer: the loss that it was trained with, and its scalars; None where it was not.
     """
 
     side: str
     config: HeadConfig
     arrays: dict[str, np.ndarray]
-    logit_scale: float | None = None
+    scorer: Scorer | None = None
 
 
 def save_head(path: str | Path, head: HeadWeights) -> None:
     """Write a head; CheckpointError if that fails."""
     metadata = {"head": head.side, **head_metadata(head.config, SCOPES[head.side])}
-    if head.logit_scale is not None:
-        metadata["logit_scale"] = head.logit_scale
+    if head.scorer is not None:
+        metadata |= head.scorer.metadata()
     write_h5(path, head.arrays, metadata)
 
 
@@ -59,9 +60,11 @@ def load_head(path: str | Path) -> HeadWeights:
         if config is None:
             raise CheckpointError(f"tensor {SCOPES[side]}/proj/W: missing")
         check_names_and_shapes(shapes, expected_head_shapes(config, SCOPES[side]))
+        told = {k: v for k, v in found.metadata.items() if k in scalar_names()}
+        scorer = scorer_in(found.metadata, told)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
-    return HeadWeights(side, config, found.arrays, found.metadata.get("logit_scale"))
+    return HeadWeights(side, config, found.arrays, scorer)
 
 
 def head_on_side(path: str | Path, side: str) -> HeadWeights | None:

@@ -1,21 +1,21 @@
 """A whole model from the image side of one file and the text side of another."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from nnclip.errors import CheckpointError
 from nnclip.graph.config import ClipConfig
 from nnclip.graph.heads import HeadConfig
+from nnclip.graph.losses import FRESH, Scorer, scalar_names, scorer_in
 from nnclip.graph.parameters import flatten, make_head_parameters, scope_of
 from nnclip.nnabla import nn
-from nnclip.weights.h5 import open_h5, values_of
+from nnclip.weights.h5 import values_of
 from nnclip.weights.heads import SCOPES, HeadWeights, head_on_side
-from nnclip.weights.model import ModelWeights
+from nnclip.weights.model import ModelWeights, opened, told_scalars
 from nnclip.weights.tower import TowerWeights, load_tower
-
-LOGIT_SCALE = math.log(1 / 0.07)  # where nothing says otherwise
 
 
 @dataclass(frozen=True)
@@ -26,13 +26,13 @@ class Sides:
         image: the image tower.
         text: the text tower.
         heads: `image` and `text`, for each side that has one.
-        logit_scale: the logarithm of the scale.
+        scorer: the loss, and its scalars.
     """
 
     image: TowerWeights
     text: TowerWeights
     heads: Mapping[str, HeadWeights]
-    logit_scale: float = LOGIT_SCALE
+    scorer: Scorer = FRESH
 
 
 def load_sides(image: Path, text: Path) -> Sides:
@@ -42,8 +42,8 @@ def load_sides(image: Path, text: Path) -> Sides:
         image: a whole model, or an image tower alone.
         text: a whole model, or a text tower alone.
 
-    Returns: both towers; the heads that the files have on them; the scale of the text's file, else
-        of the image's, else 1 / 0.07.
+    Returns: both towers; the heads that the files have on them; the loss and the scalars of the
+        text's file, else of the image's, else of a model that is not yet trained.
 
     Raises:
         CheckpointError: a file is damaged or lacks its side.
@@ -53,16 +53,16 @@ def load_sides(image: Path, text: Path) -> Sides:
         load_tower(image, "image"),
         load_tower(text, "text"),
         {side: head for side, head in found.items() if head is not None},
-        next((s for s in map(_scale_of, (text, image)) if s is not None), LOGIT_SCALE),
+        scorer_of(text) or scorer_of(image) or FRESH,
     )
 
 
-def _scale_of(path: Path) -> float | None:
-    """The logarithm of the scale in a file; None where there is none."""
-    with open_h5(path) as (datasets, _):
-        return (
-            float(values_of(datasets["logit_scale"]).item()) if "logit_scale" in datasets else None
-        )
+def scorer_of(path: Path) -> Scorer | None:
+    """The loss of a file and its scalars; None of a tower alone, which has none."""
+    with opened(path) as (datasets, _, metadata):
+        scalars = {n: values_of(d) for n, d in datasets.items() if n in scalar_names()}
+        scalars |= told_scalars(metadata)
+        return scorer_in(metadata, {name: value.item() for name, value in scalars.items()})
 
 
 def join(sides: Sides) -> ModelWeights:
@@ -88,9 +88,10 @@ def join(sides: Sides) -> ModelWeights:
             f"found features of width {widths['image']} for pictures and {widths['text']} for "
             "texts, expected one width for both: put heads on both sides (--heads residual)"
         )
-    scale = nn.Variable((), need_grad=True)
-    scale.d = sides.logit_scale
-    variables = {**sides.image.variables(), **sides.text.variables(), "logit_scale": scale}
+    variables = {**sides.image.variables(), **sides.text.variables()}
+    for name, value in sides.scorer.scalars.items():
+        scalar = np.array(value, np.float32)
+        variables[name] = nn.Variable.from_numpy_array(scalar, need_grad=True)
     for head in heads.values():
         for name, array in head.arrays.items():
             variables[name] = nn.Variable.from_numpy_array(array, need_grad=True)
@@ -99,6 +100,7 @@ def join(sides: Sides) -> ModelWeights:
         sides.image.config,  # type: ignore[arg-type]
         sides.text.config,  # type: ignore[arg-type]
         *(heads[side].config if side in heads else None for side in ("image", "text")),
+        loss=sides.scorer.loss.name,
     )
     told = {k: v for k, v in sides.text.metadata.items() if k == "tokenizer"}
     return ModelWeights(config, scope_of(variables), told)

@@ -12,6 +12,7 @@ import numpy as np
 from nnclip.errors import CheckpointError
 from nnclip.graph.config import ClipConfig, config_from_shapes, metadata_of
 from nnclip.graph.convolution import is_statistic
+from nnclip.graph.losses import scalar_names
 from nnclip.graph.parameters import Scope, expected_shapes, flatten, scope_of
 from nnclip.nnabla import nn
 from nnclip.weights.h5 import is_frozen, open_h5, read_into, write_h5
@@ -110,11 +111,21 @@ def load_model(path: str | Path, *, mapped: bool = False) -> ModelWeights:
                 f"found the {side} tower alone, expected a whole model; join it with another one: "
                 "python -m nnclip join IMAGE.h5 TEXT.h5 -o MODEL.h5"
             )
+        told = told_scalars(metadata)
+        shapes |= dict.fromkeys(told, ())
         config = config_from_shapes(shapes, metadata)
         check_names_and_shapes(shapes, expected_shapes(config))
         waiting = [MappedArrays(path)] if mapped else []
         variables = read_variables(datasets, shapes, metadata, *waiting)
+        for name, scalar in told.items():
+            variables[name] = nn.Variable.from_numpy_array(scalar, need_grad=True)
     return ModelWeights(config, scope_of(variables), metadata, waiting)
+
+
+def told_scalars(metadata: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Take out of a model's metadata the scalars that nnclip once wrote there, shape () each."""
+    names = scalar_names() & metadata.keys()
+    return {name: np.array(metadata.pop(name), np.float32) for name in names}
 
 
 @contextmanager
@@ -125,9 +136,8 @@ def opened(
     try:
         with open_h5(path) as (datasets, metadata):
             shapes = {k: d.shape for k, d in datasets.items()}
-            # NNabla files may keep the scalar as one of shape (1,)
-            if shapes.get("logit_scale") == (1,):
-                shapes["logit_scale"] = ()
+            # NNabla files may keep a scalar as one of shape (1,)
+            shapes |= {name: () for name in scalar_names() if shapes.get(name) == (1,)}
             yield datasets, shapes, metadata
     except CheckpointError as error:
         if str(path) in str(error):

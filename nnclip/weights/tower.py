@@ -18,6 +18,7 @@ from nnclip.graph.config import (
     text_metadata,
 )
 from nnclip.graph.heads import IMAGE_HEAD, TEXT_HEAD
+from nnclip.graph.losses import scalar_names
 from nnclip.graph.parameters import Scope, TowerConfig, expected_tower_shapes, flatten, scope_of
 from nnclip.graph.reading import Reader
 from nnclip.nnabla import nn
@@ -32,7 +33,6 @@ READERS: dict[str, Callable[[Reader], tuple[TowerConfig, int]]] = {
     "image": read_image,
     "text": read_text,
 }
-OTHERS = ("logit_scale", "logit_bias", IMAGE_HEAD, TEXT_HEAD)  # of a model, not of a tower
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def load_tower(path: str | Path, side: str | None = None) -> TowerWeights:
 def side_of(name: str) -> str | None:
     """The side of a published name: image, text, or None for heads and the loss's scalars."""
     first = name.split("/")[0]
-    if first in OTHERS:
+    if first in (IMAGE_HEAD, TEXT_HEAD) or first in scalar_names():
         return None
     return "image" if first == "visual" else "text"
 

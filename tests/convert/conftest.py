@@ -92,7 +92,7 @@ def openai_state(folder: Path) -> Sample:
 
 
 def open_clip_model(
-    quick_gelu: bool, head_width: int, vision: dict[str, Any] | None = None
+    quick_gelu: bool, head_width: int, vision: dict[str, Any] | None = None, **others: Any
 ) -> tuple[torch.nn.Module, dict[str, Any]]:
     import open_clip.model
 
@@ -115,6 +115,7 @@ def open_clip_model(
             "heads": 4,
             "layers": 2,
         },
+        **others,
     }
     torch.manual_seed(1)
     return open_clip.model.CLIP(**config).eval(), config
@@ -130,6 +131,16 @@ def open_clip_safetensors(folder: Path) -> Sample:
     from safetensors.torch import save_file
 
     model, config = open_clip_model(quick_gelu=False, head_width=80)
+    save_file(model.state_dict(), folder / "open_clip_model.safetensors")
+    (folder / "open_clip_config.json").write_text(open_clip_config(config))
+    return Sample(model, folder, "open_clip")
+
+
+def open_clip_sigmoid(folder: Path) -> Sample:
+    """A CLIP that was trained with SigLIP's loss: a bias beside the scale."""
+    from safetensors.torch import save_file
+
+    model, config = open_clip_model(False, 80, init_logit_bias=-4.5)
     save_file(model.state_dict(), folder / "open_clip_model.safetensors")
     (folder / "open_clip_config.json").write_text(open_clip_config(config))
     return Sample(model, folder, "open_clip")
@@ -244,6 +255,7 @@ SAMPLES: dict[str, Callable[[Path], Sample]] = {
         openai_resnet_archive,
         open_clip_resnet,
         open_clip_safetensors,
+        open_clip_sigmoid,
         open_clip_checkpoint,
         open_clip_bfloat16,
         huggingface_folder,
@@ -272,6 +284,13 @@ def archive(traced: Sample, tmp_path: Path) -> Sample:
 @pytest.fixture(scope="session")
 def differences() -> Callable[[torch.nn.Module, Path], tuple[float, float]]:
     return _differences
+
+
+@pytest.fixture(name="open_clip_sigmoid")
+def _open_clip_sigmoid(tmp_path: Path) -> Sample:
+    folder = tmp_path / "open_clip"
+    folder.mkdir()
+    return open_clip_sigmoid(folder)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from nnclip.convert import h5_to_torch, torch_to_h5
 from nnclip.convert.source import DIALECTS, open_source, sha256_of
+from nnclip.convert.verify import inputs_of
 from nnclip.weights.model import load_model
 
 pytestmark = [
@@ -99,6 +100,39 @@ def test_other_code_reads_what_is_written(dialect, archive, tmp_path, difference
     h5_to_torch.convert_h5(h5, destination, DIALECTS[dialect])
     model = LOADERS[dialect](folder, archive)
     assert max(differences(model.eval(), h5)) < TOLERANCE
+
+
+def test_a_bias_on_the_logits_is_kept_both_ways(tmp_path, open_clip_sigmoid):
+    import open_clip
+
+    from nnclip.clip import CLIP
+
+    h5, folder = tmp_path / "model.h5", tmp_path / "written"
+    state = open_clip_sigmoid.state()
+    for name in ("logit_scale", "logit_bias"):
+        state[name] = state[name][None]  # as open_clip's nonscalar_logit_scale and SigLIP have it
+    torch.save(state, tmp_path / "flat.pt")
+    settings = ["--config", str(open_clip_sigmoid.path / "open_clip_config.json")]
+    words = ["--dialect", "open_clip", *settings]
+    assert torch_to_h5.main([str(tmp_path / "flat.pt"), str(h5), *words]) == 0
+    ours = CLIP(h5, precision="fp32")
+    assert (ours.scorer.loss.name, ours.logit_bias) == ("sigmoid", -4.5)
+    images, ids = inputs_of(ours.config, 3)
+    expected = open_clip_sigmoid.model.get_logits(torch.from_numpy(images), torch.from_numpy(ids))
+    found = ours.logits(images, ids)[0]
+    np.testing.assert_allclose(found, expected[0].detach().numpy(), atol=1e-3)
+    assert h5_to_torch.main([str(h5), str(folder), "--dialect", "open_clip"]) == 0
+    back = open_clip.create_model(f"local-dir:{folder}")
+    assert float(back.logit_bias) == -4.5
+
+
+@pytest.mark.parametrize("dialect", ["openai", "huggingface"])
+def test_a_dialect_without_a_bias_is_refused_by_name(dialect, sigmoid_h5, tmp_path, capsys):
+    words = [str(sigmoid_h5), str(tmp_path / "out.pt"), "--dialect", dialect]
+    assert h5_to_torch.main(words) == 2
+    said = capsys.readouterr().err
+    assert f"found logit_bias of the sigmoid loss, but {dialect}'s code has no such" in said
+    assert "use --dialect open_clip" in said
 
 
 def load_openai(folder, archive):

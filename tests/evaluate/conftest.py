@@ -4,11 +4,14 @@ It knows six colours. A picture's embedding says how near its mean is to each; a
 says which of them it names. Nothing is mocked: evaluators know callables only.
 """
 
+import math
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from nnclip.evaluate.tasks import Subject
+from nnclip.graph.losses import SOFTMAX, Scorer
 
 COLOURS = {
     "red": (220, 30, 30),
@@ -38,7 +41,13 @@ def embed_texts(texts):
 
 @pytest.fixture
 def subject():
-    return Subject(embed_images, embed_texts, logit_scale=5.0, model="colours", pretrained="none")
+    return Subject(
+        embed_images,
+        embed_texts,
+        scorer=Scorer(SOFTMAX, {"logit_scale": math.log(5)}),
+        model="colours",
+        pretrained="none",
+    )
 
 
 @pytest.fixture

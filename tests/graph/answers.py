@@ -11,8 +11,9 @@ import numpy as np
 
 from nnclip.engine import compile_graph, compile_step
 from nnclip.graph.config import BlockConfig, ClipConfig, TextConfig, VitConfig
-from nnclip.graph.loss import contrastive_loss, logit_scale, normalise, similarity
+from nnclip.graph.losses import SOFTMAX, scalar_parameters
 from nnclip.graph.parameters import Scope, building, flatten, make_parameters
+from nnclip.graph.similarity import normalise, similarity
 from nnclip.graph.text import end_of_text, text_tower
 from nnclip.graph.vit import image_tower
 from nnclip.image import Preprocess
@@ -116,11 +117,10 @@ def graph(config: ClipConfig, scope: Scope, batch: int, length: int) -> tuple[Va
     with building(scope):
         image, image_outputs = _image(inputs, config)
         text, text_outputs = _text(inputs, config)
-        image_NE, text_NE, scale = normalise(image), normalise(text), logit_scale()
-        logits, loss = (
-            similarity(image_NE, text_NE, scale),
-            contrastive_loss(image_NE, text_NE, scale),
-        )
+        units = {"image": normalise(image), "text": normalise(text)}
+        scalars = scalar_parameters(SOFTMAX)
+        logits = similarity(units["image"], units["text"], scalars)
+        loss = SOFTMAX.graph(units, scalars, 0)
     return inputs, {**image_outputs, **text_outputs, "logits": logits, "loss": loss}
 
 

@@ -11,8 +11,9 @@ import pytest
 
 from nnclip.convert.verify import Answers, relative_difference
 from nnclip.graph.config import ClipConfig
-from nnclip.graph.loss import contrastive_loss, logit_scale, normalise, similarity
+from nnclip.graph.losses import LOSSES, scalar_parameters
 from nnclip.graph.parameters import Scope, building, flatten
+from nnclip.graph.similarity import normalise, similarity
 from nnclip.graph.text import end_of_text, text_tower
 from nnclip.graph.vit import image_tower
 
@@ -29,9 +30,10 @@ def of_graph(
     with building(scope):
         image_NE = image_tower(images, config.image, config.embed, hidden["image"])
         text_NE = text_tower(ids, end, config.text, config.embed, hidden["text"])
-        embeddings, scale = (normalise(image_NE), normalise(text_NE)), logit_scale()
-        logits_NN = similarity(*embeddings, scale)
-        loss = contrastive_loss(*embeddings, scale)
+        units = {"image": normalise(image_NE), "text": normalise(text_NE)}
+        scalars = scalar_parameters(LOSSES[config.loss])
+        logits_NN = similarity(units["image"], units["text"], scalars)
+        loss = LOSSES[config.loss].graph(units, scalars, 0)
     for variable in (image_NE, text_NE, logits_NN, *hidden["image"], *hidden["text"]):
         variable.persistent = True  # else its memory is used again
     nn.forward_all([logits_NN, loss])

@@ -1,5 +1,7 @@
 """The graph against the model code that others published: every stage, and all gradients."""
 
+import dataclasses
+
 import nnabla as nn
 import pytest
 
@@ -22,10 +24,12 @@ LAION_LIKE = ClipConfig(
     image=VitConfig(Preprocess(70), 16, BlockConfig(96, 3, 4, 200, "gelu", 1e-6)),
     text=TextConfig(1000, 20, BlockConfig(80, 2, 5, 320, "gelu", 1e-6)),
 )
+SIGLIP_LOSS = dataclasses.replace(LAION_LIKE, loss="sigmoid")
 CASES = [
     ("openai", OPENAI_LIKE),
     ("open_clip", OPENAI_LIKE),
     ("open_clip", LAION_LIKE),
+    ("open_clip", SIGLIP_LOSS),
     ("huggingface", OPENAI_LIKE),
     ("huggingface", LAION_LIKE),
 ]
@@ -63,8 +67,6 @@ def test_every_stage_and_gradient_agrees(name, config, graph_answers, difference
 
 
 def test_a_wrong_activation_would_be_seen(graph_answers, differences, too_far):
-    import dataclasses
-
     wrong = dataclasses.replace(
         OPENAI_LIKE,
         image=dataclasses.replace(

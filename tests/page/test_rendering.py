@@ -1,7 +1,10 @@
+import math
+
 import numpy as np
 import pytest
 from PIL import Image
 
+from nnclip.graph.losses import SOFTMAX, Scorer
 from nnclip.page import rendering
 from nnclip.service.answers import Answer
 from nnclip.service.images import ImageFile
@@ -10,7 +13,8 @@ EVIL = '<img src=x onerror="alert(1)">'
 
 
 def answer(cosines, texts):
-    return Answer(list(texts), list(texts), np.array(cosines, np.float32), 10.0, 0.004)
+    scorer = Scorer(SOFTMAX, {"logit_scale": math.log(10)})
+    return Answer(list(texts), list(texts), np.array(cosines, np.float32), scorer, 0.004)
 
 
 @pytest.fixture
@@ -31,7 +35,7 @@ def test_only_the_best_of_many_are_listed():
     texts = [f"text {i}" for i in range(1000)]
     html = rendering.bars(answer([np.zeros(1000)], texts))
     assert html.count("<li") == 24
-    assert "976 more share 97.6 %" in html
+    assert "976 more, each 0.1 % at most" in html
 
 
 def test_texts_of_visitors_stay_texts(picture):

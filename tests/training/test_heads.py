@@ -98,7 +98,7 @@ def test_a_run_learns_and_leaves_model_heads_and_log(
         for side in ("image", "text"):
             head = load_head(run / f"{side}_head{which}.h5")
             assert all(np.array_equal(head.arrays[name], after[name]) for name in head.arrays)
-            assert head.logit_scale == pytest.approx(float(after["logit_scale"]))
+            assert head.scorer.scalars["logit_scale"] == pytest.approx(float(after["logit_scale"]))
     assert (run / "image_head-best.h5").exists() and not (run / "best.h5").exists()
     assert (run / "step-000000090.h5").stat().st_size < model_h5.stat().st_size / 10
     answer = clip.CLIP(run / "model.h5", precision="fp32")

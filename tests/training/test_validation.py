@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nnclip.graph.losses import SIGMOID, SOFTMAX, Scorer
 from nnclip.training.communicator import Alone
 from nnclip.training.config import TrainConfig
 from nnclip.training.data.pairs import Pair, PairTable
@@ -14,8 +15,8 @@ from nnclip.training.trainer import Trainer
 from nnclip.training.validation import (
     Embeddings,
     accuracies,
-    contrastive_value,
     embed_table,
+    loss_value,
     validate,
 )
 
@@ -28,16 +29,20 @@ def test_accuracies_of_a_hand_written_matrix() -> None:
 
 def test_the_loss_of_hand_written_pairs() -> None:
     eye = np.eye(2, dtype=np.float32)
-    assert contrastive_value(Embeddings(eye, eye), 1.0) == pytest.approx(math.log(1 + math.exp(-1)))
+    pairs = Embeddings(eye, eye)
+    softmax = Scorer(SOFTMAX, {"logit_scale": 0.0})
+    assert loss_value(pairs, softmax) == pytest.approx(math.log(1 + math.exp(-1)))
     softplus = math.log(1 + math.exp(-1)) + math.log(2)  # of logits 1 (own) and 0 (other)
-    assert contrastive_value(Embeddings(eye, eye), 1.0, bias=0.0) == pytest.approx(softplus)
+    sigmoid = Scorer(SIGMOID, {"logit_scale": 0.0, "logit_bias": 0.0})
+    assert loss_value(pairs, sigmoid) == pytest.approx(softplus)
 
 
 def test_the_last_batch_counts_by_its_pairs() -> None:
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(5, 3)).astype(np.float32)
-    found = validate(Embeddings(rows, rows[::-1].copy()), 4, 2.0)
-    whole = contrastive_value(Embeddings(rows[:4], rows[::-1][:4]), 2.0)
+    scorer = Scorer(SOFTMAX, {"logit_scale": math.log(2)})
+    found = validate(Embeddings(rows, rows[::-1].copy()), 4, scorer)
+    whole = loss_value(Embeddings(rows[:4], rows[::-1][:4]), scorer)
     assert found["validation_loss"] == pytest.approx(whole * 0.8)  # a batch of one has no loss
 
 
@@ -67,9 +72,8 @@ def test_every_pair_is_seen_once_and_the_loss_is_that_of_training(
     with feed.in_order(Alone(), range(8)) as batches:
         result = step(next(batches).batch)
     part = Embeddings(found.image[:8], found.text[:8])
-    scale = float(np.exp(trainer._variables["logit_scale"].d))
-    bias = float(trainer.trainee.bias.d) if loss == "sigmoid" else None
-    assert contrastive_value(part, scale, bias) == pytest.approx(result.loss, rel=1e-4)
+    assert trainer.trainee.scorer().loss.name == loss
+    assert loss_value(part, trainer.trainee.scorer()) == pytest.approx(result.loss, rel=1e-4)
 
     shares = [Shared(rank, 3) for rank in range(3)]
     for rank in shares:

@@ -12,6 +12,7 @@ from nnclip import clip
 from nnclip.cli import main
 from nnclip.errors import CheckpointError
 from nnclip.graph.heads import FORMS, HeadConfig
+from nnclip.graph.losses import SIGMOID, Scorer
 from nnclip.weights.h5 import read_h5, write_h5
 from nnclip.weights.heads import head_on_side, load_head, save_head, without_heads
 from nnclip.weights.join import join, load_sides, new_head
@@ -87,11 +88,12 @@ def test_a_head_is_written_read_and_put_on(
     form: str, joined: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     config = HeadConfig(32, 24, FORMS[form], 0.125)
-    head = dataclasses.replace(new_head("image", config, 7), logit_scale=2.5)
+    scorer = Scorer(SIGMOID, {"logit_scale": 2.5, "logit_bias": -3.0})
+    head = dataclasses.replace(new_head("image", config, 7), scorer=scorer)
     path, model = tmp_path / "image_head.h5", tmp_path / "model.h5"
     save_head(path, head)
     read = load_head(path)
-    assert (read.side, read.config, read.logit_scale) == ("image", config, 2.5)
+    assert (read.side, read.config, read.scorer) == ("image", config, scorer)
     assert all(np.array_equal(read.arrays[name], head.arrays[name]) for name in head.arrays)
     assert main(["join", *map(str, (joined, joined)), "-o", str(model),
                  "--image-head", str(path)]) == 0  # fmt: skip
@@ -99,7 +101,8 @@ def test_a_head_is_written_read_and_put_on(
     weights = load_model(model)
     assert weights.config.image_head == config
     assert weights.config.text_head == load_model(joined).config.text_head  # stays where it was
-    assert float(weights.array("logit_scale")) == 2.5
+    assert weights.config.loss == "sigmoid"
+    assert [float(weights.array(name)) for name in SIGMOID.scalars] == [2.5, -3.0]
 
 
 def test_heads_can_be_left_out(joined: Path, small_h5: Path, tmp_path: Path) -> None:
