@@ -123,7 +123,7 @@ def test_a_bias_on_the_logits_is_kept_both_ways(tmp_path, open_clip_sigmoid):
     np.testing.assert_allclose(found, expected[0].detach().numpy(), atol=1e-3)
     assert h5_to_torch.main([str(h5), str(folder), "--dialect", "open_clip"]) == 0
     back = open_clip.create_model(f"local-dir:{folder}")
-    assert float(back.logit_bias) == -4.5
+    assert back.logit_bias.item() == -4.5
 
 
 @pytest.mark.parametrize("dialect", ["openai", "huggingface"])
