@@ -16,7 +16,9 @@ from nnclip.cli import main
 from nnclip.clip import CLIP
 from nnclip.export import export
 from nnclip.search import ImageSearch
+from nnclip.service.answers import classify
 from nnclip.service.embedder import Embedder
+from nnclip.service.images import ImageFile
 from nnclip.training.config import TrainConfig
 from nnclip.training.model import make_trainee
 from nnclip.weights.model import load_model, save_model
@@ -80,7 +82,7 @@ def test_the_commands(
 
 
 def test_the_service_and_the_search(model: CLIP, picture: str, expected: np.ndarray) -> None:
-    answer = Embedder("it", model).answer([picture], TEXTS, "{}")
+    answer = classify(Embedder("it", model), [ImageFile.find(picture)], TEXTS, "{}")
     np.testing.assert_allclose(answer.logits[0], expected, rtol=1e-4)
     np.testing.assert_allclose(answer.probabilities[0], sigmoid(expected), rtol=1e-4)
     others = np.random.default_rng(1).normal(size=(5, model.config.embed)).astype(np.float32)
