@@ -125,7 +125,7 @@ def load_model(path: str | Path, *, mapped: bool = False) -> ModelWeights:
 def told_scalars(metadata: dict[str, Any]) -> dict[str, np.ndarray]:
     """Take out of a model's metadata the scalars that nnclip once wrote there, shape () each."""
     names = scalar_names() & metadata.keys()
-    return {name: np.array(metadata.pop(name), np.float32) for name in names}
+    return {name: np.array(metadata.pop(name), np.float32).reshape(()) for name in names}
 
 
 @contextmanager
