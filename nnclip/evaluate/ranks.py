@@ -4,18 +4,15 @@ Work is cut into blocks whose size does not depend on the number of processes, s
 comes out the same, to the last bit, on one and on many.
 """
 
-import os
-import pickle
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 
-from nnclip.errors import ConfigError, NnclipError
+from nnclip.errors import NnclipError
+from nnclip.ranks import LoneRank, MpiRank, launched_size
 
 Block = TypeVar("Block")
-LAUNCHERS = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
-PIECE = 1 << 26  # bytes sent at once; one MPI message holds at most 2 GiB
 
 
 class Ranks:
@@ -27,11 +24,10 @@ class Ranks:
         agreed: whether the last error was told to all of them.
     """
 
-    def __init__(self, world: Any = None) -> None:
-        """Join `world`, an mpi4py communicator, or be alone."""
-        self._world = world
-        self.rank: int = world.rank if world else 0
-        self.size: int = world.size if world else 1
+    def __init__(self, world: LoneRank | None = None) -> None:
+        """Share the work of these processes; None to be alone."""
+        self._world = world or LoneRank()
+        self.rank, self.size = self._world.rank, self._world.size
         self.agreed = False
 
     def share(self, blocks: Sequence[Block]) -> Sequence[Block]:
@@ -51,7 +47,7 @@ class Ranks:
         except NnclipError as error:
             result = error
         collected: list[Any] = []
-        for part in [result] if self._world is None else self._gather(result):
+        for part in self._world.gather(result):
             if isinstance(part, NnclipError):
                 self.agreed = True
                 raise part
@@ -60,26 +56,11 @@ class Ranks:
 
     def sum(self, array: np.ndarray) -> np.ndarray:
         """The sum of integer arrays over the processes."""
-        parts = [array] if self._world is None else self._gather(array)
-        return np.sum(parts, axis=0)
-
-    def _gather(self, value: Any) -> list[Any]:
-        return [self._broadcast(value, root) for root in range(self.size)]
-
-    def _broadcast(self, value: Any, root: int) -> Any:
-        """`value` of process `root`, in pieces that fit into messages."""
-        data = pickle.dumps(value, protocol=5) if self.rank == root else b""
-        length = self._world.bcast(len(data), root)
-        buffer = bytearray(data) if self.rank == root else bytearray(length)
-        view = memoryview(buffer)
-        for start in range(0, length, PIECE):
-            self._world.Bcast(view[start : start + PIECE], root)
-        return value if self.rank == root else pickle.loads(buffer)
+        return np.sum(self._world.gather(array), axis=0)
 
     def abort(self) -> None:
         """End the other processes too: they would wait for this one for ever."""
-        if self.size > 1:
-            self._world.Abort(1)
+        self._world.abort(1)
 
 
 def join() -> Ranks:
@@ -88,15 +69,4 @@ def join() -> Ranks:
     Raises:
         ConfigError: mpirun belongs to another MPI than mpi4py's, and N lone processes came of it.
     """
-    expected = next((int(os.environ[name]) for name in LAUNCHERS if name in os.environ), 1)
-    if expected == 1:
-        return Ranks()
-    from mpi4py import MPI
-
-    if expected != MPI.COMM_WORLD.size:
-        raise ConfigError(
-            f"mpirun started {expected} processes but each sees {MPI.COMM_WORLD.size}: this mpirun "
-            f"does not belong to mpi4py's library ({MPI.Get_library_version().split(',')[0]}). "
-            "Use the mpirun of .venv/bin"
-        )
-    return Ranks(MPI.COMM_WORLD)
+    return Ranks() if launched_size()[0] == 1 else Ranks(MpiRank())

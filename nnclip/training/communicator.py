@@ -1,12 +1,5 @@
-"""What ranks say to each other. One interface; alone, over MPI, or over NCCL between GPUs.
+"""What ranks that train say to each other: alone, over MPI, or over NCCL between GPUs."""
 
-A rank that stops answering would hang the others for ever in a blocking collective, so every one
-here is a non-blocking one with a deadline.
-"""
-
-import logging
-import os
-import time
 import zlib
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -14,17 +7,22 @@ from typing import Any, Protocol
 import numpy as np
 
 from nnclip.engine.memory import float_memory
-from nnclip.errors import ConfigError, NnclipError
+from nnclip.errors import NnclipError
 from nnclip.nnabla import nn
+from nnclip.ranks import LoneRank, MpiRank, TimeoutExceededError, check_launcher, launched_size
 
-logger = logging.getLogger(__name__)
+__all__ = [
+    "Alone",
+    "Communicator",
+    "MpiCommunicator",
+    "TimeoutExceededError",
+    "check_equal",
+    "check_launcher",
+    "connect",
+    "launched_size",
+]
 
 SMALL = 1 << 16  # numbers; smaller arrays travel together
-PAUSE = 1e-4  # seconds between two looks: less slows data workers down, more slows large sums
-
-
-class TimeoutExceededError(NnclipError, TimeoutError):
-    """Another rank did not answer in time."""
 
 
 class Communicator(Protocol):
@@ -67,63 +65,15 @@ class Communicator(Protocol):
         ...
 
 
-class Alone:
+class Alone(LoneRank):
     """One process."""
-
-    rank, size, local_rank, local_size = 0, 1, 0, 1
-
-    def gather_rows(self, rows: np.ndarray) -> np.ndarray:
-        """See `Communicator`."""
-        return rows
-
-    def sum_array(self, array: np.ndarray) -> None:
-        """See `Communicator`."""
 
     def sum_gradients(self, variables: Sequence[nn.Variable]) -> None:
         """See `Communicator`."""
 
-    def broadcast(self, array: np.ndarray) -> None:
-        """See `Communicator`."""
 
-    def gather(self, value: Any) -> list[Any]:
-        """See `Communicator`."""
-        return [value]
-
-    def abort(self, status: int) -> None:
-        """See `Communicator`."""
-
-
-class MpiCommunicator:
+class MpiCommunicator(MpiRank):
     """Ranks that mpirun or Slurm started, over mpi4py."""
-
-    def __init__(self, timeout: float = 600.0) -> None:
-        """Join the job.
-
-        Args:
-            timeout: seconds that a collective may take; then `TimeoutExceededError`.
-
-        Raises:
-            ConfigError: the launcher belongs to another MPI than mpi4py's.
-        """
-        from mpi4py import MPI
-
-        self._mpi, self._timeout = MPI, timeout
-        self._world = MPI.COMM_WORLD
-        self.rank, self.size = self._world.rank, self._world.size
-        check_launcher(self.size, MPI.Get_library_version())
-        host = self._world.Split_type(MPI.COMM_TYPE_SHARED)
-        self.local_rank, self.local_size = host.rank, host.size
-
-    def gather_rows(self, rows: np.ndarray) -> np.ndarray:
-        """See `Communicator`."""
-        rows = np.ascontiguousarray(rows)
-        gathered = np.empty((self.size * len(rows), *rows.shape[1:]), rows.dtype)
-        self._wait(self._world.Iallgather(rows, gathered), "gathering features")
-        return gathered
-
-    def sum_array(self, array: np.ndarray) -> None:
-        """See `Communicator`."""
-        self._wait(self._world.Iallreduce(self._mpi.IN_PLACE, array), "summing")
 
     def sum_gradients(self, variables: Sequence[nn.Variable]) -> None:
         """See `Communicator`."""
@@ -140,67 +90,10 @@ class MpiCommunicator:
             if gradient.size >= SMALL:
                 self.sum_array(gradient)
 
-    def broadcast(self, array: np.ndarray) -> None:
-        """See `Communicator`."""
-        self._wait(self._world.Ibcast(array, 0), "broadcasting")
-
-    def gather(self, value: Any) -> list[Any]:
-        """See `Communicator`."""
-        self._wait(self._world.Ibarrier(), "waiting for every rank")  # allgather has no deadline
-        return list(self._world.allgather(value))
-
-    def abort(self, status: int) -> None:
-        """See `Communicator`."""
-        self._world.Abort(status)
-
-    def _wait(self, request: Any, doing: str) -> None:
-        deadline = time.monotonic() + self._timeout
-        while not request.Test():
-            if time.monotonic() > deadline:
-                raise TimeoutExceededError(
-                    f"rank {self.rank}: another rank did not answer within {self._timeout:g} s "
-                    f"while {doing}; look at its log and its host (--timeout)"
-                )
-            time.sleep(PAUSE)
-
-
-LAUNCHERS = {
-    "OMPI_COMM_WORLD_SIZE": "Open MPI's mpirun",
-    "PMI_SIZE": "MPICH's mpiexec",
-    "SLURM_STEP_NUM_TASKS": "srun",
-}
-
-
-def launched_size() -> tuple[int, str]:
-    """How many ranks the launcher started by its own account, and which launcher it is."""
-    found = [
-        (int(os.environ[name]), launcher)
-        for name, launcher in LAUNCHERS.items()
-        if os.environ.get(name, "").isdigit()
-    ]
-    return max(found, default=(1, "no launcher"), key=lambda one: one[0])
-
-
-def check_launcher(size: int, library: str) -> None:
-    """ConfigError where MPI sees another number of ranks than the launcher started.
-
-    It happens when mpirun is of another MPI than the one mpi4py loads: N jobs of one rank then
-    run at once, and each ends with success.
-    """
-    launched, launcher = launched_size()
-    if launched != size:
-        raise ConfigError(
-            f"{launcher} started {launched} ranks, but MPI ({library.split(',')[0].strip()}) sees "
-            f"{size}: the launcher belongs to another MPI; use the mpirun of this environment "
-            "(.venv/bin/mpirun) or install mpi4py's own"
-        )
-
 
 def connect(timeout: float) -> Communicator:
     """The communicator of this process: MPI where a launcher started it, else alone."""
-    if launched_size()[0] == 1:
-        return Alone()
-    return MpiCommunicator(timeout)
+    return Alone() if launched_size()[0] == 1 else MpiCommunicator(timeout)
 
 
 def check_equal(communicator: Communicator, arrays: dict[str, np.ndarray]) -> None:
