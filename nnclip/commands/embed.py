@@ -9,9 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from nnclip.commands.options import add_model_arguments, add_workers, load_model
-from nnclip.commands.update import LISTED, report
+from nnclip.commands.update import LISTED, left_out, report
 from nnclip.errors import ConfigError
 from nnclip.evaluate.ranks import Ranks, join
+from nnclip.files import shown
+from nnclip.image import NotRead
 from nnclip.search.changes import Changes, add, add_new, total
 from nnclip.search.collection import Collection
 from nnclip.search.embed import BATCH, Work, embed_shards, prepare
@@ -132,17 +134,24 @@ def _report(
         "pictures_per_second": round(tried / seconds, 1) if tried else None,
         "engine_alone": round(tried / engine, 1) if engine else None,
     }
+    not_read = NotRead()
+    not_read.update(later.not_read or collection.manifest.not_read)
     if args.json:
         counts = {"pictures": len(collection), "failed": len(failures), "embedded_now": tried}
         since = {"added": later.added, "changed": later.changed, "gone": later.kept}
         found = {"collection": args.output, **counts, **since, **speed, "failures": failures}
+        found |= {"not_read": dict(not_read)}
         print(json.dumps(found))
         return
     for image, reason in failures[:LISTED]:
-        print(f"left out: {reason if image in reason else f'{image}: {reason}'}")
+        print(left_out(image, reason))
     if len(failures) > LISTED:
         print(f"left out: {len(failures) - LISTED:,} more, see `error` in {args.output}/shards")
-    print(f"{len(collection):,} pictures in {args.output}, {len(failures):,} could not be read")
+    print(
+        f"{len(collection):,} pictures in {shown(args.output)}, {len(failures):,} could not be read"
+    )
+    if not_read:
+        print(not_read)
     if later.added or later.changed:
         print(f"{later.added:,} came since it was embedded, {later.changed:,} were embedded again")
     if later.kept:

@@ -6,6 +6,8 @@ import sys
 from dataclasses import asdict
 
 from nnclip.commands.options import add_model_arguments, add_workers, load_model
+from nnclip.files import shown
+from nnclip.image import NotRead
 from nnclip.search import changes
 from nnclip.search.changes import Changes
 from nnclip.search.loss import Loss
@@ -55,9 +57,19 @@ def report(done: Changes, args: argparse.Namespace) -> None:
         print(json.dumps(asdict(done), ensure_ascii=False))
     else:
         for image, reason in done.failed[:LISTED]:
-            print(f"left out: {reason if image in reason else f'{image}: {reason}'}")
+            print(left_out(image, reason))
         print(
             f"{done.added:,} added, {done.changed:,} embedded again, {done.removed:,} removed, "
             f"{done.unchanged:,} unchanged, {len(done.failed):,} could not be read"
             + (f", {done.kept:,} gone but kept" if done.kept else "")
         )
+        if done.not_read:
+            not_read = NotRead()
+            not_read.update(done.not_read)
+            print(not_read)
+
+
+def left_out(image: str, reason: str) -> str:
+    """The line about an image that cannot be read; its reason may name it."""
+    image, reason = shown(image), shown(reason)
+    return f"left out: {reason if image in reason else f'{image}: {reason}'}"

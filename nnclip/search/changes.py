@@ -4,17 +4,18 @@ Every change is acknowledged by the store before the next one begins, so a crash
 """
 
 import os
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from nnclip.errors import DataError
-from nnclip.files import to_name, to_path
-from nnclip.image import image_suffixes
+from nnclip.files import shown, to_name, to_path
+from nnclip.image import NotRead, image_suffixes
 from nnclip.search.embed import BATCH, batches, embed_decoded
 from nnclip.search.feed import Feed, content_digest
 from nnclip.search.log import Entry
@@ -40,6 +41,7 @@ class Changes:
         unchanged: pictures that were looked at and left as they are.
         failed: name and reason of each picture that cannot be read.
         kept: pictures that are gone and were kept, because so many are.
+        not_read: suffix -> files of the sources that were passed over, see `NotRead`.
     """
 
     added: int = 0
@@ -48,6 +50,7 @@ class Changes:
     unchanged: int = 0
     failed: tuple[tuple[str, str], ...] = ()
     kept: int = 0
+    not_read: dict[str, int] = field(default_factory=dict)
 
 
 def add(
@@ -75,15 +78,17 @@ def add(
     """
     store.manifest.check_model(model)
     absolute = [os.path.abspath(source) for source in sources]
+    not_read = NotRead()
     with store.changing() if share is None else nullcontext():
-        items = list_items(absolute, store.manifest.column)[share or slice(None)]
+        items = list_items(absolute, store.manifest.column, not_read)[share or slice(None)]
         known = _known(store)
         changes, damaged = _bring(store, model, items, known, workers)
         gone = _remove_lost(store, damaged, known, keep)
         followed = [*store.sources, *(it for it in absolute if it not in store.sources)]
         if followed != store.sources:
             store.append(Entry(sources=followed))
-    return total([changes, gone])
+    first = share is None or not share.start  # the others have listed the same
+    return total([changes, gone, Changes(not_read=dict(not_read) if first else {})])
 
 
 def add_new(store: FolderStore, model: Model, workers: int) -> Changes:
@@ -91,8 +96,8 @@ def add_new(store: FolderStore, model: Model, workers: int) -> Changes:
 
     The caller holds the store. `kept` counts the pictures that are gone.
     """
-    known, failed = _known(store), store.failed_records()
-    items = listed(store.sources, store.manifest.column, known)
+    known, failed, not_read = _known(store), store.failed_records(), NotRead()
+    items = listed(store.sources, store.manifest.column, known, not_read)
     wanted = [
         item
         for item in items
@@ -101,7 +106,8 @@ def add_new(store: FolderStore, model: Model, workers: int) -> Changes:
     ]
     done, damaged = _bring(store, model, wanted, known, workers)
     gone = known.keys() - {item.image for item in items}
-    return total([done, Changes(kept=len(gone) + len(damaged))])
+    kept = len(gone) + len(damaged)
+    return total([done, Changes(kept=kept, not_read=dict(not_read))])
 
 
 def update(store: LastingStore, model: Model, workers: int = 1, permit: Permit = keep) -> Changes:
@@ -121,30 +127,33 @@ def update(store: LastingStore, model: Model, workers: int = 1, permit: Permit =
     """
     store.manifest.check_model(model)
     with store.changing():
-        known = _known(store)
-        items = listed(store.sources, store.manifest.column, known)
+        known, not_read = _known(store), NotRead()
+        items = listed(store.sources, store.manifest.column, known, not_read)
         wanted = [item for item in items if item.image not in store.banned]
         names = {item.image for item in wanted}
         vanished = [name for name in known if name not in names]
         gone = _remove_lost(store, vanished, known, permit, names)
         changes, damaged = _bring(store, model, wanted, known, workers)
         spoilt = _remove_lost(store, damaged, known, permit)
-    return total([gone, changes, spoilt])
+    return total([gone, changes, spoilt, Changes(not_read=dict(not_read))])
 
 
-def listed(sources: Sequence[str], column: str, known: Iterable[str]) -> list[Item]:
+def listed(
+    sources: Sequence[str], column: str, known: Iterable[str], not_read: NotRead
+) -> list[Item]:
     """The pictures of all sources, without those files and folders that are empty by now.
 
     Args:
         sources: see `list_items`.
         column: likewise.
         known: names of the pictures that the collection has.
+        not_read: counts what is passed over.
     """
     found: dict[str, Item] = {}
     for source in sources:
         if _gone(source) or (_is_empty(source) and any(map(below(to_name(source)), known))):
             continue
-        for item in list_items([source], column):
+        for item in list_items([source], column, not_read):
             found.setdefault(item.image, item)
     return list(found.values())
 
@@ -191,11 +200,11 @@ def remove(store: LastingStore, names: Sequence[str]) -> Changes:
     with store.changing():
         live = [(row, record["image"]) for row, record in store.live()]
         for name in absolute:
-            inside = below(to_name(name))
-            found = [(row, image) for row, image in live if inside(image)]
+            inside = below(to_name(name)), below(name)  # a path, or the name that was printed
+            found = [(row, image) for row, image in live if any(it(image) for it in inside)]
             if not found and name not in store.sources:
                 raise DataError(
-                    f"{name}: found no such picture in the collection, nothing was removed"
+                    f"{shown(name)}: found no such picture in the collection, nothing was removed"
                 )
             rows |= {row for row, _ in found}
             banned |= {image for _, image in found}
@@ -269,4 +278,8 @@ def total(parts: Iterable[Changes]) -> Changes:
     parts = list(parts)
     counts = ("added", "changed", "removed", "unchanged", "kept")
     counted = {name: sum(getattr(part, name) for part in parts) for name in counts}
-    return Changes(**counted, failed=tuple(it for part in parts for it in part.failed))
+    not_read = Counter[str]()
+    for part in parts:
+        not_read.update(part.not_read)
+    failed = tuple(it for part in parts for it in part.failed)
+    return Changes(**counted, failed=failed, not_read=dict(not_read))

@@ -13,6 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from nnclip.errors import DataError
+from nnclip.image import NotRead
 from nnclip.search.feed import Decoded, Feed, Tried
 from nnclip.search.lock import locked
 from nnclip.search.manifest import FILE, Manifest, Model, read_manifest, write_manifest
@@ -70,9 +71,11 @@ def prepare(folder: Path, wanted: Manifest, sources: Sequence[str], column: str)
             found = read_manifest(folder)
             _check_same(folder, found, replace(wanted, sources=absolute, column=column))
             return found
-        items = list_items(absolute, column)
+        not_read = NotRead()
+        items = list_items(absolute, column, not_read)
         shard = int(np.clip(-(-len(items) // SHARDS), SMALLEST, LARGEST)) // BATCH * BATCH
         begun = replace(wanted, sources=absolute, column=column, items=len(items), shard=shard)
+        begun = replace(begun, not_read=dict(not_read))
         begun = replace(begun, plan=write_plan(folder, items, asdict(begun)))
         write_manifest(folder, begun)
     return begun

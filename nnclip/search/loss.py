@@ -43,8 +43,8 @@ Permit = Callable[[Loss], bool]  # whether these pictures are to be removed
 
 def keep(loss: Loss) -> bool:
     """A `Permit` that says what is gone, and no."""
-    lines = "\n".join(loss.lines())
-    logger.warning("%s\nthey are kept: permit it if they are to be removed", lines)
+    for line in [*loss.lines(), "they are kept: permit it if they are to be removed"]:
+        logger.warning("%s", line)
     return False
 
 

@@ -1,6 +1,6 @@
 """What an embedded collection says about itself: by which model, from what, how it is kept."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, get_type_hints
 
@@ -47,6 +47,7 @@ class Manifest:
         column: of the tables, the one that holds paths.
         items: number of pictures that were listed.
         shard: pictures of one shard.
+        not_read: suffix -> files of the sources that were passed over when they were listed.
         plan: checksum of the list of what is to be embedded; "" in collections of format 1.
         format: 1, of earlier versions, or 2: every file has a checksum.
     """
@@ -61,6 +62,7 @@ class Manifest:
     items: int = 0
     shard: int = 1
     plan: str = ""
+    not_read: dict[str, int] = field(default_factory=dict)
     format: int = FORMAT
 
     @property
@@ -120,6 +122,7 @@ def manifest_from(content: dict[str, Any]) -> Manifest:
         raise ValueError(f"found {first_line(error)}, expected a manifest") from error
     kinds = {name: kind for name, kind in get_type_hints(Manifest).items() if kind in (str, int)}
     wrong = [name for name, kind in kinds.items() if type(getattr(found, name)) is not kind]
+    wrong += [] if isinstance(found.not_read, dict) else ["not_read"]
     if wrong or not all(isinstance(source, str) for source in found.sources):
         raise ValueError(f"found another type of {', '.join(wrong or ['sources'])} than expected")
     if found.dtype not in DTYPES or found.embed < 1 or found.items < 0 or found.shard < 1:
