@@ -16,7 +16,7 @@ from nnclip.page.presets import Example, ideas
 from nnclip.service import values
 from nnclip.service.answers import named, search
 from nnclip.service.collection import Collection, Hit
-from nnclip.service.images import ImageFile
+from nnclip.service.images import Place, image_at
 from nnclip.service.limits import MAX_HITS
 from nnclip.service.model_pool import ModelPool
 
@@ -61,13 +61,13 @@ def search_tab(
     hits = grid_component("", elem_id="hits")
     found = gr.State([])  # the paths that `hits` shows
 
-    def show(query: str | Path, name: str, amount: float, model: str) -> tuple:
+    def show(query: str | Place, name: str, amount: float, model: str) -> tuple:
         try:
             collection, k = named(by_name, name), values.count(amount, "How many")
             if isinstance(query, str) and not query.strip():
                 return _shown(collection.first(k), captions, EMPTY)
             embedder = pool.get(model)
-            like = query if isinstance(query, str) else ImageFile.find(query)
+            like = query if isinstance(query, str) else image_at(query)
             best = search(embedder, collection, like, k)
             return _shown(best, captions, collection.progress(embedder))
         except NnclipError as error:
@@ -113,15 +113,18 @@ def _ideas(pool: ModelPool, model: gr.Dropdown, query: gr.Textbox) -> None:
     chips.click(idea, [chips, model], query, **quietly)
 
 
-def _shown(hits: Sequence[Hit], captions: dict[Path, str], sentence: str) -> tuple[str, list[Path]]:
+def _shown(
+    hits: Sequence[Hit], captions: dict[Path, str], sentence: str
+) -> tuple[str, list[Place]]:
     """A sentence and the grid, with the cosine below each picture; and the paths that it shows."""
-    images = []
+    images, places = [], list[Place]()
     for hit in hits:
         score = "" if hit.score is None else f"{hit.score:.3f}"
         with suppress(DataError):  # it is gone, or was changed, since it was read
-            image = ImageFile.find(hit.path)
+            image = image_at(hit.path)
             rendering.thumbnail(image, THUMBNAIL)
+            places.append(hit.path)
             images.append((image, captions.get(hit.path, hit.name), score))
     above = f'<p class="aside">{escape(sentence)}</p>' if sentence else ""
     html = above + grid(images, "Pictures, best first", THUMBNAIL, "More like this:")
-    return html, [image.path for image, _, _ in images]
+    return html, places

@@ -7,17 +7,18 @@ import logging
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 
 from nnclip.errors import DataError, NnclipError
 from nnclip.files import shown
-from nnclip.image import NotRead, image_files, image_suffixes
+from nnclip.image import image_suffixes
 from nnclip.search import ImageSearch
 from nnclip.search.store import MemoryStore
 from nnclip.service.embedder import Embedder
-from nnclip.service.images import ImageFile
+from nnclip.service.images import Place, image_at
+from nnclip.sources import Ask, Found, read_source
 
 logger = logging.getLogger(__name__)
 
@@ -28,13 +29,13 @@ BATCH = 32
 class Hit:
     """An image that was found, and its cosine with what was asked, if anything was."""
 
-    path: Path
+    path: Place
     score: float | None = None
 
     @property
     def name(self) -> str:
         """Of the file, as it can be shown."""
-        return shown(self.path.name)
+        return shown(PurePath(self.path.name).name)
 
 
 class Index:
@@ -45,7 +46,7 @@ class Index:
         skipped: files that are no images.
     """
 
-    def __init__(self, paths: Sequence[Path], embed: int) -> None:
+    def __init__(self, paths: Sequence[Place], embed: int) -> None:
         """Begin with nothing; `fill` does the rest. `embed` is E of the model."""
         self._paths = paths
         self._store = MemoryStore(np.empty((0, embed), np.float32), [])
@@ -67,33 +68,36 @@ class Index:
                 for path in batch:
                     self._try(path, embedder)
 
-    def _add(self, paths: Sequence[Path], embedder: Embedder) -> None:
-        self._store.append(embedder.embed([ImageFile.find(path) for path in paths]), paths)
+    def _add(self, paths: Sequence[Place], embedder: Embedder) -> None:
+        self._store.append(embedder.embed([image_at(path) for path in paths]), paths)
 
-    def _try(self, path: Path, embedder: Embedder) -> None:
+    def _try(self, path: Place, embedder: Embedder) -> None:
         try:
             self._add([path], embedder)
         except NnclipError as error:
             self.skipped += 1
-            logger.warning("%s is left out: %s", shown(path), error)
+            name = path if isinstance(path, Path) else path.name
+            logger.warning("%s is left out: %s", shown(name), error)
 
 
 class Collection:
-    """A folder of images.
+    """The images of a folder, or of another source in `nnclip.sources.READERS`.
 
     Attributes:
         name: what a visitor calls it.
-        paths: all files in it and below that look like images.
+        paths: all that look like images.
         not_read: how many others there are, by suffix.
     """
 
     def __init__(self, name: str, folder: Path) -> None:
-        """Look which files there are; DataError if there is no image."""
+        """Look which images there are; DataError if there is none."""
         self.name = shown(name)
-        if not folder.is_dir():
+        if not folder.exists():
             raise DataError(f"{shown(folder)}: found no such folder, expected one with images")
-        self.not_read = NotRead()
-        self.paths = image_files(folder, self.not_read)
+        found = Found()
+        samples = read_source(folder, Ask(), found)
+        self.paths: list[Place] = [Path(it.path) if it.size < 0 else it for it in samples]
+        self.not_read = found.not_read
         if not self.paths:
             known = ", ".join(sorted(image_suffixes()))
             raise DataError(f"{shown(folder)}: found no image in it, expected {known}")

@@ -5,7 +5,7 @@ import os
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Protocol, TypeAlias
 
 from PIL import Image
 
@@ -13,6 +13,9 @@ from nnclip.errors import DataError
 from nnclip.files import open_regular
 from nnclip.image import open_image
 from nnclip.service.limits import MAX_BYTES, MAX_PIXELS
+from nnclip.sources import Sample, stored_bytes
+
+Place: TypeAlias = Path | Sample  # a file, or an image within one
 
 GONE = "this image is no longer on the server: choose it again"
 
@@ -84,6 +87,42 @@ class ImageFile:
                 return file.read(MAX_BYTES + 1)
             except OSError as error:
                 raise DataError(GONE) from error
+
+
+@dataclass(frozen=True)
+class StoredImage:
+    """An image within a file: a member of a tar file, or a row of a data set; `image_at` finds it.
+
+    Attributes:
+        sample: where it lies.
+        modified: when that file was changed, nanoseconds since 1970.
+    """
+
+    sample: Sample
+    modified: int
+
+    @property
+    def key(self) -> Hashable:
+        """Itself: an image in a file that was changed is another one."""
+        return self
+
+    def read(self) -> bytes:
+        """The bytes of an image file; DataError if they are gone, or too many."""
+        check_size(self.sample.size)
+        try:
+            return stored_bytes(self.sample)[0]
+        except DataError as error:
+            raise DataError(GONE) from error
+
+
+def image_at(place: Place) -> ImageFile | StoredImage:
+    """An image of a collection; DataError if its file is gone."""
+    if isinstance(place, Path):
+        return ImageFile.find(place)
+    try:
+        return StoredImage(place, os.stat(place.path).st_mtime_ns)
+    except OSError as error:
+        raise DataError(GONE) from error
 
 
 def open_checked(source: ImageSource) -> Image.Image:
