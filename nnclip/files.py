@@ -21,8 +21,10 @@ from typing import BinaryIO
 
 from nnclip.errors import DataError
 
-# a FIFO answers at once, a terminal does not become ours
-_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+# a FIFO answers at once, a terminal does not become ours; Windows reads bytes as they are
+_FLAGS = os.O_RDONLY
+for _name in ("O_NONBLOCK", "O_CLOEXEC", "O_NOCTTY", "O_BINARY"):
+    _FLAGS |= getattr(os, _name, 0)
 _KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a FIFO",

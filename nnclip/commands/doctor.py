@@ -3,7 +3,6 @@
 import argparse
 import importlib.metadata
 import json
-import os
 import platform
 import time
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from nnclip.engine import (
 from nnclip.engine.cuda import extension_installed
 from nnclip.engine.cuda.examine import examine
 from nnclip.engine.precision import cpu_flags, processor_name
+from nnclip.host import cores
 from nnclip.nnabla import F, nn
 from nnclip.training.mpirun import Launcher, try_mpirun
 
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
 def _processor() -> dict[str, Any]:
     return {
         "name": processor_name(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": cores(),
         "instructions": [flag for flag in INSTRUCTIONS if flag in cpu_flags()],
         "precisions": list(available_precisions()) if openvino_available() else ["fp32"],
         "default": default_precision() if openvino_available() else "fp32",

@@ -6,6 +6,7 @@ import os
 from nnclip import clip
 from nnclip.engine import PRECISIONS
 from nnclip.engine.cuda import GPU_PRECISIONS, gpu_context, gpu_precision, is_gpu
+from nnclip.host import cores
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,11 +29,10 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_workers(parser: argparse.ArgumentParser) -> None:
     """Declare --workers."""
-    cores = len(os.sched_getaffinity(0))
     parser.add_argument(
         "--workers",
         type=int,
-        default=max(1, cores // 2),
+        default=max(1, cores() // 2),
         metavar="N",
         help="processes that decode pictures; 0 for none apart (%(default)s)",
     )

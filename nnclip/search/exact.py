@@ -3,21 +3,20 @@
 Axes: N rows, E embedding, Q queries.
 """
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
+from nnclip.host import available_memory, cores
 from nnclip.search.rows import Rows
 
 MAXIMA = 256  # rows of which first only the best one is looked at
 NEGLIGIBLE = 32.0  # a term below exp(-32) of the largest: a million of them are 1e-8 of it
 STRIP = 4096  # rows converted to float32 at once where they are not held so
 SHARE = 0.5  # of the memory that is free, which rows may take as float32
-CORES = len(os.sched_getaffinity(0))
+CORES = cores()
 _NONE = np.empty(0, np.float32)
 
 
@@ -46,7 +45,7 @@ class Exact:
     def __init__(self, blocks: Sequence[Rows]) -> None:
         """Take arrays (n, E) that together are all rows; the last one may be given anew later."""
         self._fixed: list[Rows] = list(blocks[:-1])
-        if sum(block.size for block in self._fixed) * 4 < SHARE * free_memory():
+        if sum(block.size for block in self._fixed) * 4 < SHARE * available_memory():
             self._fixed = [as_float32(self._fixed)] if self._fixed else []
 
     def nearest(
@@ -151,10 +150,3 @@ def as_float32(blocks: Sequence[Rows]) -> np.ndarray:
     with ThreadPoolExecutor(CORES) as pool:
         list(pool.map(fill, range(len(blocks))))
     return held
-
-
-def free_memory() -> int:
-    """Bytes that a process may take without anything being swapped out."""
-    lines = Path("/proc/meminfo").read_text().splitlines()
-    found = next(line.split()[1] for line in lines if line.startswith("MemAvailable"))
-    return int(found) * 1024

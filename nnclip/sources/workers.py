@@ -16,9 +16,10 @@ from multiprocessing.connection import wait
 from typing import Any, ParamSpec, TypeVar
 
 from nnclip.errors import DataError
+from nnclip.host import signals
 
 # mpirun sends them to a rank's whole process group; the rank decides when its workers end
-GROUP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+GROUP_SIGNALS = signals("SIGTERM", "SIGUSR1", "SIGUSR2")
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from nnclip.engine import available_precisions, default_precision, openvino_available
 from nnclip.engine.cuda import extension_installed, gpu_context, load_extension
 from nnclip.errors import ConfigError
+from nnclip.host import cores
 from nnclip.nnabla import get_extension_context, nn
 from nnclip.training.communicator import Communicator
 from nnclip.training.config import TrainConfig
@@ -55,7 +56,7 @@ def enter_context(config: TrainConfig, name: str, communicator: Communicator) ->
 
 def threads_of(communicator: Communicator) -> int:
     """The cores of this rank: those that it is bound to, or its share of the host's."""
-    bound, there = len(os.sched_getaffinity(0)), os.cpu_count() or 1
+    bound, there = cores(), os.cpu_count() or 1
     share = max(1, there // communicator.local_size)
     if bound < share:
         logger.warning(

@@ -15,6 +15,7 @@ from nnclip.embeddings import unit
 from nnclip.engine.memory import float_memory
 from nnclip.errors import DataError, NnclipError
 from nnclip.graph.similarity import MAX_LOGIT_SCALE
+from nnclip.host import signals
 from nnclip.training.boards import Board, open_boards, read_log
 from nnclip.training.checkpoint import checkpoint_path, tidy, write_checkpoint
 from nnclip.training.communicator import Communicator, check_equal
@@ -236,7 +237,8 @@ class Trainer:
             self._asked_to_stop = True
 
         signal.signal(signal.SIGTERM, stop)
-        signal.signal(signal.SIGUSR1, stop)
+        for number in signals("SIGUSR1"):
+            signal.signal(number, stop)
 
     def _arrays(self) -> dict[str, np.ndarray]:
         return {name: v.d for name, v in self._variables.items()}

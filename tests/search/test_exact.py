@@ -23,7 +23,7 @@ def plain(rows_NE, query_E, amount, dead=()):
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 @pytest.mark.parametrize("memory", [0, 1 << 40])
 def test_exact_search_is_exact(rng, monkeypatch, count, amount, dtype, memory):
-    monkeypatch.setattr(exact, "free_memory", lambda: memory)
+    monkeypatch.setattr(exact, "available_memory", lambda: memory)
     rows = unit_vectors(rng, count + 20).astype(dtype)
     query = unit_vectors(rng, 1)[0]
     fixed = [rows[: count // 2], rows[count // 2 : count]]

@@ -131,7 +131,7 @@ def test_lists_are_about_four_times_the_root():
 def test_rows_that_do_not_fit_into_memory_are_searched_in_their_files(folder, rng, monkeypatch):
     held, query = FolderStore(folder), unit_vectors(rng, 1)[0]
     expected = held.nearest(query, 10, 5.0)
-    monkeypatch.setattr(exact, "free_memory", lambda: 0)
+    monkeypatch.setattr(exact, "available_memory", lambda: 0)
     found = FolderStore(folder).nearest(query, 10, 5.0)
     np.testing.assert_array_equal(found.rows, expected.rows)
     assert found.log_total == pytest.approx(expected.log_total, abs=1e-5)
