@@ -82,3 +82,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `| head` closed the pipe: not an error of ours
         sys.stderr.close()
         return 0
+
+
+def train() -> int:
+    """Run `nnclip-train`, which is `train.py` of an installed nnclip; returns the exit status."""
+    configure_logging()
+    from nnclip.nnabla import require_nnabla
+
+    try:
+        require_nnabla("training")
+        from nnclip.training.launch import main as launch
+    except NnclipError as error:
+        print(f"nnclip-train: {error}", file=sys.stderr)
+        return 2
+    return launch()

@@ -59,6 +59,7 @@ CASES = {
         [X],
         lambda f, x: f.tanh(f.swish(f.gelu(f.log(f.exp(f.erf(f.sigmoid(f.relu(x)))))))),
     ),
+    "exponential": ([X], lambda f, x: f.tanh(f.log(1 + f.exp(x)))),
     "softmax": ([X], lambda f, x: f.softmax(f.softmax(x), axis=2)),
     "mean": ([X], lambda f, x: f.mean(f.mean(x, axis=(2, 3), keepdims=True), axis=-1)),
     "mean of all": ([X], lambda f, x: f.mean(x)),

@@ -265,22 +265,22 @@ def _pooling(
 # Functions of single values
 
 
-def _unary(kind: str, **args: Any) -> Any:
+def _unary(kind: str, compute: Compute | None = None, **args: Any) -> Any:
     def function(x: Variable) -> Variable:
-        return _record(kind, dict(args), [x], x.shape)
+        return _record(kind, dict(args), [x], x.shape, compute)
 
     function.__doc__ = f"NNabla's {kind}, value by value."
     return function
 
 
 erf = _unary("Erf")
-exp = _unary("Exp")
-log = _unary("Log")
+exp = _unary("Exp", np.exp)
+log = _unary("Log", np.log)
 gelu = _unary("GELU")
 relu = _unary("ReLU", inplace=False)
 sigmoid = _unary("Sigmoid")
 swish = _unary("Swish")
-tanh = _unary("Tanh")
+tanh = _unary("Tanh", np.tanh)
 
 
 # Functions over axes
