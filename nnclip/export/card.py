@@ -3,11 +3,13 @@
 Axes: N pictures, M texts, L tokens, R resolution, E embedding.
 """
 
+import contextlib
 import importlib.metadata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from nnclip import __version__
 from nnclip.graph.bert import BertConfig
 from nnclip.model import CLIP
 
@@ -92,13 +94,22 @@ def card_of(
         "logit_bias": scorer.bias,
         "probabilities": scorer.loss.meaning.format(logits=logits)
         + "; a cosine is the product of two features that were divided by their lengths",
-        "made_by": {name: importlib.metadata.version(name) for name in PACKAGES[to]},
+        "made_by": _versions(PACKAGES[to]),
     }
     if part != "text":
         card["pictures"] = _pictures(model)
     if part != "image":
         card["texts"] = _texts(model, pad)
     return card
+
+
+def _versions(packages: Sequence[str]) -> dict[str, str]:
+    """nnclip's version, and those of packages; without those that are not installed."""
+    found = {"nnclip": __version__}
+    for package in packages:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    return found
 
 
 def _shape(name: str, shape: tuple[int | None, ...]) -> list[int | str]:

@@ -102,7 +102,9 @@ def test_the_core_answers(version, uv, wheel, tmp_path, clean_environment, answe
 @pytest.mark.heavy
 @pytest.mark.parametrize("version", PYTHONS)
 def test_every_command_runs(version, uv, wheel, tmp_path, clean_environment):
-    bin_ = environment(uv, PYTHONS[version], wheel, tmp_path / "venv", "search,evaluate,int8,onnx,draw")
+    bin_ = environment(
+        uv, PYTHONS[version], wheel, tmp_path / "venv", "search,evaluate,int8,onnx,draw"
+    )
     folder = tmp_path / "empty"
     (folder / "images").mkdir(parents=True)
     for colour in ("red", "blue", "green"):

@@ -21,7 +21,7 @@ TF32 = "NNABLA_CUDA_ALLOW_TF32"  # read by NNabla when the extension is imported
 
 def extension_installed() -> bool:
     """Whether NNabla's CUDA extension is there; does not import it."""
-    return importlib.util.find_spec("nnabla_ext.cuda") is not None
+    return all(map(importlib.util.find_spec, ("nnabla_ext", "nnabla_ext.cuda")))
 
 
 def load_extension(name: str = "cudnn", tf32: bool | None = None) -> None:
