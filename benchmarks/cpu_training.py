@@ -27,10 +27,11 @@ from measuring import Contender, Report, judged, ratio, row
 from peers import PEERS, TorchPeer, torch_peers
 
 from nnclip.engine import NNABLA_LOCK, AdamW, available_precisions, compile_step
+from nnclip.graph.derived import FirstHighest
 from nnclip.graph.losses import SOFTMAX, scalar_parameters
 from nnclip.graph.parameters import building
 from nnclip.graph.similarity import normalise
-from nnclip.graph.text import end_of_text, text_tower
+from nnclip.graph.text import text_tower
 from nnclip.graph.vit import image_tower
 from nnclip.weights.model import ModelWeights
 
@@ -63,14 +64,14 @@ class Batch:
         self.tokens = tokens  # of the longest caption
         self.images = models.pictures(weights.config, size)
         self.ids = models.captions(weights.config, size, tokens)
-        self.end = end_of_text(self.ids)
+        self.end = FirstHighest()(self.ids)
 
 
 def nnclip_contenders(weights: ModelWeights, batch: Batch, precisions: Sequence[str]) -> list:
     """nnclip's compiled step and AdamW, with a function that gives the gradients."""
     config, parameters = weights.config, weights.variables()
     ids = np.ascontiguousarray(batch.ids[:, : batch.tokens])
-    arrays = {"images": batch.images, "ids": ids, "end": end_of_text(ids)}
+    arrays = {"images": batch.images, "ids": ids, "end": FirstHighest()(ids)}
     inputs = {name: nn.Variable(array.shape) for name, array in arrays.items()}
     with building(weights.scope):
         image = image_tower(inputs["images"], config.image, config.embed)

@@ -29,7 +29,6 @@ from nnclip.weights.catalogue import CATALOGUE
 from nnclip.weights.digest import parameter_digest
 from nnclip.weights.download import fetch
 from nnclip.weights.model import load_model, save_model
-from nnclip.weights.tokens import tokenizer_of
 
 BUNDLED = "nnclip.h5"
 BUNDLED_PICTURES = 32  # at most so many calibrate int8 where no others are given
@@ -87,7 +86,7 @@ class CLIP:
         weights = load_model(path, mapped=True)
         self.path, self.config, self.metadata = path, weights.config, weights.metadata
         self._weights = weights
-        self.tokenizer = tokenizer_of(self.config.text, self.metadata, path)
+        self.tokenizer = self.config.text.tokenizer(self.metadata, path)
         self._towers = Towers(
             weights,
             precision or os.environ.get("NNCLIP_PRECISION"),

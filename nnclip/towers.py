@@ -108,8 +108,7 @@ class Towers:
     def text(self, ids_NL: np.ndarray) -> np.ndarray:
         """Features (N, E) float32 of texts; DataError if they do not fit.
 
-        Columns after the last end of a text are left out first, which changes nothing: no token
-        sees a later one, or padding.
+        Columns that change no feature are left out first, see `used_columns`.
         """
         config = self._weights.config.text
         context = config.context
@@ -119,7 +118,7 @@ class Towers:
                 f"L from 1 to {context}"
             )
         inputs = text_inputs(ids_NL, config)
-        used = used_columns(inputs)
+        used = used_columns(inputs, config)
         if self._compiles:  # one graph for all lengths
             key, length = context, next((n for n in FILLED if used <= n < context), context)
         else:
@@ -159,10 +158,10 @@ class Towers:
         return compile_emitted(emitted, precision=precision, **options)
 
     def _emitted(self, key: str | int) -> EmittedGraph:
-        """A tower for the compiler; that of texts takes any length up to `key`."""
+        """A tower for the compiler; that of texts takes any length up to `key` if texts trim."""
         arrays = self._weights.unread()
         emitted = emit_graph(*self._graph(key, NOMINAL), arrays=arrays)
-        if not isinstance(key, int) or key == 1:
+        if not isinstance(key, int) or key == 1 or not self._weights.config.text.trims:
             return emitted
         shorter = emit_graph(*self._graph(key - 1, NOMINAL), arrays=arrays)
         return free_length(emitted, shorter)

@@ -19,7 +19,6 @@ from nnclip.training.head_feed import FeaturePairs, TokenizedTexts, feature_pair
 from nnclip.weights.digest import parameter_digest
 from nnclip.weights.heads import without_heads
 from nnclip.weights.model import ModelWeights, load_model
-from nnclip.weights.tokens import tokenizer_of
 
 HELP = "compute the features of a model's towers once, for train-heads"
 
@@ -124,7 +123,7 @@ def frozen(source: str, args: argparse.Namespace) -> Frozen:
     """The model of that name or file, as the flags want it to compute."""
     path = find_model(source)
     weights = load_model(path, mapped=True)
-    tokenizer = tokenizer_of(weights.config.text, weights.metadata, path)
+    tokenizer = weights.config.text.tokenizer(weights.metadata, path)
     precision = args.precision or os.environ.get("NNCLIP_PRECISION")
     return Frozen(weights, tokenizer, precision, args.context or "cpu")
 
@@ -148,8 +147,8 @@ def cached_pairs(
         targets = cache.texts(for_teacher, frozen(args.teacher, args).teacher())
         rows = np.arange(len(for_teacher) + 1)
         if tower:
-            context = model.weights.config.text.context
-            texts = TokenizedTexts(for_student, model.tokenizer, context)
+            reader = model.weights.config.text
+            texts = TokenizedTexts(for_student, reader, model.tokenizer, reader.context)
             return FeaturePairs(targets.rows, texts, rows, rows[:-1])
         features = cache.texts(for_student, model.text())
         return FeaturePairs(targets.rows, features.rows, rows, rows[:-1])

@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     )
     save_model(args.output, model, half=args.half)
     config = model.config
-    towers = [type(tower).__name__.removesuffix("Config") for tower in (config.image, config.text)]
+    towers = [tower.kind for tower in (config.image, config.text)]
     heads_of = {"image": config.image_head, "text": config.text_head}
     layers = {side: head.layers for side, head in heads_of.items() if head is not None}
     if args.json:
@@ -75,8 +75,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         on = ", ".join(f"{side} head with {n} layer(s)" for side, n in layers.items())
         print(
-            f"{args.output}: {' and '.join(towers)} towers, {on or 'no heads'}, {config.embed} "
-            "dimensions"
+            f"{args.output}: {' and '.join(towers)}, {on or 'no heads'}, {config.embed} dimensions"
         )
     return 0
 

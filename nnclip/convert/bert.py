@@ -14,8 +14,7 @@ from nnclip.convert.names import Rule, Table, in_blocks, same, split
 from nnclip.errors import CheckpointError
 from nnclip.graph.bert import BertConfig
 from nnclip.graph.config import ClipConfig
-from nnclip.graph.parameters import TowerConfig
-from nnclip.weights.tokens import tokenizer_of
+from nnclip.graph.towers import TextTower, Tower
 
 FILE, TOKENIZER = "config.json", "tokenizer.json"
 POOLING = "pooling.json"  # what a layout says of pooling and length; no file has this name
@@ -148,7 +147,7 @@ def kind_of(whole: Settings) -> str:
     return kind
 
 
-def carried(source: Source, config: ClipConfig | TowerConfig) -> dict[str, Any]:
+def carried(source: Source, config: TextTower) -> dict[str, Any]:
     """The tokenizer, which the .h5 carries; CheckpointError if there is none or it does not fit."""
     if source.tokenizer is None:
         raise CheckpointError(
@@ -156,12 +155,12 @@ def carried(source: Source, config: ClipConfig | TowerConfig) -> dict[str, Any]:
             'vocabulary, python -c "from transformers import AutoTokenizer as A; '
             "A.from_pretrained('.').save_pretrained('.')\" writes one"
         )
-    assert isinstance(config, BertConfig)
-    tokenizer_of(config, {"tokenizer": source.tokenizer}, TOKENIZER)
-    return {"tokenizer": source.tokenizer}
+    told = {"tokenizer": source.tokenizer}
+    config.tokenizer(told, TOKENIZER)
+    return told
 
 
-def _checked(config: ClipConfig | TowerConfig) -> BertConfig:
+def _checked(config: ClipConfig | Tower) -> BertConfig:
     if not isinstance(config, BertConfig):
         raise CheckpointError(
             f"found a {type(config).__name__}, but this code knows only BERT's encoder and its kin"
@@ -173,7 +172,7 @@ def _checked(config: ClipConfig | TowerConfig) -> BertConfig:
     return config
 
 
-def settings_of_bert(config: ClipConfig | TowerConfig) -> dict[str, Settings]:
+def settings_of_bert(config: ClipConfig | Tower) -> dict[str, Settings]:
     """The file that `AutoModel.from_pretrained` reads, as BERT's or XLM-R's."""
     config = _checked(config)
     blocks, roberta = config.blocks, config.first_position > 0
@@ -201,7 +200,7 @@ def settings_of_bert(config: ClipConfig | TowerConfig) -> dict[str, Settings]:
     }
 
 
-def settings_of_distilbert(config: ClipConfig | TowerConfig) -> dict[str, Settings]:
+def settings_of_distilbert(config: ClipConfig | Tower) -> dict[str, Settings]:
     """The file that `AutoModel.from_pretrained` reads, as DistilBERT's."""
     config = _checked(config)
     blocks = config.blocks

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,15 +17,12 @@ from nnclip.convert.dialect import Dialect, Settings
 from nnclip.convert.names import to_foreign
 from nnclip.convert.source import DIALECTS
 from nnclip.convert.tensors import Tensor
+from nnclip.convert.understood import understood
 from nnclip.errors import CheckpointError, NnclipError
 from nnclip.files import shown
-from nnclip.graph.config import ClipConfig, config_from_shapes
-from nnclip.graph.losses import LOSSES, Loss, scalar_names
-from nnclip.graph.parameters import TowerConfig, expected_shapes, expected_tower_shapes
-from nnclip.graph.reading import Reader, Shapes
+from nnclip.graph.losses import Loss, scalar_names
 from nnclip.weights.h5 import Weights, read_h5, write_whole
 from nnclip.weights.model import check_names_and_shapes, told_scalars
-from nnclip.weights.tower import READERS
 
 SUFFIXES = (".pt", ".bin", ".safetensors")
 
@@ -75,8 +71,12 @@ def _translate(
         if arrays[name].size == 1:
             arrays[name] = arrays[name].reshape(())  # NNabla files may have (1,)
     shapes = {name: array.shape for name, array in arrays.items()}
-    config = _understood(dialect, shapes, weights.metadata)
-    settings = dialect.settings_of(config)
+    _check_side(dialect, weights.metadata.get("tower"))
+    what = understood(dialect.side, shapes, weights.metadata)
+    check_names_and_shapes(shapes, what.shapes)
+    if what.loss:
+        _check_loss(dialect, what.loss)
+    settings = dialect.settings_of(what.config)
     dtypes = dict.fromkeys(arrays, "float32")
     if half:
         known = weights.metadata.get("source_dtypes")
@@ -86,24 +86,13 @@ def _translate(
     ), settings
 
 
-def _understood(
-    dialect: Dialect, shapes: Shapes, metadata: Mapping[str, Any]
-) -> ClipConfig | TowerConfig:
-    """The model or the tower that these tensors are; CheckpointError if the dialect knows none."""
-    side = metadata.get("tower")
+def _check_side(dialect: Dialect, side: str | None) -> None:
+    """CheckpointError unless the dialect knows what the .h5 holds: a whole model, or a tower."""
     if side != dialect.side:
         found, expected = (
             f"the {s} tower alone" if s else "a whole model" for s in (side, dialect.side)
         )
         raise CheckpointError(f"found {found}, but {dialect.name}'s code knows only {expected}")
-    if side is None:
-        whole = config_from_shapes(shapes, metadata)
-        check_names_and_shapes(shapes, expected_shapes(whole))
-        _check_loss(dialect, LOSSES[whole.loss])
-        return whole
-    tower, width = READERS[side](Reader(shapes, metadata))
-    check_names_and_shapes(shapes, expected_tower_shapes(tower, width))
-    return tower
 
 
 def _check_loss(dialect: Dialect, loss: Loss) -> None:

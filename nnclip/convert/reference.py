@@ -21,7 +21,7 @@ from nnclip.convert.tensors import of_array
 from nnclip.convert.verify import Answers
 from nnclip.errors import ConfigError
 from nnclip.graph.config import BertConfig, ClipConfig, ClipResNetConfig, ResNetConfig
-from nnclip.graph.parameters import TowerConfig
+from nnclip.graph.towers import Tower
 
 PACKAGES = {
     "openai": "clip-anytorch",
@@ -34,7 +34,7 @@ PACKAGES = {
 MODULES = {**PACKAGES, "openai": "clip", "open_clip": "open_clip"}
 
 
-def build(dialect: Dialect, config: ClipConfig | TowerConfig) -> torch.nn.Module:
+def build(dialect: Dialect, config: ClipConfig | Tower) -> torch.nn.Module:
     """The model in the dialect's own code, with random weights, as `dialect.settings_of` asks.
 
     Raises:

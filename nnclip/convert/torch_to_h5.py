@@ -18,22 +18,19 @@ from nnclip.convert import openai
 from nnclip.convert.dialect import Dialect, Source
 from nnclip.convert.encoders import open_checkpoint
 from nnclip.convert.names import to_foreign, to_published, without
-from nnclip.convert.report import described, shortened
+from nnclip.convert.report import shortened
 from nnclip.convert.source import DIALECTS, dialect_of, sha256_of
 from nnclip.convert.tensors import Tensor, Values
+from nnclip.convert.understood import Understood, understood
 from nnclip.convert.verify import largest_differences
 from nnclip.errors import CheckpointError, NnclipError
 from nnclip.files import shown
 from nnclip.graph.bert import POOLINGS
-from nnclip.graph.config import ClipConfig, config_from_shapes, metadata_of
 from nnclip.graph.convolution import is_statistic
 from nnclip.graph.layers import ACTIVATIONS
 from nnclip.graph.losses import SOFTMAX, scalar_names
-from nnclip.graph.parameters import TowerConfig, expected_shapes, expected_tower_shapes
-from nnclip.graph.reading import Reader, Shapes
 from nnclip.weights.h5 import write_h5
 from nnclip.weights.model import check_names_and_shapes
-from nnclip.weights.tower import READERS, tower_metadata
 
 TOLERANCE = {False: 2e-5, True: 5e-3}  # of features relative to their norm; stored as float16?
 RESNET = "visual.layer1.0.conv1.weight"  # a tensor of OpenAI's and open_clip's ResNets
@@ -47,24 +44,23 @@ class Conversion:
     Attributes:
         source: the checkpoint.
         dialect: its dialect.
-        config: the model, or the tower that the dialect knows alone.
+        what: the model, or the tower that the dialect knows alone.
         tensors: by published names, in the order of their making, not yet read.
         dropped: the checkpoint's tensors that nnclip has no use for.
     """
 
     source: Source
     dialect: Dialect
-    config: ClipConfig | TowerConfig
+    what: Understood
     tensors: dict[str, Tensor]
     dropped: tuple[str, ...]
 
     def metadata(self) -> dict[str, Any]:
         """What the .h5 says beside its tensors."""
         stored = {name: t.dtype for name, t in self.tensors.items() if t.dtype != "float32"}
-        config = self.config
         return {
-            **(metadata_of(config) if isinstance(config, ClipConfig) else tower_metadata(config)),
-            **self.dialect.carried(self.source, config),
+            **self.what.metadata,
+            **self.dialect.carried(self.source, self.what.config),
             "dialect": self.dialect.name,
             "source": self.source.path.name,
             "sha256": sha256_of(self.source.files),
@@ -94,29 +90,17 @@ def plan(source: Source, dialect: Dialect, given: Mapping[str, Any] | None = Non
     if dialect.side is None:
         _check_towers(source, dialect, published)
     _check_told(dialect, source, metadata)
-    found = {k: t.shape for k, t in published.items()}
-    config, shapes = _understood(dialect.side, found, metadata)
-    expected = to_foreign({k: _shape_only(v) for k, v in shapes.items()}, dialect.table)
+    what = understood(dialect.side, {k: t.shape for k, t in published.items()}, metadata)
+    expected = to_foreign({k: _shape_only(v) for k, v in what.shapes.items()}, dialect.table)
     check_names_and_shapes(
         {k: t.shape for k, t in tensors.items()}, {k: t.shape for k, t in expected.items()}
     )
     dropped = tuple(name for name in source.tensors if name not in tensors)
-    return Conversion(source, dialect, config, {k: published[k] for k in shapes}, dropped)
+    return Conversion(source, dialect, what, {k: published[k] for k in what.shapes}, dropped)
 
 
 def _flat(tensor: Tensor) -> Tensor:
     return Tensor((), tensor.dtype, lambda: tensor.read().reshape(()))
-
-
-def _understood(
-    side: str | None, found: Shapes, metadata: Mapping[str, Any]
-) -> tuple[ClipConfig | TowerConfig, dict[str, tuple[int, ...]]]:
-    """The configuration of a model, or of the tower of one side, and the shapes it asks for."""
-    if side is None:
-        whole = config_from_shapes(found, metadata)
-        return whole, expected_shapes(whole)
-    tower, width = READERS[side](Reader(found, metadata))
-    return tower, expected_tower_shapes(tower, width)
 
 
 def _check_towers(source: Source, dialect: Dialect, published: Mapping[str, Tensor]) -> None:
@@ -204,8 +188,8 @@ def _report(conversion: Conversion, destination: Path) -> None:
     print(f"read      {source.path}: {source.kind} of {conversion.dialect.name}, {counts}")
     if conversion.dropped:
         print(f"dropped   {shortened(conversion.dropped)}")
-    for side, description in described(conversion.dialect.side, conversion.config):
-        print(f"{side:<9} {description}")
+    for tower in conversion.what.towers:
+        print(f"{tower.side:<9} {tower.describe()}")
     size = destination.stat().st_size
     print(f"wrote     {destination}: {len(conversion.tensors)} tensors, {size:,} bytes")
 

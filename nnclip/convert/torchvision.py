@@ -9,7 +9,7 @@ from nnclip.convert import resnets
 from nnclip.convert.dialect import Dialect, Settings, Source
 from nnclip.errors import CheckpointError
 from nnclip.graph.config import ClipConfig, ResNetConfig
-from nnclip.graph.parameters import TowerConfig
+from nnclip.graph.towers import Tower
 
 TABLE = resnets.table(("conv1", "bn1"), "")
 DROPPED = r"fc\.(weight|bias)|" + resnets.COUNTED  # the classifier is no part of the features
@@ -25,7 +25,7 @@ def describe(source: Source) -> dict[str, Any]:
     return {}
 
 
-def settings_of(config: ClipConfig | TowerConfig) -> dict[str, Settings]:
+def settings_of(config: ClipConfig | Tower) -> dict[str, Settings]:
     """No file beside; CheckpointError if this is another tower."""
     if not isinstance(config, ResNetConfig):
         raise CheckpointError(

@@ -12,9 +12,10 @@ from nnclip.convert.dialect import Dialect, Source
 from nnclip.convert.names import without
 from nnclip.errors import ConfigError
 from nnclip.graph.beside import text_inputs
-from nnclip.graph.config import BertConfig, ClipConfig, ImageConfig
-from nnclip.graph.features import image_features, image_side, text_features, text_side
-from nnclip.graph.parameters import TowerConfig, building
+from nnclip.graph.config import BertConfig, ClipConfig
+from nnclip.graph.features import image_features, text_features
+from nnclip.graph.parameters import building
+from nnclip.graph.towers import TextTower, Tower
 from nnclip.nnabla import nn
 from nnclip.weights.model import load_model
 from nnclip.weights.tower import load_tower
@@ -90,26 +91,25 @@ def _features(h5: Path) -> tuple[ClipConfig, Arrays, Arrays]:
     return config, inputs, {"image": image_NE.d.copy(), "text": text_NE.d.copy()}
 
 
-def _tower_features(h5: Path) -> tuple[TowerConfig, Arrays, Arrays]:
+def _tower_features(h5: Path) -> tuple[Tower, Arrays, Arrays]:
     """The same of a tower alone."""
     tower = load_tower(h5)
     config = tower.config
     with building(tower.scope):
-        if isinstance(config, ImageConfig):
-            shape = (PAIRS, 3, config.resolution, config.resolution)
-            array = np.random.RandomState(0).randn(*shape).astype(np.float32)
-            features = image_side(nn.Variable.from_numpy_array(array), config, tower.width)
-        else:
-            assert isinstance(config, BertConfig)
+        if config.side == "text":
             array = padded_ids(config, PAIRS)
             texts = text_inputs(array, config).items()
             variables = {k: nn.Variable.from_numpy_array(a) for k, a in texts}
-            features = text_side(variables, config, tower.width)
+            features = config.build(variables, tower.width)
+        else:
+            shape = (PAIRS, 3, config.resolution, config.resolution)
+            array = np.random.RandomState(0).randn(*shape).astype(np.float32)
+            features = config.build(nn.Variable.from_numpy_array(array), tower.width)
     features.forward()
     return config, {tower.side: array}, {tower.side: features.d.copy()}
 
 
-def padded_ids(config: BertConfig, texts: int, seed: int = 0) -> np.ndarray:
+def padded_ids(config: TextTower, texts: int, seed: int = 0) -> np.ndarray:
     """Fixed token ids (N, L) int64 of texts of different lengths; the first fills the context."""
     ids_NL = np.random.RandomState(seed).randint(0, config.vocabulary, (texts, config.context))
     ids_NL[ids_NL == config.pad] = (config.pad + 1) % config.vocabulary
@@ -119,7 +119,7 @@ def padded_ids(config: BertConfig, texts: int, seed: int = 0) -> np.ndarray:
 
 
 def _torch_features(
-    source: Source, dialect: Dialect, config: ClipConfig | TowerConfig, inputs: Arrays
+    source: Source, dialect: Dialect, config: ClipConfig | Tower, inputs: Arrays
 ) -> Arrays:
     try:
         import torch

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from nnclip import __version__
-from nnclip.graph.bert import BertConfig
 from nnclip.model import CLIP
 
 Shapes = Mapping[str, tuple[int | None, ...]]
@@ -23,9 +22,6 @@ PACKAGES = {
 INPUTS = {
     "images": "pictures, prepared as `pictures` tells",
     "ids": "tokens, made and filled up as `texts` tells",
-    "end": "1.0 at each text's end, else 0.0: `numpy.eye(L, dtype='f4')[ids.argmax(axis=1)]`",
-    "mask": "1.0 for each token, 0.0 for padding: `(ids != {pad}).astype('f4')`",
-    "positions": "counted without padding: `(ids != {pad}).cumsum(1) * (ids != {pad}) + {before}`",
 }
 OUTPUTS = {
     "image_features": "(N, E): a row for each picture, not normalised",
@@ -72,8 +68,8 @@ def card_of(
     """
     text, names, scorer = model.config.text, PART_OUTPUTS[part], model.scorer
     logits = "logit_scale * cosine" + (" + logit_bias" if scorer.bias else "")
-    pad = text.pad if isinstance(text, BertConfig) else 0
-    before = text.first_position - 1 if isinstance(text, BertConfig) else 0
+    meanings = INPUTS | {name: one.meaning for name, one in text.beside.items()}
+    integers = {"ids", *(name for name, one in text.beside.items() if one.dtype == "int32")}
     card: dict[str, Any] = {
         "model": model.path.name,
         "format": to,
@@ -83,8 +79,8 @@ def card_of(
         "inputs": {
             name: {
                 "shape": _shape(name, shape),
-                "dtype": _dtype(name, to),
-                "meaning": INPUTS[name].format(pad=pad, before=before),
+                "dtype": _integer_dtype(to) if name in integers else "float32",
+                "meaning": meanings[name],
             }
             for name, shape in inputs.items()
         },
@@ -99,7 +95,7 @@ def card_of(
     if part != "text":
         card["pictures"] = _pictures(model)
     if part != "image":
-        card["texts"] = _texts(model, pad)
+        card["texts"] = _texts(model)
     return card
 
 
@@ -118,15 +114,14 @@ def _shape(name: str, shape: tuple[int | None, ...]) -> list[int | str]:
     return [letters[i] if n is None else n for i, n in enumerate(shape)]
 
 
-def _dtype(name: str, to: str) -> str:
-    if name not in ("ids", "positions"):
-        return "float32"
+def _integer_dtype(to: str) -> str:
     return "int64" if to != "nnp" else "float32 that holds integers (NNabla's own convention)"
 
 
 def _pictures(model: CLIP) -> dict[str, Any]:
     image = model.config.image
     return {
+        "tower": image.describe(),
         "resolution": image.resolution,
         "colours": "red, green, blue, in this order, on the second axis",
         "resize": "bicubic with antialiasing (Pillow's BICUBIC), so that the shorter side has R "
@@ -137,18 +132,15 @@ def _pictures(model: CLIP) -> dict[str, Any]:
     }
 
 
-def _texts(model: CLIP, pad: int) -> dict[str, Any]:
+def _texts(model: CLIP) -> dict[str, Any]:
     text = model.config.text
-    if isinstance(text, BertConfig):
-        cleaning = "none: tokenizer.json holds it all"
-    else:
-        cleaning = "ftfy, HTML entities read twice, runs of white space made one blank, lower case"
     return {
+        "tower": text.describe(),
         "context": text.context,
         "vocabulary": text.vocabulary,
         "tokenizer": "tokenizer.json, for Hugging Face's `tokenizers`",
-        "cleaning": cleaning,
-        "padding": pad,
+        "cleaning": text.cleaning,
+        "padding": text.pad,
     }
 
 

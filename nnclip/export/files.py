@@ -4,7 +4,6 @@ Axes: N pictures, M texts, L tokens, R resolution, E embedding.
 """
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 from nnclip.engine import (
@@ -18,9 +17,7 @@ from nnclip.engine import (
 )
 from nnclip.errors import ConfigError, NnclipError
 from nnclip.export.card import card_of, page_of
-from nnclip.graph.bert import BertConfig
-from nnclip.graph.beside import empty_inputs, names_beside
-from nnclip.graph.config import AnyTextConfig
+from nnclip.graph.beside import empty_inputs
 from nnclip.graph.features import image_features, text_features
 from nnclip.graph.losses import LOSSES, scalar_parameters
 from nnclip.graph.parameters import building, scope_of
@@ -51,8 +48,9 @@ def export(
         model: with the values its parameters have now.
         folder: made if it is not there; files of the same names are replaced.
         to: a key of SUFFIXES. OpenVINO's IR and ONNX take pictures (N, 3, R, R) float32 and ids
-            (M, L) int64 with any N, M and L up to the context; NNP has one batch size and the
-            whole context, and also takes what `graph.beside` makes of ids.
+            (M, L) int64 with any N, M and L up to the context (L is the context where the text
+            tower sees padding); NNP has one batch size and the whole context, and also takes what
+            the tower reads beside ids.
         part: a key of PARTS; "both" is one graph that also gives `logits_per_image` (N, M).
         half: store the weights as float16; OpenVINO only.
         batch: N and M of an NNP.
@@ -119,10 +117,10 @@ def _graph(model: CLIP, part: str, batch: int, length: int) -> tuple[Variables, 
 
 
 def _emitted(model: CLIP, part: str) -> EmittedGraph:
-    """A part with free batches; of texts, ids of any length are the only input."""
+    """A part with free batches; of texts, ids are the only input, of any length if they trim."""
     context = model.config.text.context
     longest = _for_length(model, part, context)
-    if part != "image" and context > 1:
+    if part != "image" and context > 1 and model.config.text.trims:
         longest = free_length(longest, _for_length(model, part, context - 1))
     return with_int64(longest)
 
@@ -132,18 +130,6 @@ def _for_length(model: CLIP, part: str, length: int) -> EmittedGraph:
     if part == "image":
         return graph
     from nnclip.engine.derived import derive
+    from nnclip.export.makers import makers_of
 
-    return derive(graph, "ids", _makers(model.config.text))
-
-
-def _makers(config: AnyTextConfig) -> dict[str, Callable]:
-    """What `graph.beside` computes of ids with NumPy, as parts of a graph."""
-    from nnclip.engine.derived import count_of_others, differs_from, first_highest
-
-    if not isinstance(config, BertConfig):
-        return {"end": first_highest}
-    makers = {
-        "mask": differs_from(config.pad),
-        "positions": count_of_others(config.pad, config.first_position),
-    }
-    return {name: makers[name] for name in names_beside(config)}
+    return derive(graph, "ids", makers_of(model.config.text.beside))

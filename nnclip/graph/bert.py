@@ -11,11 +11,11 @@ Axes: N batch, L tokens, D width, E width of the features.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
-import numpy as np
-
-from nnclip.errors import CheckpointError, DataError
+from nnclip.errors import CheckpointError
+from nnclip.graph.derived import Beside, Derived, NotPadding, PositionsWithoutPadding
 from nnclip.graph.layers import (
     ACTIVATIONS,
     MASKED,
@@ -26,11 +26,14 @@ from nnclip.graph.layers import (
     linear,
     parameter,
 )
-from nnclip.graph.reading import Reader
+from nnclip.graph.reading import Reader, option_metadata
 from nnclip.graph.transformer import BlockConfig, Rows, every_row
 from nnclip.nnabla import F, NormalInitializer, nn
+from nnclip.text import ForeignTokenizer
+from nnclip.text.stored import foreign_tokenizer
 
 SCOPE = "bert"
+TABLE = f"{SCOPE}/token_embedding/W"
 POOLINGS = {
     "first": "the first token",
     "mean": "the mean of all tokens but the padding",
@@ -65,39 +68,86 @@ class BertConfig:
     projection: int = 0
     projection_bias: bool = False
 
+    side: ClassVar[Literal["text"]] = "text"
+    trims: ClassVar[str] = "mask"  # no token sees padding
+    kind: ClassVar[str] = "encoder of BERT's kind"
+    cleaning: ClassVar[str] = "none: tokenizer.json holds it all"
+
     @property
     def features(self) -> int:
         """Width of the features."""
         return self.projection or self.blocks.width
 
+    @property
+    def beside(self) -> Beside:
+        """The mask of padding, and the positions where they are counted without padding."""
+        mask: dict[str, Derived] = {"mask": NotPadding(self.pad)}
+        if not self.first_position:
+            return mask
+        return mask | {"positions": PositionsWithoutPadding(self.pad, self.first_position)}
 
-def beside_ids(ids_NL: np.ndarray, config: BertConfig) -> dict[str, np.ndarray]:
-    """What the graph reads beside ids, computed in integers.
-
-    Args:
-        ids_NL: integers.
-        config: the tower.
-
-    Returns: mask, (N, L) float32: 1 for a token, 0 for padding; and, where padding is not counted,
-        positions, (N, L) int32.
-
-    Raises:
-        DataError: a text without any token.
-
-    Source: RoBERTa's `make_positions` in fairseq.
-    """
-    real_NL = ids_NL != config.pad
-    if not real_NL.any(axis=1).all():
-        row = int(real_NL.any(axis=1).argmin())
-        raise DataError(
-            f"ids: found only padding ({config.pad}) in row {row}, expected at least a start and "
-            "an end"
+    @classmethod
+    def read(cls, reader: Reader) -> "tuple[BertConfig, int] | None":
+        """The tower whose tensors stand below `bert`; None if there are none."""
+        if not reader.has(f"{SCOPE}/"):
+            return None
+        shapes, positions = reader.shapes, reader.shape(f"{SCOPE}/positional_embedding", 2)[0]
+        first = int(reader.number("bert_first_position", 0, 0))
+        config = cls(
+            vocabulary=reader.shape(TABLE, 2)[0],
+            positions=positions,
+            context=int(reader.number("bert_context", positions - first, 1)),
+            blocks=reader.blocks(
+                f"{SCOPE}/", "bert_heads", ("bert_activation", "gelu"), ("bert_eps", 1e-12)
+            ),
+            types=(shapes.get(f"{SCOPE}/type_embedding") or (0,))[0],
+            pad=int(reader.number("bert_pad", 0, 0)),
+            first_position=first,
+            pooling=reader.choice("bert_pooling", "first", POOLINGS),
+            projection=(shapes.get(f"{SCOPE}/projection/W") or (0,))[0],
+            projection_bias=f"{SCOPE}/projection/b" in shapes,
+            **reader.options(cls),
         )
-    mask = {"mask": real_NL.astype(np.float32)}
-    if config.first_position == 0:
-        return mask
-    counted_NL = np.cumsum(real_NL, axis=1) * real_NL
-    return mask | {"positions": (counted_NL + config.first_position - 1).astype(np.int32)}
+        if config.context > positions - first:
+            raise CheckpointError(
+                f"metadata bert_context: found {config.context} tokens, expected at most "
+                f"{positions - first}, for which there are positions"
+            )
+        return config, config.features
+
+    def metadata(self) -> dict[str, Any]:
+        """What a file must say beside its tensors for `read` to find this tower again."""
+        return {
+            "bert_activation": self.blocks.activation,
+            "bert_heads": self.blocks.heads,
+            "bert_eps": self.blocks.eps,
+            "bert_context": self.context,
+            "bert_pad": self.pad,
+            "bert_first_position": self.first_position,
+            "bert_pooling": self.pooling,
+            **option_metadata(self),
+        }
+
+    def describe(self) -> str:
+        """The kind, the sizes and the pooling."""
+        return (
+            f"{self.kind}: {self.blocks.describe()}; {self.features} features of "
+            f"{POOLINGS[self.pooling]}, texts of at most {self.context} tokens"
+        )
+
+    def build(
+        self,
+        inputs: Mapping[str, nn.Variable],
+        width: int,
+        hidden: list[nn.Variable] | None = None,
+    ) -> nn.Variable:
+        """See `TextTower`."""
+        return bert_tower(inputs, self, hidden)
+
+    def tokenizer(self, metadata: Mapping[str, Any], path: str | Path) -> ForeignTokenizer:
+        """The encoder's own, which its file must carry."""
+        stored = metadata.get("tokenizer")
+        return foreign_tokenizer(stored, self.pad, self.vocabulary, path, TABLE)
 
 
 def bert_tower(
@@ -106,8 +156,8 @@ def bert_tower(
     """Features of texts.
 
     Args:
-        inputs: ids (N, L), L at most the context, and what `beside_ids` makes of them. Columns in
-            which all is padding may be cut off: no token sees them.
+        inputs: ids (N, L), L at most the context, and what `BertConfig.beside` makes of them.
+            Columns in which all is padding may be cut off: no token sees them.
         config: the tower.
         hidden: where given, the output of each block is appended to it: (N, L, D), of the last
             block only the first token (N, 1, D) where only that is pooled.
@@ -182,47 +232,3 @@ def _projected(pooled_ND: nn.Variable, config: BertConfig) -> nn.Variable:
         w_ED = parameter("W", shape_ED, _normal())
         b_E = parameter("b", shape_ED[:1], ZERO) if config.projection_bias else None
     return affine(pooled_ND, w_ED, b_E)
-
-
-def is_bert(reader: Reader) -> bool:
-    """Whether the text tower of a file is one of these."""
-    return any(name.startswith(f"{SCOPE}/") for name in reader.shapes)
-
-
-def read_bert(reader: Reader) -> BertConfig:
-    """The tower whose tensors stand below `bert`; CheckpointError if it is not whole."""
-    shapes, positions = reader.shapes, reader.shape(f"{SCOPE}/positional_embedding", 2)[0]
-    first = int(reader.number("bert_first_position", 0, 0))
-    config = BertConfig(
-        vocabulary=reader.shape(f"{SCOPE}/token_embedding/W", 2)[0],
-        positions=positions,
-        context=int(reader.number("bert_context", positions - first, 1)),
-        blocks=reader.blocks(
-            f"{SCOPE}/", "bert_heads", ("bert_activation", "gelu"), ("bert_eps", 1e-12)
-        ),
-        types=(shapes.get(f"{SCOPE}/type_embedding") or (0,))[0],
-        pad=int(reader.number("bert_pad", 0, 0)),
-        first_position=first,
-        pooling=reader.choice("bert_pooling", "first", POOLINGS),
-        projection=(shapes.get(f"{SCOPE}/projection/W") or (0,))[0],
-        projection_bias=f"{SCOPE}/projection/b" in shapes,
-    )
-    if config.context > positions - first:
-        raise CheckpointError(
-            f"metadata bert_context: found {config.context} tokens, expected at most "
-            f"{positions - first}, for which there are positions"
-        )
-    return config
-
-
-def bert_metadata(config: BertConfig) -> dict[str, Any]:
-    """What a file must say beside its tensors for `read_bert` to find `config` again."""
-    return {
-        "bert_activation": config.blocks.activation,
-        "bert_heads": config.blocks.heads,
-        "bert_eps": config.blocks.eps,
-        "bert_context": config.context,
-        "bert_pad": config.pad,
-        "bert_first_position": config.first_position,
-        "bert_pooling": config.pooling,
-    }

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 
 from nnclip.graph.beside import empty_inputs
-from nnclip.graph.config import AnyTextConfig, ClipConfig, ImageConfig
-from nnclip.graph.features import image_features, image_side, text_features, text_side
+from nnclip.graph.config import ClipConfig
+from nnclip.graph.features import image_features, text_features
 from nnclip.graph.heads import HeadConfig, head
 from nnclip.graph.layers import names_and_shapes_only
 from nnclip.graph.losses import LOSSES, scalar_parameters
+from nnclip.graph.towers import Tower
 from nnclip.nnabla import nn
 
 Scope = dict[str, Any]  # name -> Variable or Scope, as nn.parameter_scope takes it
-TowerConfig = ImageConfig | AnyTextConfig
 
 
 @contextmanager
@@ -31,9 +31,9 @@ def make_parameters(config: ClipConfig, seed: int = 412) -> Scope:
     return _drawn(lambda: _whole(config), seed)
 
 
-def make_tower_parameters(config: TowerConfig, width: int, seed: int = 412) -> Scope:
+def make_tower_parameters(tower: Tower, width: int, seed: int = 412) -> Scope:
     """Freshly initialised parameters of one tower whose features are `width` wide."""
-    return _drawn(lambda: _tower(config, width), seed)
+    return _drawn(lambda: _tower(tower, width), seed)
 
 
 def expected_shapes(config: ClipConfig) -> dict[str, tuple[int, ...]]:
@@ -41,9 +41,9 @@ def expected_shapes(config: ClipConfig) -> dict[str, tuple[int, ...]]:
     return _shapes(lambda: _whole(config))
 
 
-def expected_tower_shapes(config: TowerConfig, width: int) -> dict[str, tuple[int, ...]]:
+def expected_tower_shapes(tower: Tower, width: int) -> dict[str, tuple[int, ...]]:
     """Name -> shape of every parameter of one tower whose features are `width` wide."""
-    return _shapes(lambda: _tower(config, width))
+    return _shapes(lambda: _tower(tower, width))
 
 
 def make_head_parameters(config: HeadConfig, scope: str, seed: int = 412) -> Scope:
@@ -59,15 +59,15 @@ def expected_head_shapes(config: HeadConfig, scope: str) -> dict[str, tuple[int,
 def _whole(config: ClipConfig) -> None:
     size = config.image.resolution
     image_features(nn.Variable((1, 3, size, size)), config)
-    text_features(empty_inputs(config.text, 1, 1), config)
+    text_features(empty_inputs(config.text, 1), config)
     scalar_parameters(LOSSES[config.loss])
 
 
-def _tower(config: TowerConfig, width: int) -> None:
-    if isinstance(config, AnyTextConfig):
-        text_side(empty_inputs(config, 1, 1), config, width)
+def _tower(tower: Tower, width: int) -> None:
+    if tower.side == "text":
+        tower.build(empty_inputs(tower, 1), width)
     else:
-        image_side(nn.Variable((1, 3, config.resolution, config.resolution)), config, width)
+        tower.build(nn.Variable((1, 3, tower.resolution, tower.resolution)), width)
 
 
 def _head(config: HeadConfig, scope: str) -> None:

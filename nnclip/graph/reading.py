@@ -1,11 +1,12 @@
 """Reads what a model is from the shapes of its tensors and the metadata beside them.
 
-Each tower has a function of its own that takes a `Reader`; errors name the tensor or key.
+Each tower has a method of its own that takes a `Reader`; errors name the tensor or key.
 """
 
+import dataclasses
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +16,25 @@ from nnclip.graph.transformer import BlockConfig
 from nnclip.image import Preprocess
 
 Shapes = Mapping[str, tuple[int, ...]]
+
+
+def option(key: str, default: Any, choices: Collection[Any]) -> Any:
+    """A field of a tower that its file names only where it is not the default.
+
+    So an option that comes later changes nothing in the files of towers that lack it.
+
+    Args:
+        key: of the metadata: `image_...` or `text_...`.
+        default: what the published models have.
+        choices: all values.
+    """
+    return field(default=default, metadata={"key": key, "choices": tuple(choices)})
+
+
+def option_metadata(tower: Any) -> dict[str, Any]:
+    """The options of a tower that are not their defaults, by their keys."""
+    fields = ((f, getattr(tower, f.name)) for f in dataclasses.fields(tower) if "key" in f.metadata)
+    return {f.metadata["key"]: value for f, value in fields if value != f.default}
 
 
 @dataclass(frozen=True)
@@ -64,6 +84,24 @@ class Reader:
                 f"metadata {key}: found {found!r}, expected one of {', '.join(choices)}"
             )
         return str(found)
+
+    def options(self, tower: type) -> dict[str, Any]:
+        """The value of each `option` of a tower's class by its field's name; CheckpointError."""
+        found = {}
+        for one in (f for f in dataclasses.fields(tower) if "key" in f.metadata):
+            key, choices = one.metadata["key"], one.metadata["choices"]
+            value = self.metadata.get(key, one.default)
+            if value not in choices:
+                raise CheckpointError(
+                    f"metadata {key}: found {value!r}, expected one of "
+                    f"{', '.join(map(str, choices))}"
+                )
+            found[one.name] = value
+        return found
+
+    def has(self, start: str) -> bool:
+        """Whether the name of a tensor starts with this."""
+        return any(name.startswith(start) for name in self.shapes)
 
     def numbers_in(self, start: str) -> int:
         """How many different numbers follow `start` in the names of tensors."""

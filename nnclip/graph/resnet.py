@@ -15,17 +15,19 @@ Source: https://github.com/openai/CLIP, clip/model.py.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 from nnclip.errors import CheckpointError
 from nnclip.graph.convolution import average_pool, batch_norm, convolution
 from nnclip.graph.layers import ONE, ZERO, linear, parameter
-from nnclip.graph.reading import Reader
+from nnclip.graph.positions import GridPositions
+from nnclip.graph.reading import Reader, option_metadata
 from nnclip.image import Preprocess
 from nnclip.nnabla import F, NormalInitializer, UniformInitializer, nn
 
 EXPANSION = 4  # channels that leave a block, in multiples of those inside
 SHRINKS = 32  # pixels of the picture along a side of one place
+POSITIONS = "visual/attnpool/positional_embedding"
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,12 @@ class ClipResNetConfig:
     width: int
     heads: int
 
+    side: ClassVar[Literal["image"]] = "image"
+    kind: ClassVar[str] = "residual network with attention pooling"
+    stride: ClassVar[int] = SHRINKS
+    whole_strides: ClassVar[bool] = True
+    positions: ClassVar[GridPositions] = GridPositions(POSITIONS, before=1)
+
     @property
     def resolution(self) -> int:
         """Pixels along a side."""
@@ -59,39 +67,61 @@ class ClipResNetConfig:
         """Of the last stage."""
         return 8 * EXPANSION * self.width
 
-
-def is_clip_resnet(reader: Reader) -> bool:
-    """Whether these are the tensors of a ResNet of CLIP."""
-    return "visual/conv3/W" in reader.shapes
-
-
-def clip_resnet_config(reader: Reader) -> tuple[ClipResNetConfig, int]:
-    """The configuration of these tensors and the width of the features; CheckpointError."""
-    tokens, channels = reader.shape("visual/attnpool/positional_embedding", 2)
-    grid = round((tokens - 1) ** 0.5)
-    if grid * grid + 1 != tokens:
-        raise CheckpointError(
-            f"tensor visual/attnpool/positional_embedding: found {tokens} tokens, expected one "
-            "more than a square"
+    @classmethod
+    def read(cls, reader: Reader) -> "tuple[ClipResNetConfig, int] | None":
+        """The tower of these tensors; None without the third convolution of its stem."""
+        if "visual/conv3/W" not in reader.shapes:
+            return None
+        tokens, channels = reader.shape(POSITIONS, 2)
+        grid = round((tokens - 1) ** 0.5)
+        if grid * grid + 1 != tokens:
+            raise CheckpointError(
+                f"tensor {POSITIONS}: found {tokens} tokens, expected one more than a square"
+            )
+        preprocess = reader.preprocess(Preprocess(grid * SHRINKS), SHRINKS)
+        if preprocess.resolution != grid * SHRINKS:
+            raise CheckpointError(
+                f"metadata resolution: found {preprocess.resolution}, expected {grid * SHRINKS}, "
+                f"as many pixels as {tokens} tokens see"
+            )
+        heads = int(reader.number("image_heads", max(channels // 64, 1), 1))
+        if channels % heads:
+            raise CheckpointError(
+                f"metadata image_heads: found {heads}, expected a divisor of the width {channels}"
+            )
+        config = cls(
+            preprocess=preprocess,
+            layers=stage_layers(reader),
+            width=reader.shape("visual/conv3/W", 4)[0],
+            heads=heads,
+            **reader.options(cls),
         )
-    preprocess = reader.preprocess(Preprocess(grid * SHRINKS), SHRINKS)
-    if preprocess.resolution != grid * SHRINKS:
-        raise CheckpointError(
-            f"metadata resolution: found {preprocess.resolution}, expected {grid * SHRINKS}, "
-            f"as many pixels as {tokens} tokens see"
+        return config, reader.shape("visual/attnpool/c_proj/W", 2)[0]
+
+    def metadata(self) -> dict[str, Any]:
+        """What a file must say beside its tensors for `read` to find this tower again."""
+        return {
+            "image_heads": self.heads,
+            **self.preprocess.metadata(),
+            **option_metadata(self),
+        }
+
+    def describe(self) -> str:
+        """The kind and the sizes."""
+        return (
+            f"{self.kind}: {describe_stages(self.layers)}, {self.width} channels after the stem, "
+            f"{self.heads} heads, {self.resolution} pixels"
         )
-    heads = int(reader.number("image_heads", max(channels // 64, 1), 1))
-    if channels % heads:
-        raise CheckpointError(
-            f"metadata image_heads: found {heads}, expected a divisor of the width {channels}"
-        )
-    config = ClipResNetConfig(
-        preprocess=preprocess,
-        layers=stage_layers(reader),
-        width=reader.shape("visual/conv3/W", 4)[0],
-        heads=heads,
-    )
-    return config, reader.shape("visual/attnpool/c_proj/W", 2)[0]
+
+    def build(
+        self,
+        images_N3RR: nn.Variable,
+        width: int,
+        hidden: list[nn.Variable] | None = None,
+        trained_statistics: bool = False,
+    ) -> nn.Variable:
+        """See `ImageTower`."""
+        return clip_resnet(images_N3RR, self, width, hidden, trained_statistics)
 
 
 def stage_layers(reader: Reader) -> tuple[int, int, int, int]:
@@ -100,9 +130,9 @@ def stage_layers(reader: Reader) -> tuple[int, int, int, int]:
     return one, two, three, four
 
 
-def clip_resnet_metadata(config: ClipResNetConfig) -> dict[str, Any]:
-    """What a file must say beside the shapes for `clip_resnet_config` to find `config` again."""
-    return {"image_heads": config.heads, **config.preprocess.metadata()}
+def describe_stages(layers: tuple[int, ...]) -> str:
+    """The number of blocks in each stage, in words."""
+    return f"stages of {', '.join(map(str, layers))} residual blocks"
 
 
 def clip_resnet(

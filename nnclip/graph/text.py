@@ -1,24 +1,102 @@
-"""The text tower: a causal transformer, read at the end-of-text token.
+"""CLIP's text tower: a transformer, causal or not, read at the end-of-text token.
 
 Axes: N batch, L tokens, D width, E embedding.
 """
 
-import numpy as np
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
-from nnclip.graph.config import TextConfig
+from nnclip.graph.derived import Beside, FirstHighest
 from nnclip.graph.layers import causal_mask, layer_norm, parameter
-from nnclip.graph.transformer import scaled_init, transformer
+from nnclip.graph.reading import Reader, option, option_metadata
+from nnclip.graph.transformer import BlockConfig, scaled_init, transformer
 from nnclip.nnabla import F, NormalInitializer, nn
-from nnclip.text import end_of_text_positions
+from nnclip.text import Tokenizer
+from nnclip.text.stored import own_tokenizer
+
+TABLE = "token_embedding/W"
 
 
-def end_of_text(ids_NL: np.ndarray) -> np.ndarray:
-    """1 at the first occurrence of each row's highest id, which is the end-of-text token, else 0.
+@dataclass(frozen=True)
+class TextConfig:
+    """CLIP's text transformer, read at the end-of-text token.
 
-    Integers (N, L) -> float32 (N, L). Found in integers: in half precision the ids 49406 and 49407
-    round to the same number, and the start token would be taken for the end.
+    Attributes:
+        vocabulary: rows of the token table.
+        context: tokens of the longest text.
+        blocks: the transformer.
+        causal: whether no token sees a later one. Where each sees all, it sees the padding too,
+            and every text has all `context` tokens.
     """
-    return np.eye(ids_NL.shape[1], dtype=np.float32)[end_of_text_positions(ids_NL)]
+
+    vocabulary: int
+    context: int  # tokens
+    blocks: BlockConfig
+    causal: bool = option("text_causal", True, (True, False))
+
+    side: ClassVar[Literal["text"]] = "text"
+    pad: ClassVar[int] = 0
+    beside: ClassVar[Beside] = {"end": FirstHighest()}
+    cleaning: ClassVar[str] = (
+        "ftfy, HTML entities read twice, runs of white space made one blank, lower case"
+    )
+
+    @property
+    def trims(self) -> str | None:
+        """What follows the end of a text is seen by nothing, if no token sees a later one."""
+        return "end" if self.causal else None
+
+    @property
+    def kind(self) -> str:
+        """See `TextTower`."""
+        return "causal text transformer" if self.causal else "text transformer without a mask"
+
+    @classmethod
+    def read(cls, reader: Reader) -> "tuple[TextConfig, int] | None":
+        """The tower of these tensors; None if there is no table of tokens at the top."""
+        if not any(map(reader.has, (TABLE, "transformer/", "text_projection"))):
+            return None
+        config = cls(
+            vocabulary=reader.shape(TABLE, 2)[0],
+            context=reader.shape("positional_embedding", 2)[0],
+            # Joined of two models, the sides may differ; elsewhere they are told together.
+            blocks=reader.blocks(
+                "",
+                "text_heads",
+                ("text_activation", reader.metadata.get("activation", "quick_gelu")),
+                ("text_layer_norm_eps", reader.metadata.get("layer_norm_eps", 1e-5)),
+            ),
+            **reader.options(cls),
+        )
+        return config, reader.shape("text_projection", 2)[1]
+
+    def metadata(self) -> dict[str, Any]:
+        """What a file must say for `read` to find this tower again."""
+        return {
+            "text_activation": self.blocks.activation,
+            "text_heads": self.blocks.heads,
+            "text_layer_norm_eps": self.blocks.eps,
+            **option_metadata(self),
+        }
+
+    def describe(self) -> str:
+        """The kind and the sizes."""
+        return f"{self.kind}: {self.blocks.describe()}, texts of at most {self.context} tokens"
+
+    def build(
+        self,
+        inputs: Mapping[str, nn.Variable],
+        width: int,
+        hidden: list[nn.Variable] | None = None,
+    ) -> nn.Variable:
+        """See `TextTower`."""
+        return text_tower(inputs["ids"], inputs["end"], self, width, hidden)
+
+    def tokenizer(self, metadata: Mapping[str, Any], path: str | Path) -> Tokenizer:
+        """The vocabulary that the file carries, else OpenAI's; it must fill the token table."""
+        return own_tokenizer(metadata.get("tokenizer"), self.vocabulary, path, TABLE)
 
 
 def text_tower(
@@ -31,8 +109,8 @@ def text_tower(
     """Features of texts.
 
     Args:
-        ids_NL: token ids; L is at most the context. Cutting tokens after the end-of-text token
-            changes nothing, since no token sees a later one.
+        ids_NL: token ids; L is the context, or less where the tower is causal: then cutting tokens
+            after the end-of-text token changes nothing, since no token sees a later one.
         end_NL: 1 at each text's end-of-text token, else 0. It comes from outside because ids
             beyond 2048 are no longer integers in half precision.
         config: the tower.
@@ -53,16 +131,20 @@ def text_tower(
     if length < config.context:
         position_LD = position_LD[:length, :]
     x_NLD = F.embed(ids_NL, table) + F.reshape(position_LD, (1, length, width))
-    mask_1LL = causal_mask(length)
     end_N1L = F.reshape(end_NL, (n, 1, length))
-    last_mask_1NL = F.batch_matmul(F.reshape(end_NL, (1, n, length)), mask_1LL)
+    mask = last_mask = None
+    if config.causal:
+        mask_1LL = causal_mask(length)
+        last_mask_1NL = F.batch_matmul(F.reshape(end_NL, (1, n, length)), mask_1LL)
+        mask = F.reshape(mask_1LL, (1, 1, length, length))
+        last_mask = F.reshape(last_mask_1NL, (n, 1, 1, length))
     x_N1D = transformer(
         x_NLD,
         blocks,
         init=scaled_init(blocks),
-        mask=F.reshape(mask_1LL, (1, 1, length, length)),
+        mask=mask,
         last_rows=lambda x: F.batch_matmul(end_N1L, x),
-        last_mask=F.reshape(last_mask_1NL, (n, 1, 1, length)),
+        last_mask=last_mask,
         hidden=hidden,
     )
     x_1ND = F.reshape(layer_norm(x_N1D, "ln_final", blocks.eps), (1, n, width))

@@ -10,11 +10,12 @@ Source: https://github.com/pytorch/vision, torchvision/models/resnet.py.
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 from nnclip.graph.convolution import batch_norm, convolution
-from nnclip.graph.reading import Reader
-from nnclip.graph.resnet import EXPANSION, stage_layers, stages
+from nnclip.graph.positions import GridPositions
+from nnclip.graph.reading import Reader, option_metadata
+from nnclip.graph.resnet import EXPANSION, SHRINKS, describe_stages, stage_layers, stages
 from nnclip.image import Preprocess
 from nnclip.nnabla import F, NormalInitializer, nn
 
@@ -37,6 +38,12 @@ class ResNetConfig:
     layers: tuple[int, int, int, int]
     bottleneck: bool
 
+    side: ClassVar[Literal["image"]] = "image"
+    kind: ClassVar[str] = "residual network"
+    stride: ClassVar[int] = SHRINKS
+    whole_strides: ClassVar[bool] = False
+    positions: ClassVar[GridPositions | None] = None
+
     @property
     def resolution(self) -> int:
         """Pixels along a side."""
@@ -47,6 +54,45 @@ class ResNetConfig:
         """Width of the features."""
         return 8 * WIDTH * (EXPANSION if self.bottleneck else 1)
 
+    @classmethod
+    def read(cls, reader: Reader) -> "tuple[ResNetConfig, int] | None":
+        """The tower of these tensors; None unless it has stages after a single convolution."""
+        shapes = reader.shapes
+        if "visual/layer1/0/conv1/W" not in shapes or "visual/conv2/W" in shapes:
+            return None
+        reader.shape("visual/conv1/W", 4)
+        config = cls(
+            preprocess=reader.preprocess(IMAGENET, 1),
+            layers=stage_layers(reader),
+            bottleneck="visual/layer1/0/conv3/W" in shapes,
+            **reader.options(cls),
+        )
+        return config, config.features
+
+    def metadata(self) -> dict[str, Any]:
+        """What a file must say beside its tensors for `read` to find this tower again."""
+        return {
+            **self.preprocess.metadata(),
+            **option_metadata(self),
+        }
+
+    def describe(self) -> str:
+        """The kind and the sizes."""
+        return (
+            f"{self.kind}: {describe_stages(self.layers)}, {self.features} features, "
+            f"{self.resolution} pixels"
+        )
+
+    def build(
+        self,
+        images_N3RR: nn.Variable,
+        width: int,
+        hidden: list[nn.Variable] | None = None,
+        trained_statistics: bool = False,
+    ) -> nn.Variable:
+        """See `ImageTower`."""
+        return torch_resnet(images_N3RR, self, hidden, trained_statistics)
+
 
 # The sizes of multilingual and low-resource CLIPs with frozen encoders.
 TORCH_RESNETS = {
@@ -54,27 +100,6 @@ TORCH_RESNETS = {
     "resnet34": ResNetConfig(IMAGENET, (3, 4, 6, 3), False),
     "resnet50": ResNetConfig(IMAGENET, (3, 4, 6, 3), True),
 }
-
-
-def is_torch_resnet(reader: Reader) -> bool:
-    """Whether these are the tensors of a ResNet of torchvision."""
-    return "visual/layer1/0/conv1/W" in reader.shapes and "visual/conv2/W" not in reader.shapes
-
-
-def torch_resnet_config(reader: Reader) -> tuple[ResNetConfig, int]:
-    """The configuration of these tensors and the width of the features; CheckpointError."""
-    reader.shape("visual/conv1/W", 4)
-    config = ResNetConfig(
-        preprocess=reader.preprocess(IMAGENET, 1),
-        layers=stage_layers(reader),
-        bottleneck="visual/layer1/0/conv3/W" in reader.shapes,
-    )
-    return config, config.features
-
-
-def torch_resnet_metadata(config: ResNetConfig) -> dict[str, Any]:
-    """What a file must say beside the shapes for `torch_resnet_config` to find `config` again."""
-    return config.preprocess.metadata()
 
 
 def torch_resnet(

@@ -24,6 +24,13 @@ class BlockConfig:
     activation: str = "quick_gelu"  # a key of layers.ACTIVATIONS
     eps: float = 1e-5  # of every layer normalisation
 
+    def describe(self) -> str:
+        """The sizes in one line."""
+        return (
+            f"{self.layers} blocks of {self.width}, {self.heads} heads, MLP {self.hidden}, "
+            f"{self.activation}, eps {self.eps:g}"
+        )
+
 
 class BlockInit(NamedTuple):
     """Initialisers of a block's four matrices; None stands for torch's default."""

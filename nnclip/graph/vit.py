@@ -5,11 +5,99 @@ D width, E embedding.
 """
 
 import math
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
-from nnclip.graph.config import VitConfig
+from nnclip.errors import CheckpointError
 from nnclip.graph.layers import affine, layer_norm, parameter
-from nnclip.graph.transformer import BlockInit, transformer
+from nnclip.graph.positions import GridPositions
+from nnclip.graph.reading import Reader, option_metadata
+from nnclip.graph.transformer import BlockConfig, BlockInit, transformer
+from nnclip.image import Preprocess
 from nnclip.nnabla import F, NormalInitializer, UniformInitializer, nn
+
+POSITIONS = "visual/positional_embedding"
+
+
+@dataclass(frozen=True)
+class VitConfig:
+    """A vision transformer: square images, square patches, one class token.
+
+    What another family changes is a field with CLIP's value as its default: an `option` where
+    metadata tells it, read in `read` where a tensor's presence does.
+    """
+
+    preprocess: Preprocess
+    patch: int  # pixels
+    blocks: BlockConfig
+
+    side: ClassVar[Literal["image"]] = "image"
+    whole_strides: ClassVar[bool] = False
+    positions: ClassVar[GridPositions] = GridPositions(POSITIONS, before=1)
+
+    @property
+    def resolution(self) -> int:
+        """Pixels along a side."""
+        return self.preprocess.resolution
+
+    @property
+    def tokens(self) -> int:
+        """Number of patches plus the class token."""
+        return (self.resolution // self.patch) ** 2 + 1
+
+    @property
+    def stride(self) -> int:
+        """Pixels along a side of a patch."""
+        return self.patch
+
+    @property
+    def kind(self) -> str:
+        """See `ImageTower`."""
+        return f"vision transformer with patches of {self.patch} pixels"
+
+    @classmethod
+    def read(cls, reader: Reader) -> "tuple[VitConfig, int] | None":
+        """The tower of these tensors; None if there are no transformer blocks or class token."""
+        if not any(map(reader.has, ("visual/transformer/", "visual/class_embedding"))):
+            return None
+        patch = reader.shape("visual/conv1/W", 4)[3]
+        tokens = reader.shape(POSITIONS, 2)[0]
+        grid = round((tokens - 1) ** 0.5)
+        if grid * grid + 1 != tokens:
+            raise CheckpointError(
+                f"tensor {POSITIONS}: found {tokens} tokens, expected one more than a square"
+            )
+        config = cls(
+            preprocess=reader.preprocess(Preprocess(grid * patch), patch),
+            patch=patch,
+            blocks=reader.blocks("visual/", "image_heads"),
+            **reader.options(cls),
+        )
+        return config, reader.shape("visual/proj", 2)[1]
+
+    def metadata(self) -> dict[str, Any]:
+        """What a file must say for `read` to find this tower again."""
+        return {
+            "activation": self.blocks.activation,
+            "image_heads": self.blocks.heads,
+            "layer_norm_eps": self.blocks.eps,
+            **self.preprocess.metadata(),
+            **option_metadata(self),
+        }
+
+    def describe(self) -> str:
+        """The kind and the sizes."""
+        return f"{self.kind}: {self.blocks.describe()}, {self.resolution} pixels"
+
+    def build(
+        self,
+        images_N3RR: nn.Variable,
+        width: int,
+        hidden: list[nn.Variable] | None = None,
+        trained_statistics: bool = False,
+    ) -> nn.Variable:
+        """See `ImageTower`; it has no batch normalisations."""
+        return image_tower(images_N3RR, self, width, hidden)
 
 
 def embed_patches(images_N3RR: nn.Variable, config: VitConfig) -> nn.Variable:

@@ -17,8 +17,8 @@ SHOWN = 7  # pictures and captions
 _STEPS = """
 ## From a picture and some words to probabilities
 
-1. **The picture becomes numbers.** It is made {size} pixels square{cut}; the image tower turns it
-   into one list of {embed} numbers, scaled to length 1.
+1. **The picture becomes numbers.** It is made {size} pixels square; the image tower, a {kind},
+   turns it into one list of {embed} numbers, scaled to length 1.
 2. **Each text becomes numbers**, too: split into pieces of words (at most {context}), the text
    tower turns it into a list of the same length.
 3. **Cosine:** the two lists are multiplied entry by entry and summed. 1 would be the same
@@ -90,11 +90,10 @@ def _story(pool: ModelPool, name: str | None = None) -> str:
     """The text, with the model's own numbers."""
     model = pool.get(name).model
     image = model.config.image
-    patch = getattr(image, "patch", 0)  # a ResNet has none
     scorer = model.scorer
     return _STEPS.format(
         size=image.resolution,
-        cut=f" and cut into squares of {patch} pixels" if patch else "",
+        kind=image.kind,
         embed=model.config.embed,
         context=model.config.text.context,
         scale=scorer.scale,

@@ -117,10 +117,6 @@ class ForeignTokenizer:
             )
         return str(self._tokenizer.decode(numbers, skip_special_tokens=True))
 
-    def longest(self, ids_NL: np.ndarray) -> int:
-        """How many columns of `__call__`'s rows hold more than padding."""
-        return int((ids_NL != self.pad).any(axis=0).nonzero()[0].max(initial=0)) + 1
-
     def to_json(self) -> str:
         """The content of its tokenizer.json."""
         return self.json

@@ -147,10 +147,6 @@ class Tokenizer:
         words = "".join(written).split(END_OF_WORD)
         return b" ".join(map(read_bytes, words)).decode("utf-8", errors="replace").rstrip(" ")
 
-    def longest(self, ids_NL: np.ndarray) -> int:
-        """How many columns of `__call__`'s rows hold more than padding."""
-        return int(end_of_text_positions(ids_NL).max()) + 1
-
     def to_json(self) -> str:
         """This tokenizer in the JSON of Hugging Face's `tokenizers`, which can load and run it."""
         whole = tokenizers.Tokenizer(self._bpe)

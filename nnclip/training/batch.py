@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from nnclip.graph.beside import text_inputs
-from nnclip.graph.config import AnyTextConfig
+from nnclip.graph.towers import TextTower
 
 
 class AnyBatch(Protocol):
@@ -22,7 +22,7 @@ class AnyBatch(Protocol):
         """Consecutive pieces of `rows` pairs; 0 for all in one."""
         ...
 
-    def inputs(self, text: AnyTextConfig) -> dict[str, np.ndarray]:
+    def inputs(self, text: TextTower) -> dict[str, np.ndarray]:
         """The arrays by the names of the inputs of a graph with this text tower."""
         ...
 
@@ -50,6 +50,6 @@ class Batch:
             for at in range(0, len(self), rows)
         ]
 
-    def inputs(self, text: AnyTextConfig) -> dict[str, np.ndarray]:
+    def inputs(self, text: TextTower) -> dict[str, np.ndarray]:
         """The arrays by the names of the inputs of a graph with this text tower."""
         return {"images": self.images, **text_inputs(self.ids, text)}

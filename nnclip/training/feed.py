@@ -8,7 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
-from nnclip.graph.config import ImageConfig
+from nnclip.graph.beside import text_inputs, used_columns
+from nnclip.graph.towers import ImageTower, TextTower
 from nnclip.image import NotRead
 from nnclip.text import AnyTokenizer
 from nnclip.training.batch import AnyBatch, Batch
@@ -95,7 +96,8 @@ class Feed:
         self,
         config: TrainConfig,
         source: str,
-        image: ImageConfig,
+        image: ImageTower,
+        text: TextTower,
         tokenizer: AnyTokenizer,
         context: int,
         crop: float | None,
@@ -106,6 +108,7 @@ class Feed:
             config: says how tables are read and pictures decoded.
             source: of the pairs, see `readers.read_pairs`.
             image: what the model wants to see.
+            text: what reads the captions.
             tokenizer: the model's.
             context: tokens of a caption.
             crop: see `decode.Recipe`.
@@ -120,7 +123,8 @@ class Feed:
             config.csv_caption_key,
             config.every_caption,
         )
-        self._config, self._tokenizer, self.context = config, tokenizer, context
+        self._config, self.context = config, context
+        self._text, self._tokenizer = text, tokenizer
         self._recipe = Recipe(image.preprocess, crop)
 
     @contextmanager
@@ -154,7 +158,7 @@ class Feed:
 
     def ids(self, captions: list[str]) -> np.ndarray:
         """See `token_ids`."""
-        return token_ids(self._tokenizer, captions, self.context)
+        return token_ids(self._text, self._tokenizer, captions, self.context)
 
     def workers(self, communicator: Communicator) -> int:
         """Processes that decode pictures for this rank: as asked for, or its share of the cores."""
@@ -169,8 +173,11 @@ class Feed:
         )
 
 
-def token_ids(tokenizer: AnyTokenizer, texts: list[str], context: int) -> np.ndarray:
-    """Token ids of texts, without the columns that no text reaches: (N, L) int32."""
+def token_ids(
+    tower: TextTower, tokenizer: AnyTokenizer, texts: list[str], context: int
+) -> np.ndarray:
+    """Token ids of texts, without the columns that change no feature of the tower: (N, L) int32."""
     ids_NL = tokenizer(texts, context, truncate=True)
-    length = min(-(-tokenizer.longest(ids_NL) // BUCKET) * BUCKET, context)
+    used = used_columns(text_inputs(ids_NL, tower), tower)
+    length = min(-(-used // BUCKET) * BUCKET, context)
     return np.ascontiguousarray(ids_NL[:, :length])

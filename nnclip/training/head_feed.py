@@ -16,8 +16,8 @@ import numpy as np
 
 from nnclip.errors import DataError
 from nnclip.graph.beside import text_inputs
-from nnclip.graph.config import AnyTextConfig
 from nnclip.graph.heads import HeadConfig, dropout_masks
+from nnclip.graph.towers import TextTower
 from nnclip.image import NotRead, dialect_of
 from nnclip.image.tables import open_table
 from nnclip.text import AnyTokenizer
@@ -37,6 +37,7 @@ class TokenizedTexts:
     """Texts that are asked for by their rows as (N, L) int32 ids, not as features."""
 
     texts: Sequence[str]
+    tower: TextTower
     tokenizer: AnyTokenizer
     context: int
 
@@ -44,7 +45,9 @@ class TokenizedTexts:
         return len(self.texts)
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
-        return token_ids(self.tokenizer, [self.texts[row] for row in rows], self.context)
+        return token_ids(
+            self.tower, self.tokenizer, [self.texts[row] for row in rows], self.context
+        )
 
 
 @dataclass(frozen=True)
@@ -153,7 +156,7 @@ class FeatureBatch:
             for p in parts
         ]
 
-    def inputs(self, text: AnyTextConfig) -> dict[str, np.ndarray]:
+    def inputs(self, text: TextTower) -> dict[str, np.ndarray]:
         """See `AnyBatch`."""
         ids = self.text.dtype.kind == "i"
         own = text_inputs(self.text, text) if ids else {"text_features": self.text}

@@ -7,29 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from nnclip.errors import ConfigError
-from nnclip.graph.config import ImageConfig, VitConfig
 from nnclip.graph.convolution import is_statistic
 from nnclip.graph.losses import LOSSES, Scorer
 from nnclip.graph.parameters import make_parameters, scope_of
-from nnclip.graph.resnet import SHRINKS, ClipResNetConfig
+from nnclip.graph.towers import at_resolution, for_tokens
 from nnclip.nnabla import nn
 from nnclip.text import AnyTokenizer, load_tokenizer, openai_tokenizer
 from nnclip.training.config import TrainConfig
 from nnclip.training.sizes import named_size
 from nnclip.weights.download import fetch
 from nnclip.weights.model import ModelWeights, load_model, save_model
-from nnclip.weights.tokens import tokenizer_of
 from nnclip.weights.tower import side_of
 
 logger = logging.getLogger(__name__)
 
-POSITIONS = {
-    VitConfig: "visual/positional_embedding",
-    ClipResNetConfig: "visual/attnpool/positional_embedding",
-}
 FINE_TUNING_RATE = 1e-4  # above it, fine-tuning forgets what the model knew
 
 
@@ -99,15 +92,11 @@ def with_loss(weights: ModelWeights, name: str) -> ModelWeights:
 def _fresh(config: TrainConfig) -> Trainee:
     tokenizer = load_tokenizer(config.tokenizer) if config.tokenizer else openai_tokenizer()
     size = named_size(config.model)
-    image = _at(size.image, config.image_size or size.image.resolution)
-    text = dataclasses.replace(
-        size.text,
-        vocabulary=tokenizer.vocab_size,
-        context=config.context_length or size.text.context,
-    )
+    image = at_resolution(size.image, config.image_size or size.image.resolution)
+    context = config.context_length or size.text.context
+    text = for_tokens(size.text, tokenizer.vocab_size, context)
     loss = config.loss or size.loss
     size = dataclasses.replace(size, image=image, text=text, loss=loss)
-    check_resolution(image)
     metadata = {"tokenizer": tokenizer.to_json()} if config.tokenizer else {}
     return Trainee(ModelWeights(size, make_parameters(size, config.seed), metadata), tokenizer)
 
@@ -139,7 +128,7 @@ def _loaded(config: TrainConfig) -> Trainee:
             f"--context-length: found {context}, expected at most the model's "
             f"{weights.config.text.context}"
         )
-    tokenizer = tokenizer_of(weights.config.text, weights.metadata, path)
+    tokenizer = weights.config.text.tokenizer(weights.metadata, path)
     return Trainee(weights, tokenizer)
 
 
@@ -154,46 +143,15 @@ def resized(weights: ModelWeights, resolution: int) -> ModelWeights:
     old = weights.config.image
     if resolution in (0, old.resolution):
         return weights
-    new = _at(old, resolution)
-    check_resolution(new)
+    new = at_resolution(old, resolution)
     variables = weights.variables()
-    if name := POSITIONS.get(type(old)):
-        positions = variables[name].d
-        rows = _interpolated(positions[1:], resolution // place_size(new))
-        variables[name] = nn.Variable.from_numpy_array(
-            np.concatenate([positions[:1], rows]), need_grad=variables[name].need_grad
+    if positions := old.positions:
+        table = variables[positions.name]
+        variables[positions.name] = nn.Variable.from_numpy_array(
+            positions.resized(table.d, resolution // new.stride), need_grad=table.need_grad
         )
     config = dataclasses.replace(weights.config, image=new)
     return ModelWeights(config, scope_of(variables), weights.metadata)
-
-
-def _at(image: ImageConfig, resolution: int) -> ImageConfig:
-    """The tower for another resolution."""
-    return dataclasses.replace(image, preprocess=image.preprocess.at(resolution))
-
-
-def check_resolution(image: ImageConfig) -> None:
-    """ConfigError where the tower sees nothing, or parts of its places lie outside the picture."""
-    least = place_size(image)
-    whole = isinstance(image, ClipResNetConfig)
-    if image.resolution < least or (whole and image.resolution % SHRINKS):
-        kind = f"a multiple of {SHRINKS}" if whole else f"at least {least}"
-        raise ConfigError(f"--image-size: found {image.resolution}, expected {kind}")
-
-
-def place_size(image: ImageConfig) -> int:
-    """Pixels along a side of the parts that a tower tells apart."""
-    return image.patch if isinstance(image, VitConfig) else SHRINKS
-
-
-def _interpolated(positions_LD: np.ndarray, side: int) -> np.ndarray:
-    """Vectors of a square grid -> those of a grid of `side` rows."""
-    old = round(len(positions_LD) ** 0.5)
-    planes = [
-        np.asarray(Image.fromarray(plane).resize((side, side), Image.Resampling.BICUBIC))
-        for plane in np.ascontiguousarray(positions_LD.T).reshape(-1, old, old)
-    ]
-    return np.stack(planes, axis=-1).reshape(side * side, -1)
 
 
 def trains_statistics(config: TrainConfig, variables: dict[str, nn.Variable]) -> bool:

@@ -273,7 +273,7 @@ class Trainer:
         model = self.trainee.weights.config
         context = self.config.context_length or model.text.context
         tokenizer = self.trainee.tokenizer
-        return Feed(self.config, source, model.image, tokenizer, context, crop)
+        return Feed(self.config, source, model.image, model.text, tokenizer, context, crop)
 
     def _make_step(self) -> ContrastiveStep:
         config, weights = self.config, self.trainee.weights

@@ -4,23 +4,17 @@ Such a file says `tower` in its metadata, "image" or "text", and holds that side
 names that they have in a whole model. `python -m nnclip join` makes a model of two.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nnclip.errors import CheckpointError
-from nnclip.graph.config import (
-    AnyTextConfig,
-    image_metadata,
-    read_image,
-    read_text,
-    text_metadata,
-)
 from nnclip.graph.heads import IMAGE_HEAD, TEXT_HEAD
 from nnclip.graph.losses import scalar_names
-from nnclip.graph.parameters import Scope, TowerConfig, expected_tower_shapes, flatten, scope_of
+from nnclip.graph.parameters import Scope, expected_tower_shapes, flatten, scope_of
 from nnclip.graph.reading import Reader
+from nnclip.graph.towers import Tower, read_tower
 from nnclip.nnabla import nn
 from nnclip.weights.model import (
     check_names_and_shapes,
@@ -29,10 +23,7 @@ from nnclip.weights.model import (
     write_variables,
 )
 
-READERS: dict[str, Callable[[Reader], tuple[TowerConfig, int]]] = {
-    "image": read_image,
-    "text": read_text,
-}
+SIDES = ("image", "text")
 
 
 @dataclass(frozen=True)
@@ -46,7 +37,7 @@ class TowerWeights:
         metadata: what its file said, a text tower's tokenizer among it.
     """
 
-    config: TowerConfig
+    config: Tower
     width: int
     scope: Scope
     metadata: dict[str, Any]
@@ -54,7 +45,7 @@ class TowerWeights:
     @property
     def side(self) -> str:
         """ "image" or "text"."""
-        return "text" if isinstance(self.config, AnyTextConfig) else "image"
+        return self.config.side
 
     def variables(self) -> dict[str, nn.Variable]:
         """Published name -> Variable, the very ones that a graph uses."""
@@ -75,7 +66,7 @@ def load_tower(path: str | Path, side: str | None = None) -> TowerWeights:
     """
     with opened(path) as (datasets, shapes, metadata):
         found = metadata.get("tower")
-        if found not in (None, *READERS):
+        if found not in (None, *SIDES):
             raise CheckpointError(f"metadata tower: found {found!r}, expected image or text")
         side = side or found
         if side is None:
@@ -89,7 +80,7 @@ def load_tower(path: str | Path, side: str | None = None) -> TowerWeights:
             )
         own = {k: d for k, d in datasets.items() if found or side_of(k) == side}
         own_shapes = {k: shapes[k] for k in own}
-        config, width = READERS[side](Reader(own_shapes, metadata))
+        config, width = read_tower(side, Reader(own_shapes, metadata))
         check_names_and_shapes(own_shapes, expected_tower_shapes(config, width))
         variables = read_variables(own, shapes, metadata)
     return TowerWeights(config, width, scope_of(variables), metadata)
@@ -103,11 +94,9 @@ def side_of(name: str) -> str | None:
     return "image" if first == "visual" else "text"
 
 
-def tower_metadata(config: TowerConfig) -> dict[str, Any]:
+def tower_metadata(tower: Tower) -> dict[str, Any]:
     """What the file of a tower must say beside its tensors."""
-    if isinstance(config, AnyTextConfig):
-        return {"tower": "text", **text_metadata(config)}
-    return {"tower": "image", **image_metadata(config)}
+    return {"tower": tower.side, **tower.metadata()}
 
 
 def save_tower(

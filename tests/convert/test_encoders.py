@@ -13,9 +13,7 @@ from safetensors.torch import load_file
 from nnclip.convert import h5_to_torch, torch_to_h5
 from nnclip.errors import CheckpointError
 from nnclip.graph.beside import text_inputs
-from nnclip.graph.features import text_side
 from nnclip.graph.parameters import building
-from nnclip.weights.tokens import tokenizer_of
 from nnclip.weights.tower import load_tower
 from tests.convert.encoder_samples import SAMPLES, bert, m_clip, sentence_transformers
 
@@ -39,11 +37,11 @@ def converted(sample, tmp_path_factory):
 def features_of(h5, texts):
     """By the tokenizer that the file carries and its tower, in NNabla."""
     tower = load_tower(h5)
-    ids = tokenizer_of(tower.config, tower.metadata, h5)(texts, tower.config.context)
+    ids = tower.config.tokenizer(tower.metadata, h5)(texts, tower.config.context)
     inputs = text_inputs(ids, tower.config).items()
     with building(tower.scope):
         variables = {k: nn.Variable.from_numpy_array(a) for k, a in inputs}
-        features = text_side(variables, tower.config, tower.width)
+        features = tower.config.build(variables, tower.width)
     features.forward()
     return features.d.copy()
 

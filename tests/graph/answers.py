@@ -11,10 +11,11 @@ import numpy as np
 
 from nnclip.engine import compile_graph, compile_step
 from nnclip.graph.config import BlockConfig, ClipConfig, TextConfig, VitConfig
+from nnclip.graph.derived import FirstHighest
 from nnclip.graph.losses import SOFTMAX, scalar_parameters
 from nnclip.graph.parameters import Scope, building, flatten, make_parameters
 from nnclip.graph.similarity import normalise, similarity
-from nnclip.graph.text import end_of_text, text_tower
+from nnclip.graph.text import text_tower
 from nnclip.graph.vit import image_tower
 from nnclip.image import Preprocess
 
@@ -141,7 +142,7 @@ def _named(tower: str, hidden: list[nn.Variable], features: nn.Variable) -> Vari
 
 
 def _arrays(images: np.ndarray, ids: np.ndarray) -> Arrays:
-    return {"images": images, "ids": ids.astype(np.int32), "end": end_of_text(ids)}
+    return {"images": images, "ids": ids.astype(np.int32), "end": FirstHighest()(ids)}
 
 
 def by_nnabla(

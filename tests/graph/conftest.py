@@ -11,10 +11,11 @@ import pytest
 
 from nnclip.convert.verify import Answers, relative_difference
 from nnclip.graph.config import ClipConfig
+from nnclip.graph.derived import FirstHighest
 from nnclip.graph.losses import LOSSES, scalar_parameters
 from nnclip.graph.parameters import Scope, building, flatten
 from nnclip.graph.similarity import normalise, similarity
-from nnclip.graph.text import end_of_text, text_tower
+from nnclip.graph.text import text_tower
 from nnclip.graph.vit import image_tower
 
 
@@ -22,7 +23,7 @@ def of_graph(
     config: ClipConfig, scope: Scope, images_N3RR: np.ndarray, ids_NL: np.ndarray
 ) -> Answers:
     images, ids = map(nn.Variable.from_numpy_array, (images_N3RR, ids_NL))
-    end = nn.Variable.from_numpy_array(end_of_text(ids_NL))
+    end = nn.Variable.from_numpy_array(FirstHighest()(ids_NL))
     hidden: dict[str, list[nn.Variable]] = {"image": [], "text": []}
     parameters = flatten(scope)
     for variable in parameters.values():

@@ -12,10 +12,9 @@ import pytest
 
 from nnclip.engine import agreement, available_precisions, compile_graph, compile_step
 from nnclip.errors import DataError
-from nnclip.graph.bert import BertConfig, beside_ids
+from nnclip.graph.bert import BertConfig
 from nnclip.graph.beside import empty_inputs, text_inputs, text_variables
 from nnclip.graph.config import BlockConfig
-from nnclip.graph.features import text_side
 from nnclip.graph.parameters import building, expected_tower_shapes, flatten, make_tower_parameters
 
 VALUES, GRADIENTS = 2e-5, 1e-4  # tolerances, relative to norms
@@ -73,7 +72,7 @@ def by_nnabla(config, scope, ids):
     hidden: list[nn.Variable] = []
     ids_variable = nn.Variable.from_numpy_array(ids)
     with building(scope):
-        features = text_side(text_variables(ids_variable, config), config, config.features, hidden)
+        features = config.build(text_variables(ids_variable, config), config.features, hidden)
         total = F.sum(features * nn.Variable.from_numpy_array(weighting(features.shape)))
     for variable in (features, *hidden):
         variable.persistent = True
@@ -162,7 +161,7 @@ def test_a_wrong_setting_would_be_seen(change):
 def graph(config, scope, length, batch=2):
     inputs = empty_inputs(config, batch, length)
     with building(scope):
-        return inputs, {"features": text_side(inputs, config, config.features)}
+        return inputs, {"features": config.build(inputs, config.features)}
 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
@@ -216,18 +215,18 @@ def test_columns_of_padding_change_nothing(config):
 
 def test_positions_and_masks_are_counted_in_integers():
     ids = np.array([[0, 9, 2, 1, 1], [0, 1, 9, 2, 1]])
-    found = beside_ids(ids, XLM_R)
+    found = text_inputs(ids, XLM_R)
     np.testing.assert_array_equal(found["mask"], [[1, 1, 1, 0, 0], [1, 0, 1, 1, 0]])
     np.testing.assert_array_equal(found["positions"], [[2, 3, 4, 1, 1], [2, 1, 3, 4, 1]])
-    assert list(beside_ids(ids, BERT)) == ["mask"]
+    assert list(text_inputs(ids, BERT)) == ["ids", "mask"]
 
 
 def test_a_text_of_padding_alone_and_ids_without_a_row_are_refused():
     with pytest.raises(DataError, match=r"only padding \(1\) in row 1"):
-        beside_ids(np.array([[0, 2], [1, 1]]), XLM_R)
+        text_inputs(np.array([[0, 2], [1, 1]]), XLM_R)
     variable = nn.Variable.from_numpy_array(np.array([[0, 70]]))
     with building(lively(XLM_R)):
-        features = text_side(text_variables(variable, XLM_R), XLM_R, 48)
+        features = XLM_R.build(text_variables(variable, XLM_R), 48)
     with pytest.raises(SystemError) as caught:  # NNabla wraps what a PythonFunction raises
         features.forward()
     assert "found 0 to 70, expected 0 to 69" in str(caught.value.__cause__)

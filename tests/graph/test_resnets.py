@@ -19,13 +19,9 @@ from nnclip.errors import CheckpointError
 from nnclip.graph.config import (
     PUBLISHED,
     ClipResNetConfig,
-    ImageConfig,
     ResNetConfig,
-    image_metadata,
-    read_image,
 )
 from nnclip.graph.convolution import is_statistic
-from nnclip.graph.features import image_side
 from nnclip.graph.parameters import (
     Scope,
     building,
@@ -36,13 +32,14 @@ from nnclip.graph.parameters import (
 )
 from nnclip.graph.reading import Reader
 from nnclip.graph.torch_resnet import TORCH_RESNETS
+from nnclip.graph.towers import ImageTower, read_image
 from nnclip.image import Preprocess
 
 pytestmark = pytest.mark.torch
 
 VALUES, GRADIENTS = 2e-5, 1e-4  # relative: of a feature's norm, of a gradient's norm
 # Heads that are not 64 wide, sides that no stride divides, blocks whose shortcut is the identity.
-TOWERS: dict[str, tuple[ImageConfig, int]] = {
+TOWERS: dict[str, tuple[ImageTower, int]] = {
     "clip": (ClipResNetConfig(Preprocess(64), (2, 1, 1, 1), 8, 8), 20),
     "basic": (ResNetConfig(Preprocess(38), (1, 2, 1, 1), False), 512),
     "bottleneck": (ResNetConfig(Preprocess(38), (2, 1, 1, 1), True), 2048),
@@ -54,7 +51,7 @@ class Case(NamedTuple):
     """A tower in torch, its parameters for NNabla, and pictures."""
 
     model: Any
-    config: ImageConfig
+    config: ImageTower
     width: int
     scope: Scope
     images: np.ndarray
@@ -143,7 +140,7 @@ def test_stages_gradients_and_statistics_equal_those_of_torch(case, make, traine
     seeds = np.random.default_rng(1).normal(size=(3, case.width)).astype(np.float32)
     images, hidden = nn.Variable(case.images.shape), []
     with building(case.scope):
-        features = image_side(images, case.config, case.width, hidden, trained)
+        features = case.config.build(images, case.width, hidden, trained)
         loss = F.sum(features * nn.Variable.from_numpy_array(seeds))
     outputs = {f"stage {i}": x for i, x in enumerate(hidden, 1)} | {"features": features}
     parameters = flatten(case.scope)
@@ -167,7 +164,7 @@ def test_stages_gradients_and_statistics_equal_those_of_torch(case, make, traine
 def test_a_pass_without_gradients_leaves_the_statistics(case, make):
     images = nn.Variable(case.images.shape)
     with building(case.scope):
-        features = image_side(images, case.config, case.width, trained_statistics=True)
+        features = case.config.build(images, case.width, trained_statistics=True)
     parameters = flatten(case.scope)
     before = {k: np.array(v.d) for k, v in parameters.items()}
     make({"images": images}, {"features": features}, parameters, of=())(images=case.images)
@@ -178,7 +175,7 @@ def compiled(case: Case) -> tuple[dict[str, nn.Variable], dict[str, nn.Variable]
     size = case.config.resolution
     images = nn.Variable((2, 3, size, size))
     with building(case.scope):
-        return {"images": images}, {"features": image_side(images, case.config, case.width)}
+        return {"images": images}, {"features": case.config.build(images, case.width)}
 
 
 def cosines(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
@@ -212,7 +209,7 @@ def test_normalisations_and_shortcuts_cost_nothing():
 
 def test_shapes_and_metadata_tell_everything(case):
     shapes = {k: v.shape for k, v in flatten(case.scope).items()}
-    found = read_image(Reader(shapes, image_metadata(case.config)))
+    found = read_image(Reader(shapes, case.config.metadata()))
     assert found == (case.config, case.width)
 
 
@@ -244,7 +241,7 @@ def test_metadata_that_does_not_fit(change, message):
     config, width = TOWERS["clip"]
     shapes = expected_tower_shapes(config, width)
     with pytest.raises(CheckpointError, match=message):
-        read_image(Reader(shapes, {**image_metadata(config), **change}))
+        read_image(Reader(shapes, {**config.metadata(), **change}))
 
 
 def test_a_tensor_that_tells_a_size_must_be_there():

@@ -103,13 +103,6 @@ def test_what_was_encoded_is_read_back(trained):
         trained.decode([5, 99999])
 
 
-def test_the_longest_row_tells_how_many_columns_are_used(trained):
-    ids = trained(["a dog", "a dog and another black dog"], CONTEXT)
-    used = trained.longest(ids)
-    assert (ids[:, used:] == trained.pad).all() and (ids[1, :used] != trained.pad).all()
-    assert trained.longest(ids[:1]) < used
-
-
 def test_texts_that_do_not_fit_or_are_none(trained):
     with pytest.raises(DataError, match=r"text 1 makes \d+ tokens with its start and end, expec"):
         trained(["a dog", "dog " * 50], CONTEXT)
