@@ -16,7 +16,7 @@ from nnclip.convert.openai import RESNET
 from nnclip.convert.source import DIALECTS
 from nnclip.convert.tensors import of_array
 from nnclip.errors import CheckpointError
-from nnclip.graph.torch_resnet import IMAGENET_MEAN, TORCH_RESNETS
+from nnclip.graph.torch_resnet import IMAGENET, TORCH_RESNETS
 from nnclip.weights.h5 import read_h5
 from nnclip.weights.tower import load_tower
 from tests.convert.conftest import Sample, enlivened, openai_resnet_archive
@@ -70,7 +70,7 @@ def test_a_resnet_of_torchvision_becomes_a_tower_and_returns(tower, tmp_path, ca
     found, published = load_tower(h5), TORCH_RESNETS[tower.path.stem]
     assert (found.side, found.width) == ("image", published.features)
     assert (found.config.layers, found.config.resolution) == (published.layers, 64)
-    assert found.config.mean == IMAGENET_MEAN
+    assert found.config.preprocess.mean == IMAGENET.mean
     assert json.loads(found.metadata["dropped"])[-2:] == ["fc.weight", "fc.bias"]
     assert not found.variables()["visual/bn1/running_mean"].need_grad
     assert found.variables()["visual/bn1/W"].need_grad
