@@ -4,8 +4,10 @@ Needs no network, and lets nobody outside this machine in unless --host says so.
 """
 
 import argparse
+import os
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Sequence
 
@@ -44,6 +46,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until interrupted; 2 if it cannot start."""
     args = parse(argv)
+    with tempfile.TemporaryDirectory(prefix="nnclip-", ignore_cleanup_errors=True) as folder:
+        os.environ.setdefault("GRADIO_TEMP_DIR", folder)  # uploads, which nobody else can read
+        return _run(args)
+
+
+def _run(args: argparse.Namespace) -> int:
     # Docker's stop ends the page as Ctrl+C does: uploads are removed
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     pool = ModelPool(args.model, args.precision)

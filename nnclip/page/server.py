@@ -33,11 +33,12 @@ def serve(pool: ModelPool, args: argparse.Namespace, block: bool = True) -> str:
     uploads = Uploads([get_upload_folder(), assets_dir() / "examples"])
     guard(Hosts(args.host, args.allow_host), uploads)
     collections = _collections(args.images)
-    shown = "127.0.0.1" if args.host in ("0.0.0.0", "::") else args.host
+    host = f"[{args.host}]" if ":" in args.host and args.host[0] != "[" else args.host  # IPv6
+    shown = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)
     address = f"http://{shown}:{args.port}/"
     page = build_page(pool, collections, uploads, address, args.allow_urls)
     _, url, _ = page.launch(
-        server_name=args.host,
+        server_name=host,
         server_port=args.port,
         prevent_thread_lock=True,
         quiet=True,

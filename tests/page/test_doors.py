@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from .asking import ask, call, trigger, upload
 
@@ -177,7 +178,10 @@ def test_bodies_of_every_kind_are_answered_without_a_500(served, path):
     for body in BODIES:
         answer = ask(f"{served.url}gradio_api/{path}", body)
         assert answer.status < 500, (body[:80], answer)
-    assert ask(f"{served.url}gradio_api/{path}", b"x" * 3 * 2**20).status == 413
+    # refused before it is sent
+    assert (
+        ask(f"{served.url}gradio_api/{path}", b"", {"Content-Length": str(3 * 2**20)}).status == 413
+    )
 
 
 @pytest.mark.parametrize("index", [-1, 10**9, 1.5, "0", None, True, [0], {}, 10**400])
@@ -263,6 +267,37 @@ sys.path.insert(0, {str(ROOT)!r})
 from nnclip.service import limits
 limits.HEADER_SECONDS, limits.PAUSE_SECONDS, limits.BODY_SECONDS = 1.0, 1.0, 3.0
 """
+
+
+def test_names_of_files_are_shown_escaped(speaking_h5, start, tmp_path):
+    for name in (b"<img src=x onerror=alert(1)>.png", b"caf\xe9.png", b"a\n\x1b[31m.png"):
+        Image.new("RGB", (40, 40), "red").save(tmp_path / "plain.png")
+        (tmp_path / "plain.png").rename(tmp_path / os.fsdecode(name))
+    os.mkfifo(tmp_path / "fifo.png")
+    process, lines = start("--model", str(speaking_h5), "--images", str(tmp_path))
+    try:
+        url = re.search(r"open (\S+)", "\n".join(lines))[1]
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            success, answer = call(url, "search", {"data": ["a dog", 9, "", ""]})
+            if success and answer.text.count("picture") == 3:
+                break
+        for name in (r"caf\\xe9.png", r"a\\x0a\\x1b[31m.png", "<img src=x onerror=alert(1)>.png"):
+            assert f'"{name}"' in answer.text
+        config = json.loads(ask(f"{url}config").text)
+        show = next(d for d in config["dependencies"] if d["api_name"] == "show")
+        for query in ("a dog", ""):
+            success, output = trigger(url, show["id"], [query, tmp_path.name, 9, ""])
+            assert success and output["data"][0].count("<button") == 3
+            assert "<img src=x" not in output["data"][0] and r"caf\xe9" in output["data"][0]
+        kept = upload(url, PICTURE.read_bytes(), "<img src=x onerror=alert(1)>.png")
+        assert Path(kept).is_file() and "<" not in kept
+    finally:
+        process.terminate()
+        process.wait(60)
+        process.stdout.close()
+    assert "Traceback" not in "".join(lines)
+    assert not Path(kept).parents[1].exists()
 
 
 def test_connections_whose_request_does_not_arrive_end(speaking_h5, start):
