@@ -75,9 +75,9 @@ class Index:
         try:
             self._add([path], embedder)
         except NnclipError as error:
-            self.skipped += 1
             name = path if isinstance(path, Path) else path.name
             logger.warning("%s is left out: %s", shown(name), error)
+            self.skipped += 1  # after it was named: whoever finds all read finds that said
 
 
 class Collection:
