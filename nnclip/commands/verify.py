@@ -14,6 +14,7 @@ from nnclip.errors import DataError, DownloadError
 from nnclip.evaluate.pictures import read_labelled
 from nnclip.image import open_image
 from nnclip.model import CLIP
+from nnclip.sources import open_stored
 from nnclip.text.prompts import CIFAR100_CLASSES
 from nnclip.weights.download import cache_dir
 
@@ -68,7 +69,7 @@ def _cifar100(index: int) -> Picture:
     def find(folder: Path) -> Image.Image | None:
         for path in (folder / "cifar-100-python", folder / "cifar-100-binary"):
             if path.is_dir():
-                return open_image(read_labelled(path, split="test").sources[index])
+                return open_stored(read_labelled(path, split="test").sources[index])
         return None
 
     return find

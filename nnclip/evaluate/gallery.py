@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from nnclip.evaluate.bias import Bias
-from nnclip.evaluate.captioned import CaptionedPictures
+from nnclip.evaluate.captioned import CaptionedPictures, Place
 from nnclip.evaluate.embedding import Embedded
 from nnclip.evaluate.figures import save
 from nnclip.evaluate.figures.answers import (
@@ -56,7 +56,7 @@ def retrieval_figures(
     data: CaptionedPictures,
     found: Embedded,
     texts: np.ndarray,
-    all_paths: Sequence[Path],
+    all_paths: Sequence[Place],
 ) -> list[Path]:
     """For some captions: the five nearest pictures, the true one, the histogram.
 

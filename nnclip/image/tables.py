@@ -22,13 +22,13 @@ class _Tabs(csv.excel_tab):
 class _Lines(io.TextIOWrapper):
     """Text whose lines have an end: a file of zeros is one line as long as the file."""
 
-    def readline(self, size: int = -1, /) -> str:
+    def readline(self, size: int | None = -1, /) -> str:  # type: ignore[override]
         line = super().readline(LONGEST)
         if len(line) == LONGEST:
             raise csv.Error(f"found a line of more than {LONGEST:,} characters")
         return line
 
-    def __next__(self) -> str:
+    def __next__(self) -> str:  # type: ignore[override]
         if line := self.readline():
             return line
         raise StopIteration

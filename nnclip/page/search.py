@@ -1,10 +1,9 @@
 """The tab that finds pictures: by words, or by a picture that is like them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from html import escape
-from pathlib import Path
 
 import gradio as gr
 
@@ -43,7 +42,7 @@ def search_tab(
 ) -> SearchTab:
     """Draw the tab and connect it."""
     by_name = {c.name: c for c in collections}
-    captions = {e.path: e.caption for e in examples}
+    captions: dict[Place, str] = {e.path: e.caption for e in examples}
     with gr.Row(equal_height=True):
         query = gr.Textbox(
             label="What to look for",
@@ -114,7 +113,7 @@ def _ideas(pool: ModelPool, model: gr.Dropdown, query: gr.Textbox) -> None:
 
 
 def _shown(
-    hits: Sequence[Hit], captions: dict[Path, str], sentence: str
+    hits: Sequence[Hit], captions: Mapping[Place, str], sentence: str
 ) -> tuple[str, list[Place]]:
     """A sentence and the grid, with the cosine below each picture; and the paths that it shows."""
     images, places = [], list[Place]()
