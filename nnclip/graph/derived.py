@@ -53,6 +53,29 @@ class FirstHighest:
 
 
 @dataclass(frozen=True)
+class FirstEqual:
+    """1 at the first occurrence of an id in each row, at the row's beginning where there is none.
+
+    Source: open_clip's `text_global_pool`, transformers' `MetaClip2TextTransformer`.
+    """
+
+    value: int
+    dtype: str = "float32"
+
+    @property
+    def meaning(self) -> str:
+        """See `Derived`."""
+        return (
+            "1.0 at each text's end, else 0.0: "
+            f"`numpy.eye(L, dtype='f4')[(ids == {self.value}).argmax(axis=1)]`"
+        )
+
+    def __call__(self, ids_NL: np.ndarray) -> np.ndarray:
+        """See `Derived`."""
+        return np.eye(ids_NL.shape[1], dtype=np.float32)[(ids_NL == self.value).argmax(axis=1)]
+
+
+@dataclass(frozen=True)
 class NotPadding:
     """1 for each token, 0 for padding; a text must have a token."""
 

@@ -17,6 +17,7 @@ from nnclip.nnabla import (
     BaseInitializer,
     ConstantInitializer,
     F,
+    NormalInitializer,
     UniformInitializer,
     get_parameter,
     get_parameter_or_create,
@@ -82,6 +83,31 @@ def linear(
     return affine(x, w_OD, b_O)
 
 
+def projection_matrix(width: int, embed: int, name: str) -> nn.Variable:
+    """The parameter `name` (D, E) that features are multiplied by."""
+    return parameter(name, (width, embed), NormalInitializer(width**-0.5))
+
+
+def projected(x_ND: nn.Variable, embed: int, kind: str, name: str) -> nn.Variable:
+    """Features (N, D) -> (N, E).
+
+    Args:
+        x_ND: the features.
+        embed: E.
+        kind: "matrix" for the parameter `name` (D, E), "linear" for `name`/W (E, D) and `name`/b,
+            "none" where D is E.
+        name: of the parameter.
+    """
+    n, width = x_ND.shape
+    if kind == "none":
+        return x_ND
+    if kind == "linear":
+        return linear(x_ND, embed, name)
+    proj_DE = projection_matrix(width, embed, name)
+    x_1ND = F.reshape(x_ND, (1, n, width))
+    return F.reshape(F.batch_matmul(x_1ND, F.reshape(proj_DE, (1, width, embed))), (n, embed))
+
+
 def layer_norm(x: nn.Variable, scope: str, eps: float) -> nn.Variable:
     """Layer normalisation over the last axis with the parameters `scope`/W (gain) and `scope`/b."""
     width = x.shape[-1]
@@ -104,9 +130,15 @@ def gelu(x: nn.Variable) -> nn.Variable:
     return 0.5 * x * (1.0 + F.erf(x * (1 / math.sqrt(2))))
 
 
+def gelu_tanh(x: nn.Variable) -> nn.Variable:
+    """GELU's approximation by tanh, as SigLIP 2 has it."""
+    return F.gelu(x)
+
+
 ACTIVATIONS: dict[str, Callable[[nn.Variable], nn.Variable]] = {
     "quick_gelu": quick_gelu,
     "gelu": gelu,
+    "gelu_tanh": gelu_tanh,
 }
 
 

@@ -26,7 +26,7 @@ def option(key: str, default: Any, choices: Collection[Any]) -> Any:
     Args:
         key: of the metadata: `image_...` or `text_...`.
         default: what the published models have.
-        choices: all values.
+        choices: all values; none for any integer of at least 0.
     """
     return field(default=default, metadata={"key": key, "choices": tuple(choices)})
 
@@ -91,7 +91,9 @@ class Reader:
         for one in (f for f in dataclasses.fields(tower) if "key" in f.metadata):
             key, choices = one.metadata["key"], one.metadata["choices"]
             value = self.metadata.get(key, one.default)
-            if value not in choices:
+            if not choices:
+                value = int(self.number(key, one.default, 0))
+            elif value not in choices:
                 raise CheckpointError(
                     f"metadata {key}: found {value!r}, expected one of "
                     f"{', '.join(map(str, choices))}"

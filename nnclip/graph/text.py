@@ -1,4 +1,4 @@
-"""CLIP's text tower: a transformer, causal or not, read at the end-of-text token.
+"""CLIP's text tower: a transformer, causal or not, read at one of its tokens.
 
 Axes: N batch, L tokens, D width, E embedding.
 """
@@ -8,20 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from nnclip.graph.derived import Beside, FirstHighest
-from nnclip.graph.layers import causal_mask, layer_norm, parameter
+from nnclip.graph.derived import Beside, FirstEqual, FirstHighest
+from nnclip.graph.layers import causal_mask, layer_norm, parameter, projected, projection_matrix
 from nnclip.graph.reading import Reader, option, option_metadata
-from nnclip.graph.transformer import BlockConfig, scaled_init, transformer
+from nnclip.graph.transformer import BlockConfig, Rows, scaled_init, transformer
 from nnclip.nnabla import F, NormalInitializer, nn
-from nnclip.text import Tokenizer
-from nnclip.text.stored import own_tokenizer
+from nnclip.text import AnyTokenizer
+from nnclip.text.around import CLEANINGS, Around
+from nnclip.text.stored import foreign_tokenizer, own_tokenizer
 
 TABLE = "token_embedding/W"
 
 
 @dataclass(frozen=True)
 class TextConfig:
-    """CLIP's text transformer, read at the end-of-text token.
+    """CLIP's text transformer, and what other families change in it.
 
     Attributes:
         vocabulary: rows of the token table.
@@ -29,24 +30,49 @@ class TextConfig:
         blocks: the transformer.
         causal: whether no token sees a later one. Where each sees all, it sees the padding too,
             and every text has all `context` tokens.
+        pool: the token that is read: "argmax" the first with the highest id, "eos" the first with
+            the id `eos`, "last" the last of the context, padding or not.
+        eos: see `pool`.
+        tokens: whose tokenizer it has: a byte-level BPE laid out as CLIP's, or any tokenizer.json.
+        pad: the id that fills up short texts.
+        clean: what is done to a text before its tokenizer.json; of CLIP's own tokenizer "lower".
+        zeroed: the id that 0 replaces after tokenizing, 0 for none.
+        projection: "matrix" (D, E), "linear" with a bias, or "none".
     """
 
     vocabulary: int
     context: int  # tokens
     blocks: BlockConfig
     causal: bool = option("text_causal", True, (True, False))
+    pool: str = option("text_pool", "argmax", ("argmax", "eos", "last"))
+    eos: int = option("text_eos", 0, ())
+    tokens: str = option("text_tokenizer", "clip", ("clip", "json"))
+    pad: int = option("text_pad", 0, ())
+    clean: str = option("text_clean", "lower", tuple(CLEANINGS))
+    zeroed: int = option("text_zeroed", 0, ())
+    projection: str = "matrix"
 
     side: ClassVar[Literal["text"]] = "text"
-    pad: ClassVar[int] = 0
-    beside: ClassVar[Beside] = {"end": FirstHighest()}
-    cleaning: ClassVar[str] = (
-        "ftfy, HTML entities read twice, runs of white space made one blank, lower case"
-    )
+
+    @property
+    def beside(self) -> Beside:
+        """See `TextTower`."""
+        ends: dict[str, Beside] = {
+            "argmax": {"end": FirstHighest()},
+            "eos": {"end": FirstEqual(self.eos)},
+            "last": {},
+        }
+        return ends[self.pool]
+
+    @property
+    def cleaning(self) -> str:
+        """See `TextTower`."""
+        return CLEANINGS[self.clean]
 
     @property
     def trims(self) -> str | None:
         """What follows the end of a text is seen by nothing, if no token sees a later one."""
-        return "end" if self.causal else None
+        return "end" if self.causal and self.pool != "last" else None
 
     @property
     def kind(self) -> str:
@@ -58,6 +84,7 @@ class TextConfig:
         """The tower of these tensors; None if there is no table of tokens at the top."""
         if not any(map(reader.has, (TABLE, "transformer/", "text_projection"))):
             return None
+        projection, width = _projection(reader)
         config = cls(
             vocabulary=reader.shape(TABLE, 2)[0],
             context=reader.shape("positional_embedding", 2)[0],
@@ -68,9 +95,10 @@ class TextConfig:
                 ("text_activation", reader.metadata.get("activation", "quick_gelu")),
                 ("text_layer_norm_eps", reader.metadata.get("layer_norm_eps", 1e-5)),
             ),
+            projection=projection,
             **reader.options(cls),
         )
-        return config, reader.shape("text_projection", 2)[1]
+        return config, width or config.blocks.width
 
     def metadata(self) -> dict[str, Any]:
         """What a file must say for `read` to find this tower again."""
@@ -78,6 +106,7 @@ class TextConfig:
             "text_activation": self.blocks.activation,
             "text_heads": self.blocks.heads,
             "text_layer_norm_eps": self.blocks.eps,
+            **({"text_projection": "none"} if self.projection == "none" else {}),
             **option_metadata(self),
         }
 
@@ -92,16 +121,29 @@ class TextConfig:
         hidden: list[nn.Variable] | None = None,
     ) -> nn.Variable:
         """See `TextTower`."""
-        return text_tower(inputs["ids"], inputs["end"], self, width, hidden)
+        return text_tower(inputs["ids"], inputs.get("end"), self, width, hidden)
 
-    def tokenizer(self, metadata: Mapping[str, Any], path: str | Path) -> Tokenizer:
-        """The vocabulary that the file carries, else OpenAI's; it must fill the token table."""
-        return own_tokenizer(metadata.get("tokenizer"), self.vocabulary, path, TABLE)
+    def tokenizer(self, metadata: Mapping[str, Any], path: str | Path) -> AnyTokenizer:
+        """The tokenizer that the file carries, else OpenAI's; it must fit the token table."""
+        stored = metadata.get("tokenizer")
+        if self.tokens == "json":
+            around = Around(self.clean, self.zeroed)
+            return foreign_tokenizer(stored, self.pad, self.vocabulary, path, TABLE, around)
+        return own_tokenizer(stored, self.vocabulary, path, TABLE)
+
+
+def _projection(reader: Reader) -> tuple[str, int]:
+    """How features are projected, and to what width; 0 where they are not."""
+    if reader.has("text_projection/"):
+        return "linear", reader.shape("text_projection/W", 2)[0]
+    if reader.metadata.get("text_projection") == "none" and not reader.has("text_projection"):
+        return "none", 0
+    return "matrix", reader.shape("text_projection", 2)[1]
 
 
 def text_tower(
     ids_NL: nn.Variable,
-    end_NL: nn.Variable,
+    end_NL: nn.Variable | None,
     config: TextConfig,
     embed: int,
     hidden: list[nn.Variable] | None = None,
@@ -111,8 +153,8 @@ def text_tower(
     Args:
         ids_NL: token ids; L is the context, or less where the tower is causal: then cutting tokens
             after the end-of-text token changes nothing, since no token sees a later one.
-        end_NL: 1 at each text's end-of-text token, else 0. It comes from outside because ids
-            beyond 2048 are no longer integers in half precision.
+        end_NL: 1 at each text's end-of-text token, else 0; None where the last token is read. It
+            comes from outside because ids beyond 2048 are no longer integers in half precision.
         config: the tower.
         embed: width of the features.
         hidden: where given, the output of each block is appended to it: (N, L, D), of the last
@@ -127,25 +169,34 @@ def text_tower(
     position_LD = parameter(
         "positional_embedding", (config.context, width), NormalInitializer(0.01)
     )
-    proj_DE = parameter("text_projection", (width, embed), NormalInitializer(width**-0.5))
+    if config.projection == "matrix":
+        projection_matrix(width, embed, "text_projection")  # in the order of published files
     if length < config.context:
         position_LD = position_LD[:length, :]
     x_NLD = F.embed(ids_NL, table) + F.reshape(position_LD, (1, length, width))
-    end_N1L = F.reshape(end_NL, (n, 1, length))
     mask = last_mask = None
     if config.causal:
         mask_1LL = causal_mask(length)
-        last_mask_1NL = F.batch_matmul(F.reshape(end_NL, (1, n, length)), mask_1LL)
         mask = F.reshape(mask_1LL, (1, 1, length, length))
-        last_mask = F.reshape(last_mask_1NL, (n, 1, 1, length))
+        if end_NL is not None:  # the last token sees all
+            last_mask_1NL = F.batch_matmul(F.reshape(end_NL, (1, n, length)), mask_1LL)
+            last_mask = F.reshape(last_mask_1NL, (n, 1, 1, length))
     x_N1D = transformer(
         x_NLD,
         blocks,
         init=scaled_init(blocks),
         mask=mask,
-        last_rows=lambda x: F.batch_matmul(end_N1L, x),
+        last_rows=_rows_at(end_NL),
         last_mask=last_mask,
         hidden=hidden,
     )
-    x_1ND = F.reshape(layer_norm(x_N1D, "ln_final", blocks.eps), (1, n, width))
-    return F.reshape(F.batch_matmul(x_1ND, F.reshape(proj_DE, (1, width, embed))), (n, embed))
+    x_ND = F.reshape(layer_norm(x_N1D, "ln_final", blocks.eps), (n, width))
+    return projected(x_ND, embed, config.projection, "text_projection")
+
+
+def _rows_at(end_NL: nn.Variable | None) -> Rows:
+    """Picks the token where `end_NL` is 1, or the last one."""
+    if end_NL is None:
+        return lambda x_NLD: x_NLD[:, -1:, :]
+    n, length = end_NL.shape
+    return lambda x_NLD: F.batch_matmul(F.reshape(end_NL, (n, 1, length)), x_NLD)

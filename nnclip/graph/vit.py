@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from nnclip.errors import CheckpointError
-from nnclip.graph.layers import affine, layer_norm, parameter
+from nnclip.graph.layers import affine, layer_norm, parameter, projected, projection_matrix
+from nnclip.graph.pooling import attention_pool
 from nnclip.graph.positions import GridPositions
-from nnclip.graph.reading import Reader, option_metadata
-from nnclip.graph.transformer import BlockConfig, BlockInit, transformer
+from nnclip.graph.reading import Reader, option, option_metadata
+from nnclip.graph.transformer import BlockConfig, BlockInit, every_row, transformer
 from nnclip.image import Preprocess
 from nnclip.nnabla import F, NormalInitializer, UniformInitializer, nn
 
@@ -21,19 +22,46 @@ POSITIONS = "visual/positional_embedding"
 
 @dataclass(frozen=True)
 class VitConfig:
-    """A vision transformer: square images, square patches, one class token.
+    """A vision transformer: square images, square patches.
 
     What another family changes is a field with CLIP's value as its default: an `option` where
     metadata tells it, read in `read` where a tensor's presence does.
+
+    Attributes:
+        preprocess: how an image becomes its input.
+        patch: pixels along a side of a patch.
+        blocks: the transformer.
+        pool: what is read: "class" the class token, "mean" the mean of the patches, "attention"
+            one learned query over all tokens.
+        pool_heads: of that query.
+        norm_after_pool: whether the last norm comes after the mean, not before.
+        class_token: whether there is one.
+        placed: which tokens have positions: "all", "patches" or "none".
+        patch_bias: whether the patch embedding has a bias.
+        norm_before: whether a norm comes before the blocks.
+        projection: "matrix" (D, E), "linear" with a bias, or "none".
     """
 
     preprocess: Preprocess
     patch: int  # pixels
     blocks: BlockConfig
+    pool: str = option("image_pool", "class", ("class", "mean", "attention"))
+    pool_heads: int = option("image_pool_heads", 0, ())
+    norm_after_pool: bool = option("image_norm_after_pool", False, (True, False))
+    class_token: bool = True
+    placed: str = "all"
+    patch_bias: bool = False
+    norm_before: bool = True
+    projection: str = "matrix"
 
     side: ClassVar[Literal["image"]] = "image"
     whole_strides: ClassVar[bool] = False
-    positions: ClassVar[GridPositions] = GridPositions(POSITIONS, before=1)
+
+    @property
+    def positions(self) -> GridPositions | None:
+        """See `ImageTower`."""
+        before = int(self.class_token and self.placed == "all")
+        return None if self.placed == "none" else GridPositions(POSITIONS, before)
 
     @property
     def resolution(self) -> int:
@@ -42,8 +70,8 @@ class VitConfig:
 
     @property
     def tokens(self) -> int:
-        """Number of patches plus the class token."""
-        return (self.resolution // self.patch) ** 2 + 1
+        """Number of patches, and the class token where there is one."""
+        return (self.resolution // self.patch) ** 2 + self.class_token
 
     @property
     def stride(self) -> int:
@@ -61,19 +89,21 @@ class VitConfig:
         if not any(map(reader.has, ("visual/transformer/", "visual/class_embedding"))):
             return None
         patch = reader.shape("visual/conv1/W", 4)[3]
-        tokens = reader.shape(POSITIONS, 2)[0]
-        grid = round((tokens - 1) ** 0.5)
-        if grid * grid + 1 != tokens:
-            raise CheckpointError(
-                f"tensor {POSITIONS}: found {tokens} tokens, expected one more than a square"
-            )
+        class_token = reader.has("visual/class_embedding")
+        placed, grid = _placed(reader, class_token)
+        projection, width = _projection(reader)
         config = cls(
             preprocess=reader.preprocess(Preprocess(grid * patch), patch),
             patch=patch,
             blocks=reader.blocks("visual/", "image_heads"),
+            class_token=class_token,
+            placed=placed,
+            patch_bias=reader.has("visual/conv1/b"),
+            norm_before=reader.has("visual/ln_pre/"),
+            projection=projection,
             **reader.options(cls),
         )
-        return config, reader.shape("visual/proj", 2)[1]
+        return config, width or config.blocks.width
 
     def metadata(self) -> dict[str, Any]:
         """What a file must say for `read` to find this tower again."""
@@ -81,6 +111,8 @@ class VitConfig:
             "activation": self.blocks.activation,
             "image_heads": self.blocks.heads,
             "layer_norm_eps": self.blocks.eps,
+            **({"image_positions": "none"} if self.placed == "none" else {}),
+            **({"image_projection": "none"} if self.projection == "none" else {}),
             **self.preprocess.metadata(),
             **option_metadata(self),
         }
@@ -100,19 +132,64 @@ class VitConfig:
         return image_tower(images_N3RR, self, width, hidden)
 
 
+def _placed(reader: Reader, class_token: bool) -> tuple[str, int]:
+    """Which tokens have positions, and the patches along a side; 0 where nothing tells them."""
+    if reader.metadata.get("image_positions") == "none" and not reader.has(POSITIONS):
+        return "none", 0
+    rows = reader.shape(POSITIONS, 2)[0]
+    for placed, before in (("all", class_token), ("patches", 0)):
+        grid = round((rows - before) ** 0.5)
+        if grid * grid + before == rows:
+            return placed, grid
+    expected = "one more than a square" if class_token else "a square"
+    raise CheckpointError(f"tensor {POSITIONS}: found {rows} tokens, expected {expected}")
+
+
+def _projection(reader: Reader) -> tuple[str, int]:
+    """How features are projected, and to what width; 0 where they are not."""
+    if reader.has("visual/head/"):
+        return "linear", reader.shape("visual/head/W", 2)[0]
+    if reader.metadata.get("image_projection") == "none" and not reader.has("visual/proj"):
+        return "none", 0
+    return "matrix", reader.shape("visual/proj", 2)[1]
+
+
 def embed_patches(images_N3RR: nn.Variable, config: VitConfig) -> nn.Variable:
     """(N, 3, R, R) -> (N, G * G, D): the patch convolution, written as one product."""
     n, patch, width = images_N3RR.shape[0], config.patch, config.blocks.width
     bound = 1 / math.sqrt(3 * patch * patch)
+    uniform = UniformInitializer((-bound, bound))
     with nn.parameter_scope("conv1"):
-        w_D3PP = parameter("W", (width, 3, patch, patch), UniformInitializer((-bound, bound)))
+        w_D3PP = parameter("W", (width, 3, patch, patch), uniform)
+        b_D = parameter("b", (width,), uniform) if config.patch_bias else None
     grid = config.resolution // patch
     used = grid * patch  # a convolution drops the pixels of an incomplete patch
     if used != config.resolution:
         images_N3RR = images_N3RR[:, :, :used, :used]
     x = F.reshape(images_N3RR, (n, 3, grid, patch, grid, patch))
     x = F.reshape(F.transpose(x, (0, 2, 4, 1, 3, 5)), (n, grid * grid, 3 * patch * patch))
-    return affine(x, F.reshape(w_D3PP, (width, 3 * patch * patch)))
+    return affine(x, F.reshape(w_D3PP, (width, 3 * patch * patch)), b_D)
+
+
+def token_constants(config: VitConfig) -> nn.Variable | None:
+    """What is added to the tokens (1, L, D): class token and positions; None if there is neither.
+
+    Joined to the positions, which know no batch, the class token is one constant for the compiler.
+    """
+    width, found = config.blocks.width, None
+    scaled = NormalInitializer(width**-0.5)
+    if config.class_token:
+        class_D = parameter("class_embedding", (width,), scaled)
+        found = F.pad(F.reshape(class_D, (1, 1, -1)), (0, 0, 0, config.tokens - 1, 0, 0))
+    if config.placed == "none":
+        return found
+    before = int(config.class_token and config.placed == "patches")
+    rows = config.tokens - before
+    position_LD = parameter("positional_embedding", (rows, width), scaled)
+    position_1LD = F.reshape(position_LD, (1, rows, width))
+    if before:
+        position_1LD = F.pad(position_1LD, (0, 0, before, 0, 0, 0))
+    return position_1LD if found is None else position_1LD + found
 
 
 def image_tower(
@@ -128,34 +205,45 @@ def image_tower(
         config: the tower.
         embed: width of the features.
         hidden: where given, the output of each block is appended to it: (N, L, D), of the last
-            block only its class token (N, 1, D).
+            block only its class token (N, 1, D) where that is what is read.
 
     Returns: features_NE, not normalised.
     """
     blocks, n = config.blocks, images_N3RR.shape[0]
-    scaled = NormalInitializer(blocks.width**-0.5)
     with nn.parameter_scope("visual"):
-        class_D = parameter("class_embedding", (blocks.width,), scaled)
-        position_LD = parameter("positional_embedding", (config.tokens, blocks.width), scaled)
-        proj_DE = parameter("proj", (blocks.width, embed), scaled)
-        patches_NLD = embed_patches(images_N3RR, config)
-        # Padding makes room for the class token: joined to the positions, which know no batch, it
-        # is one constant for the compiler.
-        class_1LD = F.pad(F.reshape(class_D, (1, 1, -1)), (0, 0, 0, config.tokens - 1, 0, 0))
-        x_NLD = F.pad(patches_NLD, (0, 0, 1, 0, 0, 0)) + (
-            F.reshape(position_LD, (1, *position_LD.shape)) + class_1LD
-        )
-        x_NLD = layer_norm(x_NLD, "ln_pre", blocks.eps)
-        x_N1D = transformer(
+        constant_1LD = token_constants(config)
+        if config.projection == "matrix":
+            projection_matrix(blocks.width, embed, "proj")  # in the order of published files
+        x_NLD = embed_patches(images_N3RR, config)
+        if config.class_token:
+            x_NLD = F.pad(x_NLD, (0, 0, 1, 0, 0, 0))
+        if constant_1LD is not None:
+            x_NLD = x_NLD + constant_1LD
+        if config.norm_before:
+            x_NLD = layer_norm(x_NLD, "ln_pre", blocks.eps)
+        x_NMD = transformer(
             x_NLD,
             blocks,
             init=BlockInit(),
             mask=None,
-            last_rows=lambda x: x[:, :1, :],
+            last_rows=(lambda x: x[:, :1, :]) if config.pool == "class" else every_row,
             last_mask=None,
             hidden=hidden,
         )
-        x_1ND = F.reshape(layer_norm(x_N1D, "ln_post", blocks.eps), (1, n, blocks.width))
-        return F.reshape(
-            F.batch_matmul(x_1ND, F.reshape(proj_DE, (1, blocks.width, embed))), (n, embed)
-        )
+        if not config.norm_after_pool:
+            x_NMD = layer_norm(x_NMD, "ln_post", blocks.eps)
+        x_N1D = _pooled(x_NMD, config)
+        if config.norm_after_pool:
+            x_N1D = layer_norm(x_N1D, "ln_post", blocks.eps)
+        name = "head" if config.projection == "linear" else "proj"
+        return projected(F.reshape(x_N1D, (n, blocks.width)), embed, config.projection, name)
+
+
+def _pooled(x_NMD: nn.Variable, config: VitConfig) -> nn.Variable:
+    """Tokens -> the one that is read, (N, 1, D)."""
+    if config.pool == "mean":
+        patches_NLD = x_NMD[:, 1:, :] if config.class_token else x_NMD
+        return F.mean(patches_NLD, axis=1, keepdims=True)
+    if config.pool == "attention":
+        return attention_pool(x_NMD, config.blocks, config.pool_heads)
+    return x_NMD

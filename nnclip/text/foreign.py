@@ -12,6 +12,7 @@ import numpy as np
 import tokenizers
 
 from nnclip.errors import ConfigError, DataError
+from nnclip.text.around import Around
 from nnclip.text.tokenizer import checked_texts, shown
 
 
@@ -23,11 +24,13 @@ class ForeignTokenizer:
         json: the content of its tokenizer.json.
         pad: the id that fills up short texts.
         name: what errors call it.
+        around: what is done to texts before, and to ids after.
     """
 
     json: str = field(repr=False)
     pad: int
     name: str = "tokenizer.json"
+    around: Around = field(default_factory=Around)
 
     def __post_init__(self) -> None:
         if not 0 <= self.pad < self.vocab_size:  # a damaged file fails here, not at the first text
@@ -89,12 +92,13 @@ class ForeignTokenizer:
                 encoding.truncate(room)
             ids = self._tokenizer.post_process(encoding).ids
             ids_NL[row, : len(ids)] = ids
-        return ids_NL
+        return self.around.after(ids_NL)
 
     def _encoded(self, texts: list[str]) -> list[tokenizers.Encoding]:
         """Without start and end. A lone surrogate is no character: it becomes U+FFFD."""
         clean = [
-            text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for text in texts
+            self.around.before(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+            for text in texts
         ]
         if len(clean) == 1:  # starts no threads
             return [self._tokenizer.encode(clean[0], add_special_tokens=False)]

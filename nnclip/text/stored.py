@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from nnclip.errors import CheckpointError, DataError
+from nnclip.text.around import Around
 from nnclip.text.foreign import ForeignTokenizer
 from nnclip.text.tokenizer import Tokenizer, openai_tokenizer, tokenizer_from_json
 
@@ -31,7 +32,12 @@ def own_tokenizer(stored: Any, rows: int, path: str | Path, table: str) -> Token
 
 
 def foreign_tokenizer(
-    stored: Any, pad: int, rows: int, path: str | Path, table: str
+    stored: Any,
+    pad: int,
+    rows: int,
+    path: str | Path,
+    table: str,
+    around: Around = Around(),  # noqa: B008, it is frozen
 ) -> ForeignTokenizer:
     """The tokenizer of another encoder, which its file must carry.
 
@@ -41,6 +47,7 @@ def foreign_tokenizer(
         rows: of the token table, which may be filled up to a round number.
         path: the file, for errors.
         table: name of the token table, for errors.
+        around: what is done before and after it.
 
     Raises:
         CheckpointError: there is none, it is damaged, or it has more tokens than the table rows.
@@ -51,7 +58,7 @@ def foreign_tokenizer(
             "convert the encoder again, with its tokenizer.json beside it"
         )
     try:
-        tokenizer = ForeignTokenizer(stored, pad, str(path))
+        tokenizer = ForeignTokenizer(stored, pad, str(path), around)
     except DataError as error:
         raise CheckpointError(str(error)) from error
     if tokenizer.vocab_size > rows:
