@@ -16,8 +16,9 @@ from PIL import Image
 
 from nnclip.assets import asset, assets_dir
 from nnclip.embeddings import unit
-from nnclip.engine import NNABLA_LOCK, Agreement
+from nnclip.engine import Agreement
 from nnclip.errors import CheckpointError, ConfigError, DataError
+from nnclip.forks import NNABLA_LOCK
 from nnclip.graph.beside import text_variables
 from nnclip.graph.features import image_features, text_features
 from nnclip.graph.losses import LOSSES, Scorer, scalar_parameters

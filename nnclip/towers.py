@@ -6,6 +6,7 @@ Axes: N batch, R resolution, L tokens, E embedding.
 """
 
 import logging
+import os
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -15,7 +16,6 @@ from typing import Any
 import numpy as np
 
 from nnclip.engine import (
-    NNABLA_LOCK,
     Agreement,
     CompiledGraph,
     EmittedGraph,
@@ -33,6 +33,7 @@ from nnclip.engine.cuda import gpu_context, gpu_precision, is_gpu
 from nnclip.engine.interpreter import LARGEST
 from nnclip.engine.precision import check_precision
 from nnclip.errors import ConfigError, DataError
+from nnclip.forks import NNABLA_LOCK, check_process, renew_in_children
 from nnclip.graph.beside import empty_inputs, text_inputs, used_columns
 from nnclip.graph.features import image_features, text_features
 from nnclip.graph.parameters import building
@@ -95,6 +96,11 @@ class Towers:
         self._calibration = calibration
         self.drift: Agreement | None = None
         self._runners: dict[str | int, Runner] = {}
+        self._process = os.getpid()
+        self._renew()
+        renew_in_children(self, Towers._renew)
+
+    def _renew(self) -> None:
         self._making = threading.Lock()  # one tower at a time: two would hold all weights twice
 
     def clear(self) -> None:
@@ -127,6 +133,8 @@ class Towers:
 
     def _answer(self, key: str | int, **arrays: np.ndarray) -> np.ndarray:
         """Run the image tower ("image"), or the text tower for so many tokens (see `_emitted`)."""
+        if is_gpu(self._context_name):  # CUDA fails in a forked child
+            check_process(self._process, f"a model on {self._context_name}")
         runner = self._runners.get(key)
         if runner is not None:
             return runner(**arrays)["features"]

@@ -15,8 +15,9 @@ import numpy as np
 
 from nnclip import clip
 from nnclip.drawing import draw_pair
-from nnclip.engine import NNABLA_LOCK, agreement, available_precisions, quantize
+from nnclip.engine import agreement, available_precisions, quantize
 from nnclip.errors import ConfigError, DataError
+from nnclip.forks import NNABLA_LOCK
 from nnclip.graph.beside import empty_inputs, text_inputs
 from nnclip.graph.features import text_features
 from nnclip.graph.parameters import building, scope_of

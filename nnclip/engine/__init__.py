@@ -21,7 +21,7 @@ from nnclip.engine.precision import (
 )
 from nnclip.engine.quantise import Agreement, agreement, quantize, quantize_emitted
 from nnclip.engine.runtime import CompiledGraph
-from nnclip.engine.trace import NNABLA_LOCK
+from nnclip.forks import NNABLA_LOCK
 
 __all__ = [
     "NNABLA_LOCK",

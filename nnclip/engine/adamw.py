@@ -9,6 +9,7 @@ the last whole piece is updated by NumPy. Bit for bit neither is torch's, but bo
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ import numpy as np
 from nnclip.engine.memory import address, float_memory
 from nnclip.engine.precision import openvino_available
 from nnclip.errors import CheckpointError, DataError
+from nnclip.forks import OPENVINO_CALLS, check_process
 from nnclip.nnabla import nn
 
 if TYPE_CHECKING:
@@ -82,6 +84,7 @@ class AdamW:
         self._places: list[int] = []
         self._requests: list[ov.InferRequest] = []
         self._rest: list[tuple[_Rates, list[np.ndarray]]] = []
+        self._process = os.getpid()
         self._models = _compiled(betas, eps, threads) if openvino_available() else {}
 
     def update(self, lr: float, *, scale: float = 1.0) -> None:
@@ -94,7 +97,9 @@ class AdamW:
 
         Raises:
             DataError: If a rate is not finite; nothing has been changed then.
+            ConfigError: If this process was forked from the one that made it; likewise.
         """
+        check_process(self._process, "AdamW")
         if not (math.isfinite(lr) and math.isfinite(scale)):
             raise DataError(f"learning rate {lr} and gradient scale {scale} must be finite numbers")
         self._bind()
@@ -104,12 +109,13 @@ class AdamW:
             rates.step[0] = lr / (1.0 - self.betas[0] ** self.steps)
             rates.root[0] = 1.0 / math.sqrt(1.0 - self.betas[1] ** self.steps)
             rates.scale[0] = scale
-        for request in self._requests:
-            request.start_async()
-        for rates, arrays in self._rest:
-            self._update_by_numpy(rates, *arrays)
-        for request in self._requests:
-            request.wait()
+        with OPENVINO_CALLS:
+            for request in self._requests:
+                request.start_async()
+            for rates, arrays in self._rest:
+                self._update_by_numpy(rates, *arrays)
+            for request in self._requests:
+                request.wait()
 
     def gradient_norm(self) -> float:
         """The 2-norm of all gradients together."""

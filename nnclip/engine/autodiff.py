@@ -16,8 +16,8 @@ from openvino import opset15 as op
 from nnclip.engine.backward import RULES, Reverse
 from nnclip.engine.emit import Call
 from nnclip.engine.lowering import Lowering
-from nnclip.engine.trace import NNABLA_LOCK
 from nnclip.errors import UnsupportedOpError
+from nnclip.forks import NNABLA_LOCK
 from nnclip.nnabla import Function, nn
 
 

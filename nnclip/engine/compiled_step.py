@@ -6,6 +6,7 @@ copied and any NNabla solver can do the update.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -19,6 +20,7 @@ from nnclip.engine.lowering import Lowering
 from nnclip.engine.memory import address, float_memory
 from nnclip.engine.statistics import running_statistics
 from nnclip.engine.trace import trace
+from nnclip.forks import OPENVINO_CALLS, check_process
 from nnclip.nnabla import nn
 
 Variables = Mapping[str, nn.Variable]
@@ -48,7 +50,7 @@ class CompiledStep:
         self._outputs = tuple(outputs)
         self._trained = [self.parameters[name] for name in trained]
         self._statistics = list(statistics)
-        self._request = model.create_infer_request()
+        self._request, self._process = model.create_infer_request(), os.getpid()
         self._scratch = [nn.NdArray(v.shape) for v in self._trained]
         self._bound: dict[tuple[str, int], int] = {}
 
@@ -64,7 +66,9 @@ class CompiledStep:
 
         Raises:
             DataError: If an array does not fit.
+            ConfigError: If this process was forked from the one that compiled the step.
         """
+        check_process(self._process, "a compiled training step")
         for i, array in enumerate(checked(self.specs, arrays)):
             self._request.set_input_tensor(i, ov.Tensor(array, shared_memory=True))
         held = dict.fromkeys([*self.parameters.values(), *self._statistics])
@@ -73,7 +77,8 @@ class CompiledStep:
         targets = self._scratch if accumulate else [v.grad for v in self._trained]
         for i, target in enumerate(targets, start=len(self._outputs)):
             self._bind("output", i, target)
-        self._request.infer()
+        with OPENVINO_CALLS:
+            self._request.infer()
         if accumulate:
             for v, part in zip(self._trained, self._scratch, strict=True):
                 total = float_memory(v.grad)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +17,9 @@ import numpy as np
 from nnclip.engine.arrays import InputSpec
 from nnclip.engine.precision import check_precision, require_openvino
 from nnclip.engine.runtime import CompiledGraph
-from nnclip.engine.trace import NNABLA_LOCK, trace
+from nnclip.engine.trace import trace
 from nnclip.errors import ConfigError
+from nnclip.forks import NNABLA_LOCK
 from nnclip.nnabla import nn
 
 if TYPE_CHECKING:
@@ -115,7 +117,8 @@ def compile_emitted(
     check_precision(precision)
     if precision == "int8":
         raise ConfigError("int8 needs arrays to calibrate on: use quantize instead")
-    compiled = compile_model(
+    compiling = partial(
+        compile_model,
         graph.model,
         precision,
         threads=threads,
@@ -123,7 +126,7 @@ def compile_emitted(
         latency=latency,
         cache_dir=cache_dir,
     )
-    return CompiledGraph(compiled, graph.specs, graph.outputs, precision, chunk)
+    return CompiledGraph(compiling, graph.specs, graph.outputs, precision, chunk)
 
 
 def compile_graph(

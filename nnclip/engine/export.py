@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from nnclip.engine.compiler import EmittedGraph
-from nnclip.engine.trace import NNABLA_LOCK, ordered_functions
+from nnclip.engine.trace import ordered_functions
 from nnclip.errors import UnsupportedOpError
 from nnclip.extras import extra
+from nnclip.forks import NNABLA_LOCK
 from nnclip.nnabla import F, nn, require_nnabla
 
 OPSET = 18  # of ONNX
@@ -152,10 +153,10 @@ def save_nnp(
     require_nnabla("the NNP format")
     from nnabla.utils.save import save
 
-    with nn.auto_forward(False):  # an output that another one reads would not count as one
-        outputs = {name: F.identity(variable) for name, variable in outputs.items()}
-    names = dict(inputs) | outputs
     with NNABLA_LOCK, nn.parameter_scope("", scope=OrderedDict()):
+        with nn.auto_forward(False):  # an output that another one reads would not count as one
+            outputs = {name: F.identity(variable) for name, variable in outputs.items()}
+        names = dict(inputs) | outputs
         for name, variable in _sources(inputs, outputs, parameters).items():
             nn.parameter.set_parameter(name, variable)
         network = {"name": NETWORK, "batch_size": _batch(inputs), "names": names}

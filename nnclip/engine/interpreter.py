@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from nnclip.engine.arrays import checked, input_specs
-from nnclip.engine.trace import NNABLA_LOCK, trace
+from nnclip.engine.trace import trace
 from nnclip.errors import DataError
+from nnclip.forks import NNABLA_LOCK
 from nnclip.nnabla import nn
 
 logger = logging.getLogger(__name__)

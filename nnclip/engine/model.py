@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
+import logging
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +21,46 @@ from nnclip.engine.emit import as_float
 from nnclip.engine.lowering import Lowering
 from nnclip.engine.trace import trace
 from nnclip.errors import ConfigError
+from nnclip.forks import OPENVINO_CALLS, renew_in_children
 from nnclip.nnabla import nn
+
+logger = logging.getLogger(__name__)
 
 
 @functools.cache
 def core() -> ov.Core:
     """The one OpenVINO runtime of this process."""
     return ov.Core()
+
+
+@dataclass(eq=False)
+class _Descent:
+    """What this process has from the one that forked it.
+
+    Attributes:
+        orphaned: Whether that one ran OpenVINO. Then OpenVINO would wait for threads that are not
+            here, so it must compile for the calling thread alone.
+    """
+
+    orphaned: bool = False
+
+
+_DESCENT = _Descent()
+
+
+def _in_child() -> None:
+    if core.cache_info().currsize:
+        _DESCENT.orphaned = True
+        # its end, at the end of Python, would wait for those threads, too: it never ends
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(core()))
+
+
+renew_in_children(_DESCENT, lambda _: _in_child())
+
+
+def orphaned() -> bool:
+    """Whether this process was forked from one that ran OpenVINO; its threads are not here."""
+    return _DESCENT.orphaned
 
 
 def emit_model(
@@ -43,7 +79,7 @@ def emit_model(
         arrays: Arrays to take instead of what parameters hold.
 
     Returns:
-        The model, its weights shared with those arrays or NNabla's, and what its inputs take.
+        The model, its weights shared with those arrays, and what its inputs take.
 
     Raises:
         UnsupportedOpError: If the graph holds operations that the compiler lacks.
@@ -76,19 +112,17 @@ def compile_model(
     latency: bool = True,
     cache_dir: Path | None = None,
 ) -> ov.CompiledModel:
-    """Compile an OpenVINO model for this processor; the arguments are those of `compile_graph`."""
+    """Compile an OpenVINO model for this processor; the arguments are those of `compile_graph`.
+
+    In a forked child of a process that ran OpenVINO, threads, streams and latency count for nothing
+    (see `orphaned`).
+    """
     check_count("threads", threads)
     check_count("streams", streams)
     config: dict[str, Any] = {
-        "PERFORMANCE_HINT": "LATENCY" if latency else "THROUGHPUT",
         "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+        **_workers(threads, streams, latency),
     }
-    if threads is not None:
-        config["INFERENCE_NUM_THREADS"] = threads
-        # it pins threads to the first cores, in every process: two of one thread would share one
-        config["ENABLE_CPU_PINNING"] = threads >= (os.cpu_count() or 1)
-    if streams is not None:
-        config["NUM_STREAMS"] = streams
     if cache_dir is not None:
         config["CACHE_DIR"] = str(_writable(cache_dir))
         # the cache goes by names too, and those OpenVINO gives count all nodes of the process
@@ -96,7 +130,28 @@ def compile_model(
             node.set_friendly_name(f"node{number}")
         for number, result in enumerate(model.outputs):
             result.get_tensor().set_names({f"output{number}"})
-    return core().compile_model(model, "CPU", config)
+    with OPENVINO_CALLS:
+        return core().compile_model(model, "CPU", config)
+
+
+def _workers(threads: int | None, streams: int | None, latency: bool) -> dict[str, Any]:
+    """OpenVINO's settings for the threads that a model gets."""
+    if orphaned():
+        _say_once("this process was forked from one that ran OpenVINO: one thread computes here")
+        return {"NUM_STREAMS": 0}
+    config: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY" if latency else "THROUGHPUT"}
+    if threads is not None:
+        config["INFERENCE_NUM_THREADS"] = threads
+        # it pins threads to the first cores, in every process: two of one thread would share one
+        config["ENABLE_CPU_PINNING"] = threads >= (os.cpu_count() or 1)
+    if streams is not None:
+        config["NUM_STREAMS"] = streams
+    return config
+
+
+@functools.cache
+def _say_once(message: str) -> None:
+    logger.info(message)
 
 
 def _writable(folder: Path) -> Path:

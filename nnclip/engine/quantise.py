@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from nnclip.engine.precision import default_precision
 from nnclip.engine.runtime import CompiledGraph
 from nnclip.errors import ConfigError, DataError
 from nnclip.extras import extra, how
+from nnclip.forks import OPENVINO_CALLS
 from nnclip.nnabla import nn
 
 if TYPE_CHECKING:
@@ -92,8 +94,13 @@ def quantize_emitted(
     """Compile what `emit_graph` gave with its products in int8; the rest is as in `quantize`."""
     if importlib.util.find_spec("nncf") is None:
         raise ConfigError(f"precision int8: found no NNCF, expected it; {how('int8')}, or use bf16")
-    from nnclip.engine.model import compile_model
+    from nnclip.engine.model import compile_model, orphaned
 
+    if orphaned():
+        raise ConfigError(
+            "int8: found a process forked from one that ran OpenVINO, where NNCF cannot calibrate; "
+            "let the model answer a picture before the fork, spawn the process, or use fp32"
+        )
     arrays = checked(graph.specs, calibration)
     size = len(arrays[0])
     if not size:
@@ -103,8 +110,10 @@ def quantize_emitted(
         for at in range(0, size, CALIBRATION_BATCH)
     ]
     # int8 covers the products; everything between them runs in the processor's best format
-    compiled = compile_model(_quantized(graph.model, batches), default_precision(), **options)
-    return CompiledGraph(compiled, graph.specs, graph.outputs, "int8", chunk)
+    with OPENVINO_CALLS:  # NNCF's own
+        model = _quantized(graph.model, batches)
+    compiling = partial(compile_model, model, default_precision(), **options)
+    return CompiledGraph(compiling, graph.specs, graph.outputs, "int8", chunk)
 
 
 def _ends(model: ov.Model) -> list[str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from nnclip.engine.arrays import InputSpec, checked
 from nnclip.errors import ConfigError
+from nnclip.forks import OPENVINO_CALLS, renew_in_children
 
 if TYPE_CHECKING:
     import openvino as ov
@@ -30,24 +32,50 @@ class CompiledGraph:
 
     def __init__(
         self,
-        model: ov.CompiledModel,
+        compiling: Callable[[], ov.CompiledModel],
         specs: Sequence[InputSpec],
         outputs: Sequence[str],
         precision: str,
         chunk: int = 32,
     ) -> None:
+        """Compile now; and once more in a forked child that calls the graph.
+
+        Args:
+            compiling: Compiles the model for the process it is called in.
+            specs: What each input takes.
+            outputs: Names of the outputs.
+            precision: What it is compiled for.
+            chunk: Largest batch given to the processor at once.
+        """
         if chunk < 1:
             raise ConfigError(f"chunk is {chunk}; expected at least 1")
         self.specs = tuple(specs)
         self.precision = precision
         self.chunk = chunk
         self._outputs = tuple(outputs)
-        self._axes = [_free_axis(port) for port in model.outputs]
-        self._requests: queue.LifoQueue[ov.InferRequest] = queue.LifoQueue()
-        count = model.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
-        for _ in range(count):
-            self._requests.put(model.create_infer_request())
-        self._model = model
+        self._compiling = compiling
+        self._forget()
+        renew_in_children(self, CompiledGraph._forget)
+        self._ready()
+
+    def _forget(self) -> None:
+        """Have nothing compiled."""
+        self._model: ov.CompiledModel | None = None
+        self._making = threading.Lock()
+
+    def _ready(self) -> None:
+        """Compile, unless that is done."""
+        with self._making:
+            if self._model is not None:
+                return
+            model = self._compiling()
+            self._shapes = [port.get_partial_shape() for port in model.outputs]
+            self._axes = [_free_axis(shape) for shape in self._shapes]
+            self._requests: queue.LifoQueue[ov.InferRequest] = queue.LifoQueue()
+            with OPENVINO_CALLS:
+                for _ in range(model.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")):
+                    self._requests.put(model.create_infer_request())
+            self._model = model
 
     def __call__(self, **arrays: np.ndarray) -> dict[str, np.ndarray]:
         """Run the graph.
@@ -63,9 +91,14 @@ class CompiledGraph:
         """
         values = checked(self.specs, arrays)
         free = [i for i, spec in enumerate(self.specs) if None in spec.shape]
-        size = len(values[free[0]]) if free else 0
+        size = len(values[free[0]]) if free else 1
+        if self._model is None:
+            self._ready()
+        if not size:  # some operations of OpenVINO want one row at least
+            results = [np.empty([_length(d) for d in shape], "f4") for shape in self._shapes]
+            return dict(zip(self._outputs, results, strict=True))
         if size <= self.chunk or any(axis is None for axis in self._axes):
-            with self._borrowed(1) as (request,):
+            with self._borrowed(1) as (request,), OPENVINO_CALLS:
                 _start(request, values)
                 request.wait()
                 results = [np.array(t.data) for t in request.output_tensors]
@@ -84,7 +117,7 @@ class CompiledGraph:
     def _run_pieces(self, pieces: list[list[np.ndarray]]) -> list[list[np.ndarray]]:
         """Run pieces in order, as many at a time as requests could be borrowed."""
         parts = []
-        with self._borrowed(len(pieces)) as requests:
+        with self._borrowed(len(pieces)) as requests, OPENVINO_CALLS:
             step = len(requests)
             for at in range(0, len(pieces), step):
                 running = list(zip(requests, pieces[at : at + step], strict=False))
@@ -123,6 +156,11 @@ def _start(request: ov.InferRequest, values: Sequence[np.ndarray]) -> None:
     request.start_async()
 
 
-def _free_axis(port: ov.ConstOutput) -> int | None:
-    free = [i for i, d in enumerate(port.get_partial_shape()) if d.is_dynamic]
+def _length(dimension: ov.Dimension) -> int:
+    """Of an axis, for a batch of none."""
+    return 0 if dimension.is_dynamic else dimension.get_length()
+
+
+def _free_axis(shape: ov.PartialShape) -> int | None:
+    free = [i for i, d in enumerate(shape) if d.is_dynamic]
     return free[0] if len(free) == 1 else None

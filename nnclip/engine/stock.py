@@ -8,7 +8,8 @@ import numpy as np
 
 from nnclip.engine.arrays import InputSpec, checked, input_specs
 from nnclip.engine.contexts import float_context
-from nnclip.engine.trace import NNABLA_LOCK, trace
+from nnclip.engine.trace import trace
+from nnclip.forks import NNABLA_LOCK
 from nnclip.nnabla import F, nn
 
 Variables = Mapping[str, nn.Variable]

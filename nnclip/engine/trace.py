@@ -6,7 +6,6 @@ stop at the named inputs: a feature may be the output of one graph and the input
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -14,10 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from nnclip.forks import NNABLA_LOCK
 from nnclip.nnabla import Function, nn
-
-# NNabla's graphs are not thread-safe: one forward pass at a time in this process.
-NNABLA_LOCK = threading.RLock()
 
 # Types whose value changes from run to run: folding them into constants would freeze the dice.
 RANDOM_TYPES = frozenset(
@@ -160,8 +157,8 @@ def fold(variable: nn.Variable, values: Mapping[nn.Variable, np.ndarray]) -> np.
         values: Arrays to take instead of what Variables hold.
 
     Returns:
-        A view of `values` or of NNabla's own memory where possible, float32 (or the integer type
-        it holds).
+        A view of `values` where possible, else a copy: float32, or the integer type it holds. What
+        is written to NNabla's own memory later does not reach it.
     """
     if variable in values:
         return values[variable]
@@ -178,6 +175,4 @@ def fold(variable: nn.Variable, values: Mapping[nn.Variable, np.ndarray]) -> np.
                         v.d = values[v]
             variable.forward()
         array = variable.data.data
-    if array.dtype.kind == "f":
-        array = np.asarray(array, dtype=np.float32)
-    return array
+        return np.array(array, dtype=np.float32 if array.dtype.kind == "f" else None)

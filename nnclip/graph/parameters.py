@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from nnclip.forks import NNABLA_LOCK
 from nnclip.graph.beside import empty_inputs
 from nnclip.graph.config import ClipConfig
 from nnclip.graph.features import image_features, text_features
@@ -21,8 +22,11 @@ Scope = dict[str, Any]  # name -> Variable or Scope, as nn.parameter_scope takes
 
 @contextmanager
 def building(scope: Scope) -> Iterator[None]:
-    """Inside, functions read `scope` and nothing runs, whatever mode the caller is in."""
-    with nn.parameter_scope("", scope=scope), nn.auto_forward(False):
+    """Inside, functions read `scope` and nothing runs, whatever mode the caller is in.
+
+    One thread at a time: NNabla's scope and mode are global.
+    """
+    with NNABLA_LOCK, nn.parameter_scope("", scope=scope), nn.auto_forward(False):
         yield
 
 
@@ -75,16 +79,17 @@ def _head(config: HeadConfig, scope: str) -> None:
 
 
 def _drawn(build: Callable[[], None], seed: int) -> Scope:
-    before = nn.random.prng
-    nn.random.prng = np.random.RandomState(seed)
-    try:
-        return _trace(build)
-    finally:
-        nn.random.prng = before
+    with NNABLA_LOCK:
+        before = nn.random.prng
+        nn.random.prng = np.random.RandomState(seed)
+        try:
+            return _trace(build)
+        finally:
+            nn.random.prng = before
 
 
 def _shapes(build: Callable[[], None]) -> dict[str, tuple[int, ...]]:
-    with names_and_shapes_only():
+    with NNABLA_LOCK, names_and_shapes_only():
         return {name: v.shape for name, v in flatten(_trace(build)).items()}
 
 
@@ -97,14 +102,22 @@ def _trace(build: Callable[[], None]) -> Scope:
 
 def flatten(scope: Scope) -> dict[str, nn.Variable]:
     """A scope's Variables by their full names, in the order of their making."""
-    with nn.parameter_scope("", scope=scope):
-        return dict(nn.get_parameters(grad_only=False))
+    found: dict[str, nn.Variable] = {}
+    for name, value in scope.items():
+        if isinstance(value, dict):
+            found |= {f"{name}/{below}": v for below, v in flatten(value).items()}
+        else:
+            found[name] = value
+    return found
 
 
 def scope_of(variables: Mapping[str, nn.Variable]) -> Scope:
     """The scope that holds these Variables under these full names."""
     scope: Scope = OrderedDict()
-    with nn.parameter_scope("", scope=scope):
-        for name, variable in variables.items():
-            nn.parameter.set_parameter(name, variable)
+    for name, variable in variables.items():
+        *folders, last = name.split("/")
+        place = scope
+        for folder in folders:
+            place = place.setdefault(folder, OrderedDict())
+        place[last] = variable
     return scope

@@ -1,11 +1,17 @@
-"""Parameters that stay in their file until somebody needs them as Variables.
+"""Parameters that stay in their file until a compiler or somebody else needs them.
 
-The file is mapped: a compiler reads its pages once, and they can be given back afterwards, so that
-the weights do not lie in memory twice.
+A file that others may write to must not be mapped: touching a page that was cut off since kills the
+process. So what is needed is copied into a file of this process alone, and that one is mapped: a
+compiler reads its pages once, and they can be given back afterwards, so that the weights do not lie
+in memory twice. See docs/decisions/0005.
 """
 
+import logging
 import mmap
 import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
@@ -14,51 +20,66 @@ import numpy as np
 from nnclip.errors import CheckpointError
 from nnclip.weights.h5 import check_finite, check_sum, sum_of, values_of
 
+logger = logging.getLogger(__name__)
+
+BLOCK = 1 << 20  # bytes copied at once: they stay in the processor's cache
+
+
+@dataclass(frozen=True)
+class _Span:
+    """Where the float32 values of a tensor lie in the file."""
+
+    offset: int
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return 4 * int(np.prod(self.shape))
+
 
 class MappedArrays:
-    """The float32 arrays of one file, by name.
+    """The float32 arrays of one file, by name. Whoever asks holds NNABLA_LOCK.
 
     Replacing the file by renaming another one onto it, as all of nnclip does, leaves these arrays
-    as they are. Writing into the very file is noticed at the next use.
+    as they are. Writing into the very file is noticed when an array is first asked for; an array
+    that was asked for before stays as it was.
     """
 
     def __init__(self, path: str | Path) -> None:
-        """Map `path`, which must exist; `add` says what lies in it."""
+        """Open `path`, which must exist; `add` says what lies in it."""
         self._path = Path(path)
-        self._file = open(path, "rb")  # noqa: SIM115, kept to ask whether the file has changed
-        # A private mapping: OpenVINO wants memory that could be written, though it never does.
-        self._memory = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_COPY)
+        self._file = open(path, "rb")  # noqa: SIM115, kept to copy from it
         self._state = self._present_state()
+        self._spans: dict[str, _Span] = {}
         self._arrays: dict[str, np.ndarray] = {}
         self._sums: dict[str, int | None] = {}
+        self._copies: list[_Copy] = []
 
     def add(self, name: str, shape: tuple[int, ...], dataset: h5py.Dataset) -> None:
         """Name a dataset; one that does not lie in the file as plain float32 is read at once."""
         self._sums[name] = None
         offset = dataset.id.get_offset()  # None where it is stored in chunks or compressed
         if dataset.dtype == np.dtype("<f4") and offset is not None and offset % 4 == 0:
-            count = int(np.prod(shape))
-            self._arrays[name] = np.frombuffer(self._memory, "<f4", count, offset).reshape(shape)
+            self._spans[name] = _Span(offset, shape)
             self._sums[name] = sum_of(dataset)
         else:
             self._arrays[name] = np.array(values_of(dataset), np.float32).reshape(shape)
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        """All arrays, not to be written to.
-
-        Raises:
-            CheckpointError: somebody has written into the file since it was mapped.
-        """
-        if self._present_state() != self._state:
-            raise CheckpointError(
-                f"{self._path}: found it overwritten while a model of it is in use, expected it "
-                "unchanged; load it again, and replace such files by renaming"
-            )
-        return dict(self._arrays)
+    def names(self) -> set[str]:
+        """The names of all arrays."""
+        return self._spans.keys() | self._arrays.keys()
 
     def array(self, name: str) -> np.ndarray:
-        """One of `arrays`, finite and as written; CheckpointError if it is not, or as above."""
-        array = self.arrays()[name]
+        """One array, finite and as written, not to be changed.
+
+        Raises:
+            CheckpointError: it is not; or it was not asked for before, and somebody has written
+                into the file since it was opened.
+        """
+        if name not in self._arrays:
+            self._arrays[name] = self._copied(self._spans[name])
+        array = self._arrays[name]
         try:
             check_finite(name, array)
             check_sum(name, array, self._sums[name])
@@ -68,12 +89,86 @@ class MappedArrays:
 
     def give_back(self) -> None:
         """Let go of the memory that reading has filled; it is read again where it is needed."""
-        if hasattr(mmap, "MADV_DONTNEED"):  # nothing was written, so nothing is lost
-            self._memory.madvise(mmap.MADV_DONTNEED)
+        for copy in self._copies:
+            copy.give_back()
+
+    def _copied(self, span: _Span) -> np.ndarray:
+        """The values there, out of the reach of others."""
+        try:
+            if not self._copies or self._copies[-1].process != os.getpid():
+                self._copies.append(_Copy(self._state[0]))  # what a parent has is not written to
+            copy = self._copies[-1]
+            self._read(span, copy.write)
+            return copy.array(span)
+        except OSError as error:
+            logger.info("weights are held in memory: no temporary file for them (%s)", error)
+        values = np.empty(span.shape, np.float32)
+        view = memoryview(values.reshape(-1)).cast("B")
+
+        def keep(part: bytes, offset: int) -> None:
+            view[offset - span.offset :][: len(part)] = part
+
+        self._read(span, keep)
+        return values
+
+    def _read(self, span: _Span, keep: Callable[[bytes, int], None]) -> None:
+        """Hand the bytes there to `keep`, block by block; CheckpointError if they have changed."""
+        end = span.offset + span.size
+        for offset in range(span.offset, end, BLOCK):
+            wanted = min(BLOCK, end - offset)
+            try:
+                part = self._bytes_at(offset, wanted)
+            except OSError as error:
+                raise CheckpointError(f"{self._path}: cannot be read ({error.strerror})") from error
+            if len(part) < wanted or self._present_state() != self._state:
+                raise CheckpointError(
+                    f"{self._path}: found it overwritten while a model of it is in use, expected "
+                    "it unchanged; load it again, and replace such files by renaming"
+                )
+            keep(part, offset)
+
+    def _bytes_at(self, offset: int, size: int) -> bytes:
+        if hasattr(os, "pread"):  # a forked child shares the place at which `read` reads
+            return os.pread(self._file.fileno(), size, offset)
+        self._file.seek(offset)
+        return self._file.read(size)
 
     def _present_state(self) -> tuple[int, int]:
         status = os.fstat(self._file.fileno())
         return status.st_size, status.st_mtime_ns
+
+    def __del__(self) -> None:
+        if hasattr(self, "_file"):
+            self._file.close()
+
+
+class _Copy:
+    """A file without a name that holds, at the same places, what was needed of another one."""
+
+    def __init__(self, size: int) -> None:
+        """Make one of so many bytes, none of them written yet; OSError if there is no place."""
+        self.process = os.getpid()
+        self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115, it lives as long as the mapping
+        self._file.truncate(size)
+        # private: OpenVINO wants memory that could be written, though it never does
+        self._memory = mmap.mmap(self._file.fileno(), size, access=mmap.ACCESS_COPY)
+
+    def write(self, part: bytes, offset: int) -> None:
+        """Put bytes there; OSError if there is no room."""
+        self._file.seek(offset)
+        view = memoryview(part)
+        while view:
+            view = view[self._file.write(view) :]
+
+    def array(self, span: _Span) -> np.ndarray:
+        """What was written there."""
+        count = span.size // 4
+        return np.frombuffer(self._memory, "<f4", count, span.offset).reshape(span.shape)
+
+    def give_back(self) -> None:
+        """Let go of the memory that reading has filled."""
+        if hasattr(mmap, "MADV_DONTNEED"):  # nothing was written, so nothing is lost
+            self._memory.madvise(mmap.MADV_DONTNEED)
 
     def __del__(self) -> None:
         if hasattr(self, "_file"):

@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 
 from nnclip.errors import CheckpointError
+from nnclip.forks import NNABLA_LOCK
 from nnclip.graph.config import ClipConfig, config_from_shapes, metadata_of
 from nnclip.graph.convolution import is_statistic
 from nnclip.graph.losses import scalar_names
@@ -43,28 +44,32 @@ class ModelWeights:
                 not finite.
         """
         variables = flatten(self.scope)
-        for file in self.waiting:
-            for name in file.arrays():
-                variables[name].d = file.array(name)
-        self.waiting.clear()
+        with NNABLA_LOCK:
+            for file in self.waiting:
+                for name in file.names():
+                    variables[name].d = file.array(name)
+            self.waiting.clear()
         return variables
 
     def unread(self) -> Mapping[nn.Variable, np.ndarray]:
         """The values of Variables that have not read them yet; CheckpointError as above."""
         names = {v: name for name, v in flatten(self.scope).items()}
-        return _Unread(names, self.waiting[0]) if self.waiting else {}
+        with NNABLA_LOCK:
+            return _Unread(names, self.waiting[0]) if self.waiting else {}
 
     def array(self, name: str) -> np.ndarray:
         """The values of one parameter, not to be written to; CheckpointError as above."""
-        for file in self.waiting:
-            if name in file.arrays():
-                return file.array(name)
-        return flatten(self.scope)[name].d
+        with NNABLA_LOCK:
+            for file in self.waiting:
+                if name in file.names():
+                    return file.array(name)
+            return flatten(self.scope)[name].d
 
     def give_back(self) -> None:
         """Let go of the memory that reading a mapped file has filled."""
-        for file in self.waiting:
-            file.give_back()
+        with NNABLA_LOCK:
+            for file in self.waiting:
+                file.give_back()
 
 
 class _Unread(Mapping[nn.Variable, np.ndarray]):
@@ -153,12 +158,15 @@ def read_variables(
 ) -> dict[str, nn.Variable]:
     """Variables of these datasets with their values, or without, where `mapped` holds them."""
     frozen = {k for k, d in datasets.items() if is_statistic(k) or (metadata and is_frozen(d))}
-    variables = {k: nn.Variable(shapes[k], need_grad=k not in frozen) for k in datasets}
+    with NNABLA_LOCK:
+        variables = {k: nn.Variable(shapes[k], need_grad=k not in frozen) for k in datasets}
     for name, dataset in datasets.items():
         if mapped is not None:
             mapped.add(name, shapes[name], dataset)
-        else:
-            read_into(variables[name].d, dataset)
+            continue
+        with NNABLA_LOCK:
+            values = variables[name].d
+        read_into(values, dataset)
     return variables
 
 
