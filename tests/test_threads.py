@@ -16,6 +16,7 @@ from nnclip.engine import available_precisions, compile_step
 from nnclip.errors import ConfigError
 from nnclip.graph.config import BlockConfig, ClipConfig, TextConfig, VitConfig
 from nnclip.graph.parameters import make_parameters
+from nnclip.image import Preprocess
 from nnclip.nnabla import nn
 from nnclip.weights.model import ModelWeights, save_model
 
@@ -29,7 +30,7 @@ def config(number: int) -> ClipConfig:
     width = 64 + 64 * (number % 2)
     return ClipConfig(
         16 + number,
-        VitConfig(16 + 8 * (number % 3), 8, BlockConfig(width, 1, 2, 2 * width)),
+        VitConfig(Preprocess(16 + 8 * (number % 3)), 8, BlockConfig(width, 1, 2, 2 * width)),
         TextConfig(49408, 77, BlockConfig(64, 1, 2, 128)),
     )
 

@@ -148,7 +148,7 @@ class _Copy:
     def __init__(self, size: int) -> None:
         """Make one of so many bytes, none of them written yet; OSError if there is no place."""
         self.process = os.getpid()
-        self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115, it lives as long as the mapping
+        self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115, kept as long as its mapping
         self._file.truncate(size)
         # private: OpenVINO wants memory that could be written, though it never does
         self._memory = mmap.mmap(self._file.fileno(), size, access=mmap.ACCESS_COPY)
