@@ -165,7 +165,7 @@ def place_rows(
     """
     if failed is None:
         return rows_NE, list(tried), []
-    rows, placed, dead, at = [], list[Tried](), list[int](), 0
+    rows, placed, dead, at = list[np.ndarray](), list[Tried](), list[int](), 0
     for place, it in enumerate(tried):
         row_E = rows_NE[at] if it.error is None else np.zeros(rows_NE.shape[1], rows_NE.dtype)
         at += it.error is None

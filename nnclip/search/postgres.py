@@ -297,6 +297,8 @@ def begin(url: str, manifest: Manifest) -> PostgresStore:
     connection = _connected(address)
     try:
         with connection.transaction():
+            # of two that begin at once, PostgreSQL refuses one extension and one table
+            connection.execute("select pg_advisory_xact_lock(hashtext('nnclip'))")
             connection.execute("create extension if not exists vector")
             connection.execute(_CREATE_HEADS)
             made = connection.execute(

@@ -80,7 +80,7 @@ class CheckedRows:
                 continue
             first = number * self._part
             rows_NE = self._rows_NE[first : first + self._part]
-            if zlib.crc32(rows_NE) != self._checksums[number]:
+            if zlib.crc32(rows_NE.data) != self._checksums[number]:
                 raise DataError(
                     f"{self._name}: rows {first:,} to {first + len(rows_NE) - 1:,} are damaged, "
                     f"their checksum is another; {self._remedy}"

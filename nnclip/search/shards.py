@@ -153,7 +153,7 @@ def write_shard(
     table = _table_bytes(pa.table(_columns(tried), schema=RECORD))
     part = max(1, PART // max(1, rows_NE[:1].nbytes))
     starts = range(0, len(rows_NE), part)
-    sums = [zlib.crc32(rows_NE[at : at + part]) for at in starts]
+    sums = [zlib.crc32(rows_NE[at : at + part].data) for at in starts]
     failed = [place for place, it in enumerate(tried) if it.error is not None]
     seal = Seal(len(rows_NE), part, sums, checksum(table), failed, [int(row) for row in dead])
     write_sealed(path.with_suffix(".json"), asdict(seal))
@@ -212,17 +212,19 @@ def read_vectors(
     if seal is None and manifest.format > 1:
         raise DataError(f"{path.with_suffix('.json')}: is missing; {_remedy(folder)}")
     try:
-        rows_NE = np.load(path, mmap_mode="r").view(np.ndarray)  # a memmap is slow to take rows of
+        mapped = np.load(path, mmap_mode="r")
+        rows_NE = mapped.view(np.ndarray)  # a memmap is slow to take rows of
+        left = path.stat().st_size - mapped.offset - mapped.nbytes
     except Exception as error:  # NumPy's reader of headers raises what Python's does, too
         raise DataError(
             f"{path}: is missing or damaged ({first_line(error)}); {_remedy(folder)}"
         ) from error
     found = (rows_NE.dtype.name, *rows_NE.shape)
     expected = (manifest.dtype, len(rows_NE) if seal is None else seal.rows, manifest.embed)
-    if found != expected or not rows_NE.flags.c_contiguous:
+    if found != expected or left or not rows_NE.flags.c_contiguous:
         raise DataError(
-            f"{path}: found {' '.join(map(str, found))}, expected {' '.join(map(str, expected))}; "
-            f"{_remedy(folder)}"
+            f"{path}: found {' '.join(map(str, found))}{f' and {left:,} bytes' if left else ''}, "
+            f"expected {' '.join(map(str, expected))}; {_remedy(folder)}"
         )
     if seal is None:
         return rows_NE, ()

@@ -6,14 +6,19 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from nnclip.cli import main
+from nnclip.errors import DataError
 from nnclip.search.changes import update
+from nnclip.search.embed import embed_shards, prepare
 from nnclip.search.lock import locked
 from nnclip.search.log import Entry
 from nnclip.search.loss import Loss
+from nnclip.search.manifest import manifest_of
+from nnclip.search.shards import planned_items
 from nnclip.search.store import FolderStore
 
 from .conftest import COLOURS, draw, embedded
@@ -177,6 +182,23 @@ def test_two_embeddings_share_neither_work_nor_plans(tmp_path, photos, small_h5)
     done = [json.loads(out) for out, _, _ in run_at_once([command] * 2)]
     assert sorted(it["embedded_now"] for it in done) == [0, 40]
     assert [it["pictures"] for it in done] == [40, 40]
+
+
+def test_a_plan_is_made_once_and_never_without_its_manifest(tmp_path, model, photos):
+    folder, wanted = tmp_path / "EMB", manifest_of(model, "", "float16")
+    with ThreadPoolExecutor(4) as pool:
+
+        def begin(number):
+            draw(photos / "new" / f"{number}.png", COLOURS[number])
+            return prepare(folder, wanted, [str(photos)], "filepath")
+
+        begun = list(pool.map(begin, range(4)))
+    assert all(it == begun[0] for it in begun)
+    assert len(planned_items(folder, begun[0])) == begun[0].items
+    embed_shards(folder, model, workers=0)
+    (folder / "manifest.json").unlink()
+    with pytest.raises(DataError, match="nnclip repair"):
+        prepare(folder, wanted, [str(photos)], "filepath")
 
 
 def test_who_waits_for_another_says_so(folder):

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -163,3 +164,15 @@ def test_the_commands_take_a_database(server, small_h5, pictures, capsys):
     assert main(["index", url]) == 0
     assert main(["search", "a dog", "--store", url, "-k", "2", "--json", *options]) == 0
     assert len(json.loads(capsys.readouterr().out.splitlines()[-1])) == 2
+
+
+def test_several_that_embed_the_same_at_once_store_it_once(server, model, pictures):
+    url = f"{server}#crowd"
+
+    def embed(_):
+        begin(url, manifest_of(model, "", "float16"))
+        return add(PostgresStore(url), model, [str(pictures)], 0)
+
+    with ThreadPoolExecutor(3) as pool:
+        done = list(pool.map(embed, range(3)))
+    assert sorted(it.added for it in done) == [0, 0, 10] and len(PostgresStore(url)) == 10
