@@ -64,9 +64,9 @@ class ImageSearch:
         return cls.over(open_store(place, exact), model)
 
     @classmethod
-    def over(cls, store: LastingStore, model: Model | None = None) -> "ImageSearch":
+    def over(cls, store: MemoryStore | LastingStore, model: Model | None = None) -> "ImageSearch":
         """Search a store that is open already; ConfigError if another model embedded it."""
-        if model is not None:
+        if model is not None and not isinstance(store, MemoryStore):
             store.manifest.check_model(model)
         found = cls.__new__(cls)
         found.store, found.model = store, model

@@ -2,7 +2,7 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Generic, TypeVar
 
 Value = TypeVar("Value")
@@ -17,7 +17,7 @@ class LRUCache(Generic[Value]):
         self._lock = threading.Lock()
 
     def get(
-        self, keys: Sequence[Hashable], compute: Callable[[list[int]], Sequence[Value]]
+        self, keys: Sequence[Hashable], compute: Callable[[list[int]], Iterable[Value]]
     ) -> list[Value]:
         """One value per key.
 

@@ -1,6 +1,7 @@
 import socket
 import threading
 import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -154,3 +155,65 @@ def test_one_private_address_among_public_ones_is_enough_to_refuse(monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
     with pytest.raises(DataError, match="not on the public internet"):
         fetch_image("http://both.example/")
+
+
+@pytest.fixture
+def sending():
+    """Starts a server that sends these pieces to whoever asks; its address without a scheme."""
+    listening = []
+
+    def start(*pieces, pause=0.0):
+        listener = socket.create_server(("127.0.0.1", 0))
+        listening.append(listener)
+        threading.Thread(target=answer, args=(listener, pieces, pause), daemon=True).start()
+        return f"127.0.0.1:{listener.getsockname()[1]}/"
+
+    def answer(listener, pieces, pause):
+        with suppress(OSError):  # closed, or the client hung up
+            while True:
+                with listener.accept()[0] as connection:
+                    connection.recv(9999)
+                    for piece in pieces:
+                        connection.sendall(piece)
+                        time.sleep(pause)
+
+    yield start
+    for listener in listening:
+        listener.close()
+
+
+@pytest.mark.parametrize("size", [b"-5", b"-1", b"zz", b"", b"ffffffffffffffff"])
+def test_pieces_of_no_size_end_in_a_sentence(sending, size):
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with pytest.raises(DataError, match=r"127\.0\.0\.1 cannot be reached|sends more"):
+        fetch_image(f"http://{sending(head, size, bytes([13, 10]), b'hello' * 9)}", HERE)
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        b"http://[::1", b"http://b\xfccher.invalid/", b"//\xff\xfe/", b"http://127.0.0.1:99999/",
+        b"http://a..b/", b"http://" + b"a" * 300, b"http://\x01/", b"http://a b/", b"javascript:1",
+        b"http://<img>/", b"http://1.2.3.4%00/", b"http:///", b"http://[v1.x]/",
+        b"/" + b"a" * 70_000,
+    ],
+)  # fmt: skip
+def test_redirects_to_what_is_no_address_end_in_a_sentence(sending, location):
+    head = b"HTTP/1.1 302 Found\r\nLocation: " + location + b"\r\nContent-Length: 0\r\n\r\n"
+    with pytest.raises(DataError, match=r"address|cannot be reached|is not known|redirects more"):
+        fetch_image(f"http://{sending(head)}", HERE)
+
+
+def test_addresses_in_any_script_are_asked_escaped(server):
+    with pytest.raises(DataError, match="answers 404"):
+        fetch_image(f"{server.url}/Bär 1.jpg?größe=1", HERE)
+    assert server.asked == ["/B%C3%A4r%201.jpg?gr%C3%B6%C3%9Fe=1"]
+
+
+def test_a_server_that_drips_its_handshake_is_hung_up_on(sending):
+    record = [b"\x16\x03\x03\x40\x00\x02\x00\x3f\xfc\x03\x03", *[b"\0"] * 300]
+    rules = Rules(allowed=HERE.allowed, seconds=0.5)
+    start = time.monotonic()
+    with pytest.raises(DataError, match=r"took over|cannot be reached"):
+        fetch_image(f"https://{sending(*record, pause=0.05)}", rules)
+    assert time.monotonic() - start < 10
