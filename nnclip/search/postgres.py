@@ -20,6 +20,7 @@ import numpy as np
 
 from nnclip.errors import ConfigError, DataError
 from nnclip.extras import extra
+from nnclip.files import to_name, to_path
 from nnclip.search.approximate import SETTINGS
 from nnclip.search.exact import Found, log_sum
 from nnclip.search.index import IndexCard, Texts, chosen_kind
@@ -86,7 +87,8 @@ class PostgresStore:
                 f"found no collection {self.name!r} in the database, expected one: "
                 f"`python -m nnclip embed ... -o postgresql://...#{self.name}` makes it"
             )
-        manifest, self.sources, banned, card = head
+        manifest, sources, banned, card = head
+        self.sources = list(map(to_path, sources))
         self.manifest = Manifest(**{**manifest, "sources": tuple(manifest["sources"])})
         self.banned = set(banned)
         self._card = IndexCard(**card) if card else None
@@ -130,12 +132,13 @@ class PostgresStore:
             gone = self._sql("delete from {table} where row = any(%s)")
             self._connection.execute(gone, [list(map(int, entry.removed))])
             self._insert(first, entry)
-            self.sources = list(sources if entry.sources is None else entry.sources)
+            followed = map(to_path, sources) if entry.sources is None else entry.sources
+            self.sources = list(followed)
             added = {record["image"] for record in entry.records}
             self.banned = (set(banned) - added) | set(entry.banned)
             self._connection.execute(
                 f"update {HEADS} set sources = %s, banned = %s where name = %s",
-                [Jsonb(self.sources), Jsonb(sorted(self.banned)), self.name],
+                [Jsonb(list(map(to_name, self.sources))), Jsonb(sorted(self.banned)), self.name],
             )
         return range(first, first + len(entry.records))
 

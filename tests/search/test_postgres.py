@@ -176,3 +176,16 @@ def test_several_that_embed_the_same_at_once_store_it_once(server, model, pictur
     with ThreadPoolExecutor(3) as pool:
         done = list(pool.map(embed, range(3)))
     assert sorted(it.added for it in done) == [0, 0, 10] and len(PostgresStore(url)) == 10
+
+
+def test_a_folder_whose_name_is_no_utf8_is_followed(server, small_h5, tmp_path, capsys):
+    folder = tmp_path / os.fsdecode(b"f\xe9")
+    draw(folder / "red.png", "red")
+    place = f"{server}#odd"
+    options = ["-m", str(small_h5), "--precision", "fp32", "--workers", "0"]
+    assert main(["embed", str(folder), "-o", place, *options]) == 0
+    draw(folder / "blue.png", "blue")
+    capsys.readouterr()
+    assert main(["update", place, "--json", *options]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["added"], told["unchanged"]) == (1, 1)
