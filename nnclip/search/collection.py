@@ -97,6 +97,12 @@ class Collection:
 
     def _take(self, entry: Entry) -> None:
         if entry.removed:
+            if not 0 <= min(entry.removed) <= max(entry.removed) < self.rows:
+                raise DataError(
+                    f"{self.path / LOG}: found an entry that removes row {max(entry.removed):,} of "
+                    f"{self.rows:,}: the shards or the manifest are not those it was written for; "
+                    "restore them from a copy, or embed the pictures into another folder"
+                )
             self._dead.update(entry.removed)
             self.dead = np.array(sorted(self._dead), np.int64)
         if entry.records:
