@@ -21,7 +21,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The flags."""
     parser = argparse.ArgumentParser(description="Serve nnclip's page.")
     parser.add_argument(
-        "--host", default="127.0.0.1", help="address to listen on; 0.0.0.0: all (%(default)s)"
+        "--host",
+        default="127.0.0.1",
+        help="address to listen on; 0.0.0.0: all, see --allow-host (%(default)s)",
     )
     parser.add_argument(
         "--allow-host", action="append", default=[], metavar="NAME",
