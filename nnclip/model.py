@@ -6,10 +6,10 @@ Axes: N pictures, M texts, L tokens, R resolution, E embedding.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -49,6 +49,7 @@ class CLIP:
         self,
         source: str | Path | None = None,
         *,
+        model_path: str | Path | None = None,
         precision: str | None = None,
         context: str = "cpu",
         streams: int | None = None,
@@ -63,6 +64,7 @@ class CLIP:
         Args:
             source: an .h5 file, a published name such as "ViT-B/32" (fetched once, then from the
                 cache), or None for the bundled model.
+            model_path: another name of `source`, which System A's own class has.
             precision: "fp32", "bf16" or "int8", on a GPU "fp32", "tf32" or "fp16"; None asks
                 NNCLIP_PRECISION, then takes the fastest exact-enough one of this processor (bf16
                 where it is native), on a GPU fp32.
@@ -79,11 +81,15 @@ class CLIP:
 
         Raises:
             CheckpointError: the file is damaged, foreign or does not fit together.
-            ConfigError: no such name, precision or context; no streams; a folder that cannot be
-                written, which shows when a tower is first used.
+            ConfigError: no such name, precision or context; no streams; both names of `source`; a
+                folder that cannot be written, which shows when a tower is first used.
             DownloadError: the file cannot be fetched.
         """
-        path = find_model(source)
+        if source is not None and model_path is not None:
+            raise ConfigError(
+                f"found the model {source} and model_path={model_path}, expected one of them"
+            )
+        path = find_model(model_path if source is None else source)
         weights = load_model(path, mapped=True)
         self.path, self.config, self.metadata = path, weights.config, weights.metadata
         self._weights = weights
@@ -96,10 +102,35 @@ class CLIP:
             lambda: self._typical(calibration),
             Path(cache_dir) if cache_dir is not None else None,
         )
+        self._settings = {
+            "precision": self.precision,
+            "context": context,
+            "streams": streams,
+            "calibration": calibration,
+            "cache_dir": cache_dir,
+        }
         if calibration is not None and self.precision != "int8":
             raise ConfigError(
                 f"calibration: found it with precision {self.precision}, expected it with int8"
             )
+
+    def __reduce__(self) -> tuple[Callable[..., "CLIP"], tuple[Any, ...]]:
+        """Pickle and copy the model as its file, the digest of its parameters and its settings.
+
+        Raises:
+            CheckpointError: its parameters are not those of its file: they were changed since, or
+                the file was.
+        """
+        digest = self.digest()
+        if not self._weights.waiting and digest != parameter_digest(
+            load_model(self.path, mapped=True)
+        ):
+            raise CheckpointError(
+                f"{self.path}: found parameters that were changed after it was loaded, expected "
+                "those of the file, by which a model is pickled and copied; save it, and load what "
+                "was saved"
+            )
+        return _unpickled, (type(self), self.path.resolve(), digest, self._settings)
 
     @property
     def precision(self) -> str:
@@ -201,6 +232,10 @@ class CLIP:
             return self._build(lambda: text_features(texts, self.config))
         return self._towers.text(_array(ids, "ids"))
 
+    def __call__(self, images: Array, ids: Array) -> tuple[Array, Array]:
+        """The same as `logits`."""
+        return self.logits(images, ids)
+
     def logits(self, images: Array, ids: Array) -> tuple[Array, Array]:
         """Cosine of every picture with every text, times exp(logit_scale), plus logit_bias.
 
@@ -210,14 +245,17 @@ class CLIP:
 
         Returns: per picture (N, M), and per text (M, N).
         """
-        if isinstance(images, nn.Variable) != isinstance(ids, nn.Variable):
-            raise DataError("images and ids: found a Variable and an array, expected the same kind")
-        a, b = self.encode_image(images), self.encode_text(ids)
-        if isinstance(a, nn.Variable):
-            per_image = self._build(lambda: self._similarity(a, b))
+        _check_kinds(images, ids)
+        per_image = self._compared(self.encode_image(images), self.encode_text(ids))
+        if isinstance(per_image, nn.Variable):
             return per_image, F.transpose(per_image, (1, 0))
-        per_image = self.scorer.logits(unit(a) @ unit(b).T)
         return per_image, per_image.T
+
+    def _compared(self, image: Array, text: Array) -> Array:
+        """Logits (N, M) of features (N, E) and (M, E)."""
+        if isinstance(image, nn.Variable):
+            return self._build(lambda: self._similarity(image, text))
+        return self.scorer.logits(unit(image) @ unit(text).T)
 
     def _similarity(self, image: nn.Variable, text: nn.Variable) -> nn.Variable:
         scalars = scalar_parameters(LOSSES[self.config.loss])
@@ -239,21 +277,34 @@ class CLIP:
         """What is added after that; 0 unless the model was trained with the sigmoid loss."""
         return self.scorer.bias
 
-    def probabilities(self, images: np.ndarray, ids: np.ndarray) -> np.ndarray:
-        """How likely each text is for each picture, by the loss that the model was trained with.
+    def probabilities(self, images: Array, texts: Array) -> Array:
+        """How likely each text is for each image, by the loss that the model was trained with.
 
         Args:
-            images: (N, 3, R, R) float.
-            ids: (M, L) integers.
+            images: (N, 3, R, R) float, or features (N, E) from `encode_image`.
+            texts: (M, L) token ids beside images, features (M, E) from `encode_text` beside
+                features; of the same kind as `images`.
 
-        Returns: (N, M) float32. Of the softmax loss, rows sum to 1: one of the texts is taken to
-            be right. Of the sigmoid loss, each text is judged apart.
+        Returns: (N, M) float32, of the kind that was given. Of the softmax loss, rows sum to 1: one
+            of the texts is taken to be right. Of the sigmoid loss, each text is judged apart.
+
+        Raises:
+            DataError: as `encode_image` and `encode_text`, or features of other shapes.
         """
-        return self.scorer.loss.probabilities(self.logits(images, ids)[0], -1)
+        _check_kinds(images, texts)
+        if len(images.shape) == 2:
+            for name, features in (("image", images), ("text", texts)):
+                _check_shape(f"{name} features", features.shape, (None, self.config.embed))
+            per_image = self._compared(images, texts)
+        else:
+            per_image = self.logits(images, texts)[0]
+        if isinstance(per_image, nn.Variable):
+            return self.scorer.loss.answer(per_image)
+        return self.scorer.loss.probabilities(per_image, -1)
 
     def run(self, image: str | Path | BytesIO, texts: Sequence[str]) -> np.ndarray:
-        """A picture file and M texts -> the probability of each text, (1, M) float32."""
-        return self.probabilities(self.preprocess_image(image), self.preprocess_texts(texts))
+        """An image file and M texts -> the probability of each text, (M,) float32."""
+        return self.probabilities(self.preprocess_image(image), self.preprocess_texts(texts))[0]
 
     def _typical(self, pictures: Sequence[Image.Image | np.ndarray] | None) -> np.ndarray:
         """Calibration pictures as the image tower takes them, (N, 3, R, R)."""
@@ -276,6 +327,17 @@ class CLIP:
                 return build()
 
 
+def _unpickled(kind: type[CLIP], path: Path, digest: str, settings: Mapping[str, Any]) -> CLIP:
+    """The model that was pickled; CheckpointError if its file is not there any more as it was."""
+    model = kind(path, **settings)
+    if model.digest() != digest:
+        raise CheckpointError(
+            f"{path}: found other parameters than those of the model that was pickled, expected "
+            "the same file; load it, or pickle a model of the present file"
+        )
+    return model
+
+
 def find_model(source: str | Path | None) -> Path:
     """The .h5 file that `source` means."""
     if source is None:
@@ -295,6 +357,14 @@ def _array(value: object, name: str) -> np.ndarray:
             f"{name}: found {type(value).__name__}, expected a numpy array or an nnabla Variable"
         )
     return value
+
+
+def _check_kinds(images: object, texts: object) -> None:
+    for name, value in (("images", images), ("texts", texts)):
+        if not isinstance(value, nn.Variable):
+            _array(value, name)
+    if isinstance(images, nn.Variable) != isinstance(texts, nn.Variable):
+        raise DataError("images and texts: found a Variable and an array, expected the same kind")
 
 
 def _check_shape(name: str, found: tuple[int, ...], expected: tuple[int | None, ...]) -> None:

@@ -143,7 +143,7 @@ def test_clip_runs_a_picture_file(model: clip.CLIP, tmp_path: Path) -> None:
     picture().save(tmp_path / "picture.png")
     from_path = model.run(tmp_path / "picture.png", TEXTS)
     from_bytes = model.run(BytesIO((tmp_path / "picture.png").read_bytes()), TEXTS)
-    assert from_path.shape == (1, 3) and abs(from_path.sum() - 1) < 1e-6
+    assert from_path.shape == (3,) and abs(from_path.sum() - 1) < 1e-6
     np.testing.assert_array_equal(from_path, from_bytes)
 
 

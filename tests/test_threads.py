@@ -1,11 +1,15 @@
 """Threads, forked children and copies of loaded models give what one thread gives."""
 
+import copy
 import os
+import pickle
+import shutil
 import signal
 import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +17,7 @@ import pytest
 
 from nnclip.clip import CLIP
 from nnclip.engine import available_precisions, compile_step
-from nnclip.errors import ConfigError
+from nnclip.errors import CheckpointError, ConfigError
 from nnclip.graph.config import BlockConfig, ClipConfig, TextConfig, VitConfig
 from nnclip.graph.parameters import make_parameters
 from nnclip.image import Preprocess
@@ -208,3 +212,103 @@ def test_a_forked_child_ends_as_others_do(files: list[Path]) -> None:
         f"signal.alarm({DEADLINE}); model.encode_image(x)\n"  # and now to Python's own end
     )
     assert os.spawnl(os.P_WAIT, sys.executable, sys.executable, "-c", script, str(files[0])) == 0
+
+
+@pytest.fixture
+def own(files: list[Path], tmp_path: Path) -> Path:
+    """A model file that a test may spoil."""
+    return Path(shutil.copy(files[0], tmp_path / "model.h5"))
+
+
+@pytest.mark.parametrize(
+    "copied",
+    [copy.copy, copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))],
+    ids=["copy", "deepcopy", "pickle"],
+)
+@pytest.mark.parametrize("asked", [False, True])
+def test_a_copy_answers_like_the_model(own: Path, copied: Callable, asked: bool) -> None:
+    model = CLIP(own, precision="fp32", streams=2)
+    if asked:
+        model.parameters()
+    again = copied(model)
+    assert again is not model and again.precision == "fp32" and again.path == own.resolve()
+    np.testing.assert_array_equal(answer(again), answer(model))
+
+
+def test_a_spawned_process_takes_a_model(own: Path) -> None:
+    model = CLIP(own, precision="fp32")
+    with get_context("spawn").Pool(1) as pool:
+        found = pool.apply(model.encode_image, (images(model),))
+    np.testing.assert_allclose(found, model.encode_image(images(model)), atol=1e-5)
+
+
+def test_changed_parameters_are_not_pickled(own: Path) -> None:
+    model = CLIP(own)
+    model.parameters()["visual/proj"].d = 3.0
+    for refused in (pickle.dumps, copy.copy, copy.deepcopy):
+        with pytest.raises(CheckpointError, match=r"model.h5: found parameters .* save it"):
+            refused(model)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda own, other: own.unlink(), "model.h5: found no such file"),
+        (lambda own, other: os.replace(shutil.copy(other, own.with_suffix(".new")), own), "other"),
+    ],
+    ids=["missing", "another"],
+)
+def test_a_file_that_changed_is_not_unpickled(
+    own: Path, files: list[Path], spoil: Callable, message: str
+) -> None:
+    pickled = pickle.dumps(CLIP(own))
+    spoil(own, files[1])
+    with pytest.raises(CheckpointError, match=message):
+        pickle.loads(pickled)
+
+
+@pytest.mark.parametrize("state", ["loaded", "image answered", "text answered", "asked for"])
+def test_a_file_cut_while_it_is_in_use_does_not_end_the_process(own: Path, state: str) -> None:
+    wanted = answer(CLIP(own))
+
+    def cut_and_ask() -> None:
+        model = CLIP(own)
+        if state == "image answered":
+            model.encode_image(images(model))
+        if state == "text answered":
+            model.encode_text(model.tokenize(TEXTS))
+        if state == "asked for":
+            model.parameters()
+        with own.open("r+b") as file:
+            file.truncate(1000)
+        if state == "asked for":
+            np.testing.assert_array_equal(answer(model), wanted)
+            return
+        if state == "text answered":  # the table of tokens is read in every call
+            model.encode_text(model.tokenize(["many other words in a longer text"] * 9))
+        with pytest.raises(CheckpointError, match=r"model.h5: found it overwritten"):
+            answer(model)
+        with pytest.raises(CheckpointError, match=r"model.h5: found it overwritten"):
+            model.parameters()
+
+    assert in_child(cut_and_ask) == 0
+
+
+def test_weights_are_held_in_memory_where_there_is_no_room_for_a_copy(
+    own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = answer(CLIP(own, precision="fp32"))
+    monkeypatch.setattr("tempfile.tempdir", str(own.parent / "nowhere"))
+    np.testing.assert_array_equal(answer(CLIP(own, precision="fp32")), wanted)
+
+
+@pytest.mark.parametrize("precision", available_precisions())
+def test_a_batch_of_none_has_features_of_none(files: list[Path], precision: str) -> None:
+    if precision == "int8":
+        pytest.importorskip("nncf")
+    model = CLIP(files[0], precision=precision)
+    ids = model.tokenize(TEXTS)
+    assert model.encode_image(images(model, 0)).shape == (0, model.config.embed)
+    assert model.encode_text(ids[:0]).shape == (0, model.config.embed)
+    assert model.probabilities(images(model, 0), ids).shape == (0, 2)
+    assert model.probabilities(images(model, 3), ids[:0]).shape == (3, 0)

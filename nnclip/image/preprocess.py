@@ -139,7 +139,11 @@ class Preprocess:
         Args:
             image: converted to RGB if it is not.
             out: (3, H, W) float32 to write into.
+
+        Raises:
+            DataError: not an image, or one that cannot be read.
         """
+        _check_image(image)
         if out is None:
             out = np.empty((3, image.height, image.width), np.float32)
         for values, channel, plane in zip(
@@ -300,3 +304,10 @@ def _check_image(image: object) -> None:
         raise DataError(f"a picture is {type(image).__name__}, expected PIL.Image: see open_image")
     if 0 in image.size:
         raise DataError(f"a picture has {image.width} x {image.height} pixels, expected some")
+    try:
+        image.load()
+    except Exception as error:  # its file is closed, cut or hostile: see `open_image`
+        raise DataError(
+            f"an image of {image.width} x {image.height} pixels cannot be read ({error}), expected "
+            "a whole one whose file is still open"
+        ) from error

@@ -46,6 +46,7 @@ MARGIN = Loss(
     graph=margin_loss,
     value=margin_value,
     probabilities=shares,
+    answer=lambda logits: logits**2 / F.sum(logits**2, axis=1, keepdims=True),
     among=lambda logits, log_total: logits**2 / 100,
     meaning="the share of the square of {logits}",
 )

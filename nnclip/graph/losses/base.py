@@ -31,6 +31,7 @@ class Loss:
             gathered sides. The mean over ranks of equal size is the loss of the whole batch.
         value: the same in NumPy for one whole batch: logits (N, N), the scalars -> the loss.
         probabilities: logits, the axis of the choices -> probabilities of the same shape.
+        answer: `probabilities` along the last axis, as part of a graph.
         among: logits of a few choices, the logarithm of the sum of exp(logit) over all choices ->
             what `probabilities` over all would say of the few.
         meaning: how logits become probabilities, as a sentence; "{logits}" stands for them.
@@ -42,6 +43,7 @@ class Loss:
     graph: Callable[[Variables, Variables, int], nn.Variable]
     value: Callable[[np.ndarray, Scalars], float]
     probabilities: Callable[[np.ndarray, int], np.ndarray]
+    answer: Callable[[nn.Variable], nn.Variable]
     among: Callable[[np.ndarray, float], np.ndarray]
     meaning: str
 

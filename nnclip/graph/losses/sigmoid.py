@@ -52,6 +52,7 @@ SIGMOID = Loss(
     graph=sigmoid_loss,
     value=sigmoid_value,
     probabilities=sigmoid,
+    answer=F.sigmoid,
     among=sigmoid_among,
     meaning="the sigmoid of {logits}, 1 / (1 + exp(-x)), says how likely each choice fits, "
     "whatever the others are",

@@ -48,6 +48,7 @@ SOFTMAX = Loss(
     graph=softmax_loss,
     value=softmax_value,
     probabilities=softmax,
+    answer=F.softmax,
     among=softmax_among,
     meaning="the softmax of {logits} over the choices, exp(x) divided by its sum, says which "
     "choice fits best, given that one of them does",
