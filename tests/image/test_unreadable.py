@@ -52,5 +52,5 @@ def test_they_are_told_wherever_they_are_used(
         lambda image: prepare.random_crop(image, rng),
         open_image,
     ):
-        with pytest.raises(DataError, match="image|picture"):
+        with pytest.raises(DataError, match=r"image|picture"):
             use(opened())
