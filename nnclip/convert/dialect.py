@@ -51,6 +51,7 @@ class Dialect:
             if the dialect cannot express the model.
         file: the name of the tensors' file in a folder; empty if the dialect has no folders.
         side: "image" or "text" where the dialect knows one tower alone.
+        pipeline: whose order and rounding its code prepares images with, see `Preprocess`.
         carried: what the .h5 takes over of the source beside the tensors, given the tower.
     """
 
@@ -61,6 +62,7 @@ class Dialect:
     settings_of: Callable[[Any], dict[str, Settings]]
     file: str = ""
     side: str | None = None
+    pipeline: str = "torchvision"
     carried: Callable[[Source, Any], dict[str, Any]] = lambda source, config: {}
 
 

@@ -5,6 +5,7 @@ python convert/h5_to_torch.py ViT-B-32.h5 folder --dialect huggingface
 
 import argparse
 import json
+import logging
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -21,8 +22,11 @@ from nnclip.convert.understood import understood
 from nnclip.errors import CheckpointError, NnclipError
 from nnclip.files import shown
 from nnclip.graph.losses import Loss, scalar_names
+from nnclip.image import Preprocess
 from nnclip.weights.h5 import Weights, read_h5, write_whole
 from nnclip.weights.model import check_names_and_shapes, told_scalars
+
+logger = logging.getLogger(__name__)
 
 SUFFIXES = (".pt", ".bin", ".safetensors")
 
@@ -77,6 +81,7 @@ def _translate(
     if what.loss:
         _check_loss(dialect, what.loss)
     settings = dialect.settings_of(what.config)
+    _tell_pipeline(dialect, weights.metadata)
     dtypes = dict.fromkeys(arrays, "float32")
     if half:
         known = weights.metadata.get("source_dtypes")
@@ -84,6 +89,19 @@ def _translate(
     return to_foreign(
         {k: _stored(a, dtypes[k]) for k, a in arrays.items()}, dialect.table
     ), settings
+
+
+def _tell_pipeline(dialect: Dialect, metadata: Mapping[str, Any]) -> None:
+    """Warn where the dialect's code prepares images with another order or rounding."""
+    found = Preprocess.from_metadata(metadata).pipeline
+    if dialect.side != "text" and found != dialect.pipeline:
+        logger.warning(
+            "images: found a model that prepares them as %s does, but %s's code rounds as %s does: "
+            "crops may lie a pixel apart, and palette or transparent images be resized otherwise",
+            found,
+            dialect.name,
+            dialect.pipeline,
+        )
 
 
 def _check_side(dialect: Dialect, side: str | None) -> None:

@@ -137,4 +137,12 @@ def settings_of(config: ClipConfig) -> dict[str, Settings]:
     return {FILE: model, OWN_FILE: write_preprocess(image.preprocess)}
 
 
-DIALECT = Dialect("huggingface", TABLE, DROPPED, describe, settings_of, file="model.safetensors")
+DIALECT = Dialect(
+    "huggingface",
+    TABLE,
+    DROPPED,
+    describe,
+    settings_of,
+    file="model.safetensors",
+    pipeline="transformers",
+)

@@ -3,6 +3,7 @@
 Source: https://github.com/openai/CLIP, clip/model.py.
 """
 
+from dataclasses import replace
 from typing import Any
 
 from nnclip.convert import resnets
@@ -10,6 +11,7 @@ from nnclip.convert.dialect import Dialect, Settings, Source, own_towers
 from nnclip.convert.names import in_blocks, same
 from nnclip.errors import CheckpointError
 from nnclip.graph.config import BlockConfig, ClipConfig, ClipResNetConfig
+from nnclip.image import Preprocess
 
 BLOCK = {
     "transformer/resblocks/{}/attn/in_proj_W": same("transformer.resblocks.{}.attn.in_proj_weight"),
@@ -77,6 +79,12 @@ def settings_of(config: ClipConfig) -> dict[str, Settings]:
     else:
         _check_blocks("image", image.blocks)
     _check_blocks("text", text.blocks)
+    found = replace(image.preprocess, pipeline="torchvision")
+    if found != Preprocess(image.resolution):
+        raise CheckpointError(
+            f"images: found a model that wants {found.describe()}, but OpenAI's code knows only "
+            "its own preprocessing; use --dialect open_clip or huggingface"
+        )
     return {}
 
 

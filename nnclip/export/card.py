@@ -6,6 +6,7 @@ Axes: N pictures, M texts, L tokens, R resolution, E embedding.
 import contextlib
 import importlib.metadata
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -119,16 +120,12 @@ def _integer_dtype(to: str) -> str:
 
 
 def _pictures(model: CLIP) -> dict[str, Any]:
-    image = model.config.image
+    preprocess = model.config.image.preprocess
     return {
-        "tower": image.describe(),
-        "resolution": image.resolution,
+        "tower": model.config.image.describe(),
         "colours": "red, green, blue, in this order, on the second axis",
-        "resize": "bicubic with antialiasing (Pillow's BICUBIC), so that the shorter side has R "
-        "pixels; then the central R x R pixels",
-        "range": "0 to 1, then minus mean, divided by std",
-        "mean": list(image.preprocess.mean),
-        "std": list(image.preprocess.std),
+        "steps": "; ".join(preprocess.steps()),
+        **asdict(preprocess),
     }
 
 

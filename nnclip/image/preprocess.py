@@ -36,6 +36,7 @@ KEYS = {  # field -> the key of a file's metadata
     "rescale": "preprocess_rescale",
     "pipeline": "preprocess_pipeline",
 }
+PREPROCESS_KEYS = frozenset(KEYS.values())
 ALWAYS = ("resolution", "mean", "std")  # fields that every file tells, as nnclip always did
 
 
@@ -237,22 +238,29 @@ class Preprocess:
             name, _, rest = str(error).partition(":")
             raise ConfigError(f"metadata {KEYS[name]}:{rest}") from error
 
-    def describe(self) -> str:
-        """One line for people."""
-        size = self.size or self.resolution
-        how = {
-            "shortest": f"shorter side to {size}, {self.interpolation}",
-            "longest": f"longer side to {size}, {self.interpolation}",
-            "squash": f"squashed to {size} x {size}, {self.interpolation}",
-            "none": "not resized",
+    def steps(self) -> list[str]:
+        """What is done, in order, for people."""
+        side, r = self.size or self.resolution, self.resolution
+        by = f"with Pillow's {self.interpolation.upper()}"
+        resized = {
+            "shortest": [f"resize {by} so that the shorter side has {side} pixels"],
+            "longest": [f"resize {by} so that the longer side has {side} pixels"],
+            "squash": [f"resize {by} to {side} x {side} pixels, whatever the shape"],
+            "none": [],
         }[self.resize]
-        filled = f", filled with {self.fill}" if self.fill else ""
+        if (self.resize, side) != ("squash", r):
+            half = "to the even number" if self.pipeline == "torchvision" else "down"
+            missing = f", {self.fill} where there is none" if self.resize != "squash" else ""
+            resized.append(f"take the central {r} x {r} pixels{missing}; margins round {half}")
+        rgb = ["convert to RGB"]
+        shape = resized + rgb if self.pipeline == "torchvision" else rgb + resized
+        scale = "divide by 255" if self.rescale == TO_ONE else f"multiply by {self.rescale:.9g}"
+        return [*shape, scale, "subtract mean, divide by std"]
+
+    def describe(self) -> str:
+        """What is done, in one line."""
         mean, std = (", ".join(f"{x:.4g}" for x in triple) for triple in (self.mean, self.std))
-        scaled = "" if self.rescale == TO_ONE else f"times {self.rescale:.6g}, "
-        return (
-            f"{how}; centre of {self.resolution} x {self.resolution}{filled}; {scaled}mean {mean}; "
-            f"std {std}; as {self.pipeline}"
-        )
+        return f"{'; '.join(self.steps())} (mean {mean}; std {std})"
 
     def _values(self) -> np.ndarray:
         return _values(self.rescale, self.mean, self.std)

@@ -88,6 +88,11 @@ def _check_same(folder: Path, found: Manifest, asked: Manifest) -> None:
                 f"{folder}: holds a collection with another {name} ({getattr(found, name)}, "
                 f"not {getattr(asked, name)}); name another folder, or use add and update"
             )
+    if not found.prepared_as(asked.preprocess):
+        raise DataError(
+            f"{folder}: holds a collection whose images were prepared in another way ("
+            f"{found.preprocess or 'as OpenAI does'}, not {asked.preprocess}); name another folder"
+        )
 
 
 def embed_shards(

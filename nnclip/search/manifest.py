@@ -1,5 +1,6 @@
 """What an embedded collection says about itself: by which model, from what, how it is kept."""
 
+import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, get_type_hints
@@ -8,6 +9,7 @@ import numpy as np
 
 from nnclip.errors import ConfigError, DataError
 from nnclip.graph.losses import Scorer
+from nnclip.image import Preprocess
 from nnclip.search.sealed import read_sealed, write_sealed
 from nnclip.search.writing import first_line
 
@@ -47,6 +49,8 @@ class Manifest:
         column: of the tables, the one that holds paths.
         items: number of pictures that were listed.
         shard: pictures of one shard.
+        preprocess: how that model prepares images, see `prepared_by`; "" in collections that were
+            made when all images were resized and cropped as OpenAI does.
         not_read: suffix -> files of the sources that were passed over when they were listed.
         plan: checksum of the list of what is to be embedded; "" in collections of format 1.
         format: 1, of earlier versions, or 2: every file has a checksum.
@@ -61,6 +65,7 @@ class Manifest:
     column: str = "filepath"
     items: int = 0
     shard: int = 1
+    preprocess: str = ""
     plan: str = ""
     not_read: dict[str, int] = field(default_factory=dict)
     format: int = FORMAT
@@ -80,13 +85,33 @@ class Manifest:
                 "was embedded by that one, and embeddings of two models cannot be compared. Name "
                 "it with -m, or embed the pictures again"
             )
+        told = prepared_by(model.config.image.preprocess)
+        if not self.prepared_as(told):
+            raise ConfigError(
+                f"model {model.path} has the collection's parameters, but prepares images in "
+                f"another way: found {told}, expected "
+                f"{self.preprocess or 'the pipeline of OpenAI'}; embed the pictures again"
+            )
+
+    def prepared_as(self, told: str) -> bool:
+        """Whether the collection's images were prepared so, by the words of `prepared_by`."""
+        if self.preprocess or not told:
+            return self.preprocess == told
+        return bool(json.loads(told).keys() == Preprocess().metadata().keys())
+
+
+def prepared_by(preprocess: Preprocess) -> str:
+    """What a manifest says of it: its metadata as JSON."""
+    return json.dumps(preprocess.metadata(), sort_keys=True)
 
 
 def manifest_of(model: Model, name: str, dtype: str) -> Manifest:
     """The head of a collection that `model`, known as `name`, is going to embed."""
     if dtype not in DTYPES:
         raise ConfigError(f"dtype {dtype!r}: expected {' or '.join(DTYPES)}")
-    return Manifest(name, model.digest(), model.precision, model.config.embed, dtype)
+    precision, embed = model.precision, model.config.embed
+    told = prepared_by(model.config.image.preprocess)
+    return Manifest(name, model.digest(), precision, embed, dtype, preprocess=told)
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

@@ -324,4 +324,9 @@ def begin(url: str, manifest: Manifest) -> PostgresStore:
             f"{name}: found a collection of another model or dtype ({store.manifest.dtype}), "
             "expected the same: name another one after #"
         )
+    if not store.manifest.prepared_as(manifest.preprocess):
+        raise DataError(
+            f"{name}: found a collection whose images were prepared in another way, expected "
+            f"{manifest.preprocess}: name another one after #"
+        )
     return store

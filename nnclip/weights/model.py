@@ -15,6 +15,7 @@ from nnclip.graph.config import ClipConfig, config_from_shapes, metadata_of
 from nnclip.graph.convolution import is_statistic
 from nnclip.graph.losses import scalar_names
 from nnclip.graph.parameters import Scope, expected_shapes, flatten, scope_of
+from nnclip.image.preprocess import PREPROCESS_KEYS
 from nnclip.nnabla import nn
 from nnclip.weights.h5 import is_frozen, open_h5, read_into, write_h5
 from nnclip.weights.mapped import MappedArrays
@@ -207,7 +208,8 @@ def save_model(
         half: store float16.
         extra: metadata to add to the model's own.
     """
-    metadata = {**model.metadata, **metadata_of(model.config), **(extra or {})}
+    kept = {k: v for k, v in model.metadata.items() if k not in PREPROCESS_KEYS}
+    metadata = {**kept, **metadata_of(model.config), **(extra or {})}
     write_variables(path, model.variables(), metadata, half)
 
 

@@ -15,6 +15,7 @@ from nnclip.graph.losses import scalar_names
 from nnclip.graph.parameters import Scope, expected_tower_shapes, flatten, scope_of
 from nnclip.graph.reading import Reader
 from nnclip.graph.towers import Tower, read_tower
+from nnclip.image.preprocess import PREPROCESS_KEYS
 from nnclip.nnabla import nn
 from nnclip.weights.model import (
     check_names_and_shapes,
@@ -114,5 +115,6 @@ def save_tower(
         half: store float16.
         extra: metadata to add to the tower's own.
     """
-    metadata = {**tower.metadata, **tower_metadata(tower.config), **(extra or {})}
+    kept = {k: v for k, v in tower.metadata.items() if k not in PREPROCESS_KEYS}
+    metadata = {**kept, **tower_metadata(tower.config), **(extra or {})}
     write_variables(path, tower.variables(), metadata, half)
