@@ -22,7 +22,7 @@ from nnclip.convert.report import shortened
 from nnclip.convert.source import DIALECTS, dialect_of, sha256_of
 from nnclip.convert.tensors import Tensor, Values
 from nnclip.convert.understood import Understood, understood
-from nnclip.convert.verify import largest_differences
+from nnclip.convert.verify import compare
 from nnclip.errors import CheckpointError, NnclipError
 from nnclip.files import shown
 from nnclip.graph.bert import POOLINGS
@@ -190,19 +190,19 @@ def _report(conversion: Conversion, destination: Path) -> None:
         print(f"dropped   {shortened(conversion.dropped)}")
     for tower in conversion.what.towers:
         print(f"{tower.side:<9} {tower.describe()}")
+        if tower.side == "image":
+            print(f"prepared  {tower.preprocess.describe()}")
     size = destination.stat().st_size
     print(f"wrote     {destination}: {len(conversion.tensors)} tensors, {size:,} bytes")
 
 
 def _verify(conversion: Conversion, destination: Path, half: bool) -> None:
-    found = largest_differences(conversion.source, conversion.dialect, destination)
-    for tower, difference in found.items():
-        print(f"verified  {tower} features differ by {difference:.1e} of their norm at most")
-    if not max(found.values()) <= TOLERANCE[half]:  # NaN is no agreement either
-        raise CheckpointError(
-            f"{destination}: found features that differ from torch's by {max(found.values()):.1e} "
-            f"of their norm, expected {TOLERANCE[half]:g} at most; do not use this file"
-        )
+    found = compare(conversion.source, conversion.dialect, destination)
+    print("\n".join(found.lines()))
+    try:
+        found.check(TOLERANCE[half])
+    except CheckpointError as error:
+        raise CheckpointError(f"{destination}: {error}; do not use this file") from error
 
 
 def _heads(text: str) -> tuple[int, int]:

@@ -105,7 +105,7 @@ def _preprocess(told: Settings) -> Preprocess:
     resize, side = _resize(told)
     if told["do_center_crop"]:
         resolution = _square("crop_size", told["crop_size"])
-    elif resize == "squash":
+    elif resize == "squash" and side is not None:
         resolution = side
     else:
         raise CheckpointError(
