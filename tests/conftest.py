@@ -1,6 +1,8 @@
 """What all tests share: a small model with random weights, in memory and on disk."""
 
 import dataclasses
+import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,25 @@ SMALL = ClipConfig(
     image=VitConfig(preprocess=Preprocess(32), patch=8, blocks=BlockConfig(64, 2, 2, 256)),
     text=TextConfig(vocabulary=49408, context=16, blocks=BlockConfig(64, 2, 4, 256)),
 )
+
+
+TORCH = ("torch", "torchvision", "transformers", "open_clip")
+
+
+class _NoTorch:
+    """Finds no torch, so that a test that lacks the mark is seen."""
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        if name.split(".")[0] in TORCH:
+            raise ModuleNotFoundError(f"found an import of {name}, expected the mark torch")
+        return None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let a run without the tests marked torch do without torch."""
+    if "not torch" in config.option.markexpr:
+        sys.meta_path.insert(0, _NoTorch)
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,7 @@
 """Small models in the dialects' own code, saved as their own code saves them."""
 
+from __future__ import annotations
+
 import dataclasses
 import json
 import shutil
@@ -11,11 +13,13 @@ from typing import Any
 import nnabla as nn
 import numpy as np
 import pytest
-import torch
 
 from nnclip.clip import CLIP
-from nnclip.convert.reference import encode, openai_code
 from nnclip.convert.verify import inputs_of, relative_difference
+from tests.lazy import lazy
+
+reference = lazy("nnclip.convert.reference")
+torch = lazy("torch")
 
 VOCABULARY = 49408  # so that nnclip.CLIP finds a tokenizer that fits
 NOT_ROUNDED = ("ln_", "bn", "downsample.1", "embedding", "logit_scale")
@@ -38,7 +42,7 @@ class Sample:
 def openai_model() -> torch.nn.Module:
     """Embedding 32; pictures of 16 by patches of 8; two blocks of 64 and three of 128."""
     torch.manual_seed(0)
-    return openai_code().CLIP(32, 16, 2, 64, 8, 12, VOCABULARY, 128, 2, 3).eval()
+    return reference.openai_code().CLIP(32, 16, 2, 64, 8, 12, VOCABULARY, 128, 2, 3).eval()
 
 
 def openai_archive(folder: Path) -> Sample:
@@ -47,7 +51,7 @@ def openai_archive(folder: Path) -> Sample:
 
 
 def archived(model: torch.nn.Module, resolution: int, folder: Path) -> Sample:
-    openai_code().convert_weights(model)  # rounds the values
+    reference.openai_code().convert_weights(model)  # rounds the values
     model.float()
     for name, size in zip(OPENAI_SIZES, (resolution, 12, VOCABULARY), strict=True):
         if name in vars(model):
@@ -68,7 +72,8 @@ def archived(model: torch.nn.Module, resolution: int, folder: Path) -> Sample:
 def openai_resnet_archive(folder: Path) -> Sample:
     """A ResNet of 16 channels; pictures of 64."""
     torch.manual_seed(3)
-    model = openai_code().CLIP(32, 64, (1, 2, 1, 1), 16, None, 12, VOCABULARY, 64, 1, 2).eval()
+    code = reference.openai_code()
+    model = code.CLIP(32, 64, (1, 2, 1, 1), 16, None, 12, VOCABULARY, 64, 1, 2).eval()
     return archived(enlivened(model), 64, folder)
 
 
@@ -305,7 +310,7 @@ def _differences(model: torch.nn.Module, h5: Path) -> tuple[float, float]:
     ours = CLIP(h5)
     images, ids = inputs_of(ours.config, 3)
     with torch.no_grad():
-        expected = [features.numpy() for features in encode(model.float(), images, ids)]
+        expected = [features.numpy() for features in reference.encode(model.float(), images, ids)]
     found = [
         ours.encode_image(nn.Variable.from_numpy_array(images)),
         ours.encode_text(nn.Variable.from_numpy_array(ids)),

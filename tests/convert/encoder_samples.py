@@ -1,5 +1,7 @@
 """Small text encoders, saved in every layout by the code that they belong to."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,8 +10,11 @@ from typing import Any
 
 import numpy as np
 import tokenizers
-import torch
-import transformers
+
+from tests.lazy import lazy
+
+torch = lazy("torch")
+transformers = lazy("transformers")
 
 WORDS = ["a", "dog", "hund", "perro", "собака", "犬", "cat", "on", "the", "grass", "##s"]
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]

@@ -11,14 +11,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from safetensors.torch import save_file
 
 from nnclip.convert import h5_to_torch, torch_to_h5
 from nnclip.convert.source import DIALECTS
 from nnclip.convert.torch_files import read_torch
 from nnclip.errors import CheckpointError
 from nnclip.weights.h5 import read_h5, write_h5
+from tests.lazy import lazy
+
+safetensors_torch = lazy("safetensors.torch")
+torch = lazy("torch")
 
 pytestmark = [
     pytest.mark.torch,
@@ -135,7 +137,7 @@ def test_a_truncated_file(kind, part, tmp_path, archive, state):
     elif kind == "old":
         torch.save(state, path, _use_new_zipfile_serialization=False)
     else:
-        save_file(state, path)
+        safetensors_torch.save_file(state, path)
     os.truncate(path, int(part * path.stat().st_size))
     refused(path, "damaged|cut short|torch", dialect="openai")
 

@@ -11,13 +11,15 @@ import h5py
 import nnabla as nn
 import numpy as np
 import pytest
-import torch
-from safetensors.torch import load_file
 
 from nnclip.convert import h5_to_torch, torch_to_h5
 from nnclip.convert.source import DIALECTS, open_source, sha256_of
 from nnclip.convert.verify import inputs_of
 from nnclip.weights.model import load_model
+from tests.lazy import lazy
+
+safetensors_torch = lazy("safetensors.torch")
+torch = lazy("torch")
 
 pytestmark = [
     pytest.mark.torch,
@@ -46,7 +48,7 @@ def bits(tensors):
 def stored_in(path):
     """The learned tensors of a checkpoint as torch itself reads them."""
     if path.is_dir() and (files := sorted(path.glob("*.safetensors"))):
-        state = {name: t for file in files for name, t in load_file(file).items()}
+        state = {name: t for file in files for name, t in safetensors_torch.load_file(file).items()}
     elif path.is_dir():
         state = torch.load(path / "pytorch_model.bin")
     else:
@@ -171,7 +173,7 @@ def test_all_of_float16_is_the_same_after_half_there_and_half_back(tmp_path, arc
     words = ["--dialect", "openai", "--half"]
     assert torch_to_h5.main([str(tmp_path / "half.pt"), str(h5), *words]) == 0
     assert h5_to_torch.main([str(h5), str(back), *words]) == 0
-    assert bits(load_file(back)) == bits(state)
+    assert bits(safetensors_torch.load_file(back)) == bits(state)
 
 
 def test_verify_prints_the_largest_difference(sample, tmp_path, capsys):

@@ -6,9 +6,6 @@ import shutil
 import nnabla as nn
 import numpy as np
 import pytest
-import torch
-import transformers
-from safetensors.torch import load_file
 
 from nnclip.convert import h5_to_torch, torch_to_h5
 from nnclip.errors import CheckpointError
@@ -16,6 +13,11 @@ from nnclip.graph.beside import text_inputs
 from nnclip.graph.parameters import building
 from nnclip.weights.tower import load_tower
 from tests.convert.encoder_samples import SAMPLES, bert, m_clip, sentence_transformers
+from tests.lazy import lazy
+
+safetensors_torch = lazy("safetensors.torch")
+torch = lazy("torch")
+transformers = lazy("transformers")
 
 pytestmark = pytest.mark.torch
 TEXTS = ["a dog on the grass", "собака", "ein hund, perros und 犬", "a"]
@@ -77,10 +79,10 @@ def test_there_and_back_is_the_same_to_the_bit_and_transformers_reads_it(
         assert h5_to_torch.main(words) == 2  # transformers has no place for it
         return
     assert h5_to_torch.main(words) == 0
-    back = load_file(tmp_path / "back" / "model.safetensors")
+    back = safetensors_torch.load_file(tmp_path / "back" / "model.safetensors")
     if sample.plain:
         dropped = json.loads(load_tower(converted).metadata["dropped"])
-        original = load_file(sample.path / "model.safetensors")
+        original = safetensors_torch.load_file(sample.path / "model.safetensors")
         assert set(dropped) <= original.keys()
         assert bits(back) == bits({k: t for k, t in original.items() if k not in dropped})
     own = sample.encoder.state_dict()
@@ -156,7 +158,7 @@ def test_a_config_that_cannot_be_computed(folder, settings, expected):
 def test_tensors_of_the_wrong_shape_missing_and_left_over(folder):
     from safetensors.torch import save_file
 
-    whole = load_file(folder / "model.safetensors")
+    whole = safetensors_torch.load_file(folder / "model.safetensors")
     name = "encoder.layer.1.output.dense.weight"
     for damage, expected in (
         ({name: torch.zeros(3, 4)}, rf"tensor {name}: found shape \(3, 4\), expected \(48, 80\)"),

@@ -5,9 +5,7 @@ import json
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-from torchvision.models import resnet
 
 from nnclip.clip import CLIP
 from nnclip.convert import h5_to_torch, torch_to_h5
@@ -20,6 +18,10 @@ from nnclip.graph.torch_resnet import IMAGENET, TORCH_RESNETS
 from nnclip.weights.h5 import read_h5
 from nnclip.weights.tower import load_tower
 from tests.convert.conftest import Sample, enlivened, openai_resnet_archive
+from tests.lazy import lazy
+
+torch = lazy("torch")
+resnet = lazy("torchvision.models.resnet")
 
 pytestmark = [
     pytest.mark.torch,

@@ -3,13 +3,15 @@
 import nnabla as nn
 import nnabla.functions as F
 import numpy as np
-import onnx
-import onnxruntime
 import pytest
 
 from nnclip.engine import emit_graph, onnx_ops, save_onnx
 from nnclip.errors import UnsupportedOpError
 from tests.engine.cases import CASES, build, values_for
+from tests.lazy import lazy
+
+onnx = lazy("onnx")
+onnxruntime = lazy("onnxruntime")
 
 
 def run(path, values):

@@ -2,7 +2,9 @@ import logging
 
 import pytest
 
-from nnclip.evaluate.figures import style
+from tests.lazy import lazy
+
+style = lazy("nnclip.evaluate.figures.style")
 
 
 @pytest.fixture

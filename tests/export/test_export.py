@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import openvino
 import pytest
 
@@ -16,6 +15,9 @@ from nnclip.errors import ConfigError
 from nnclip.export import PARTS, export
 from nnclip.graph.bert import BertConfig
 from nnclip.graph.beside import text_inputs
+from tests.lazy import lazy
+
+onnxruntime = lazy("onnxruntime")
 
 TEXTS = ["a dog", "a cat that sleeps", "a red circle on the left of a blue square"]
 TOLERANCE = 1e-4  # of the length of a row of features; what is found is some 1e-6

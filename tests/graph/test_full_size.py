@@ -7,7 +7,6 @@ takes minutes for the larger sizes, is compared with ViT-B/32 in test_parity.py.
 
 import gc
 
-import open_clip
 import pytest
 from nnabla_ext.cpu import clear_memory_cache
 
@@ -20,6 +19,9 @@ from tests.graph.answers import (
     pairs,
 )
 from tests.graph.torch_reference import by_open_clip, by_openai
+from tests.lazy import lazy
+
+open_clip = lazy("open_clip")
 
 pytestmark = [pytest.mark.torch, pytest.mark.heavy]
 

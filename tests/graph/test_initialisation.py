@@ -6,12 +6,14 @@ from collections import defaultdict
 import nnabla as nn
 import numpy as np
 import pytest
-import torch
 
 from nnclip.graph.config import BlockConfig, ClipConfig, TextConfig, VitConfig
 from nnclip.graph.parameters import flatten, make_parameters
 from nnclip.image import Preprocess
 from tests.graph.torch_reference import openai_model, torch_name
+from tests.lazy import lazy
+
+torch = lazy("torch")
 
 pytestmark = pytest.mark.torch
 

@@ -1,17 +1,19 @@
 """What OpenAI's own model code and open_clip make of the same weights and the same pairs."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np
-import open_clip
-import torch
-from open_clip.loss import ClipLoss
-from torch.nn.functional import cross_entropy
 
-from nnclip.convert.reference import openai_code
 from nnclip.graph.config import BlockConfig, ClipConfig
 from nnclip.graph.parameters import Scope, flatten
 from tests.graph.answers import Answer
+from tests.lazy import lazy
+
+open_clip = lazy("open_clip")
+torch = lazy("torch")
+reference = lazy("nnclip.convert.reference")
 
 
 def torch_name(name: str) -> str:
@@ -26,7 +28,7 @@ def torch_name(name: str) -> str:
 def openai_model(config: ClipConfig) -> torch.nn.Module:
     """OpenAI's CLIP, initialised by its own code."""
     image, text = config.image, config.text
-    return openai_code().CLIP(
+    return reference.openai_code().CLIP(
         embed_dim=config.embed,
         image_resolution=image.resolution,
         vision_layers=image.blocks.layers,
@@ -81,6 +83,7 @@ def by_openai(config: ClipConfig, scope: Scope, images: np.ndarray, ids: np.ndar
     def logits_and_loss(images: torch.Tensor, ids: torch.Tensor) -> tuple[torch.Tensor, ...]:
         per_image, per_text = model(images, ids)
         own = torch.arange(len(images))
+        cross_entropy = torch.nn.functional.cross_entropy
         return per_image, (cross_entropy(per_image, own) + cross_entropy(per_text, own)) / 2
 
     return _answer(model, scope, images, ids, logits_and_loss, batch_first=False)
@@ -97,7 +100,7 @@ def by_open_clip(
 
     def logits_and_loss(images: torch.Tensor, ids: torch.Tensor) -> tuple[torch.Tensor, ...]:
         answer = model(images, ids)
-        return ClipLoss().get_logits(*answer)[0], ClipLoss()(*answer)
+        return open_clip.loss.ClipLoss().get_logits(*answer)[0], open_clip.loss.ClipLoss()(*answer)
 
     return _answer(model, scope, images, ids, logits_and_loss, model.transformer.batch_first)
 

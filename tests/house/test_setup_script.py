@@ -89,6 +89,7 @@ def test_python_is_found(machine, place):
     assert version_in(machine / "repo" / ".venv") == "(3, 10)"
 
 
+@pytest.mark.heavy  # Python brings pip along: a minute
 def test_without_uv_pip_installs(machine):
     put_python(machine / "bin" / "python3.10")
     done = set_up(machine)

@@ -9,8 +9,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import expect, sync_playwright
+
+from tests.lazy import lazy
+
+axe = lazy("axe_playwright_python.sync_playwright")
+playwright = lazy("playwright.sync_api")
 
 PICTURE = Path(__file__).parents[2] / "assets" / "example.jpg"
 CHROMIUM = shutil.which("chromium")
@@ -22,10 +25,14 @@ pytestmark = [
 ]
 
 
+def expect(part):
+    return playwright.expect(part)
+
+
 @pytest.fixture(scope="module")
 def browser():
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(
+    with playwright.sync_playwright() as started:
+        found = started.chromium.launch(
             executable_path=CHROMIUM,
             args=[
                 "--no-sandbox",
@@ -277,7 +284,9 @@ def test_every_tab_is_accessible_and_fits(visit, scheme, width):
         # an answer that is being replaced is faded on purpose
         expect(page.locator(".pending")).to_have_count(0, timeout=PATIENCE)
         page.wait_for_timeout(500)  # colours fade
-        results = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]})
+        results = axe.Axe().run(
+            page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}
+        )
         for violation in results.response["violations"]:
             found[name, violation["id"]] = [node["html"][:200] for node in violation["nodes"]]
         overflow = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")

@@ -13,8 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from gradio_client import Client, handle_file
-from gradio_client.exceptions import AppError
+
+from tests.lazy import lazy
+
+gradio_client = lazy("gradio_client")
 
 ROOT = Path(__file__).parents[2]
 PICTURE = ROOT / "assets" / "example.jpg"
@@ -28,13 +30,15 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def client(served, tmp_path_factory):
-    found = Client(served.url, verbose=False, download_files=tmp_path_factory.mktemp("answers"))
+    answers = tmp_path_factory.mktemp("answers")
+    found = gradio_client.Client(served.url, verbose=False, download_files=answers)
     yield found
     found.close()
 
 
 def classify(client, picture=PICTURE, categories="a seal\na horse", template="{}", model=""):
-    return client.predict(handle_file(picture), categories, template, model, api_name="/classify")
+    file = gradio_client.handle_file(picture)
+    return client.predict(file, categories, template, model, api_name="/classify")
 
 
 def ask(served, path, content=None):
@@ -138,7 +142,7 @@ def test_extremes_are_answered_and_print_nothing(client, served, tmp_path):
         "empty file": {"picture": tmp_path / "empty.png"},
         "no known format": {"picture": tmp_path / "a.svg"},
     }.items():
-        with pytest.raises(AppError, match=re.escape(sentence)):
+        with pytest.raises(gradio_client.exceptions.AppError, match=re.escape(sentence)):
             classify(client, **asked)
     assert classify(client)["best"]
     assert served.lines == printed

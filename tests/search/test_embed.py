@@ -8,17 +8,19 @@ import tarfile
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
-import webdataset
 
 from nnclip.cli import main
 from nnclip.errors import DataError
 from nnclip.image import open_image
 from nnclip.search.collection import Collection
 from nnclip.search.sources import list_items
+from tests.lazy import lazy
 
 from .conftest import COLOURS, draw, embedded
+
+pq = lazy("pyarrow.parquet")
+webdataset = lazy("webdataset")  # imports torch
 
 BIN = Path(sys.executable).parent
 
@@ -50,6 +52,7 @@ def test_pictures_that_cannot_be_read_are_named_in_the_table(tmp_path, model, pi
     assert sorted(row["row"] for row in table if row["error"] is None) == list(range(len(COLOURS)))
 
 
+@pytest.mark.torch
 def test_tables_tars_and_pictures_are_sources_too(tmp_path, pictures):
     files = sorted(pictures.glob("*.png"))
     table = tmp_path / "pictures.tsv"

@@ -4,8 +4,11 @@ import random
 import unicodedata
 
 import numpy as np
-import open_clip
 import pytest
+
+from tests.lazy import lazy
+
+open_clip = lazy("open_clip")
 
 pytestmark = pytest.mark.torch
 

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from nnclip.training.boards import JsonLines, TensorBoard, WeightsAndBiases, read_log
+from tests.lazy import lazy
+
+events = lazy("tensorboard.backend.event_processing.event_accumulator")
 
 VALUES = [{"loss": 4.0 - step, "learning_rate": step / 8} for step in range(3)]
 
@@ -22,7 +24,7 @@ def test_tensorboard_reads_what_was_written_and_forgets_what_is_done_again(tmp_p
     again = TensorBoard(tmp_path, start=2)
     again.add(2, {"loss": 9.0})
     again.close()
-    found = EventAccumulator(str(tmp_path)).Reload()
+    found = events.EventAccumulator(str(tmp_path)).Reload()
     assert [(e.step, e.value) for e in found.Scalars("loss")] == [(0, 4.0), (1, 3.0), (2, 9.0)]
     assert [e.value for e in found.Scalars("learning_rate")] == [0.0, 0.125]
 

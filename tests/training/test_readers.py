@@ -5,13 +5,14 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
-import webdataset
 from PIL import Image
-from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from nnclip.errors import DataError
 from nnclip.training.data.decode import read_picture
 from nnclip.training.data.readers import read_pairs, shard_paths
+from tests.lazy import lazy
+
+webdataset = lazy("webdataset")  # imports torch
 
 
 def picture(path: Path, colour: str = "red") -> Path:
@@ -112,10 +113,11 @@ def test_a_folder_names_pictures_by_files_beside_them_or_by_class(tmp_path: Path
 def stream(path: Path) -> list[dict[str, bytes]]:
     """The samples of a shard as the library reads them."""
     with open(path, "rb") as file:
-        files = tar_file_expander([{"url": str(path), "stream": file}])
-        return list(group_by_keys(files))
+        files = webdataset.tariterators.tar_file_expander([{"url": str(path), "stream": file}])
+        return list(webdataset.tariterators.group_by_keys(files))
 
 
+@pytest.mark.torch
 def test_shards_of_the_library_are_read_where_they_lie(tmp_path: Path) -> None:
     with webdataset.ShardWriter(str(tmp_path / "s-%03d.tar"), maxcount=4, verbose=0) as writer:
         for number in range(10):
@@ -131,6 +133,7 @@ def test_shards_of_the_library_are_read_where_they_lie(tmp_path: Path) -> None:
         assert read_picture(pair) == Image.open(BytesIO(sample["png"]))
 
 
+@pytest.mark.torch
 def test_a_list_of_captions_in_a_shard_wins(tmp_path: Path) -> None:
     with webdataset.TarWriter(str(tmp_path / "s.tar")) as writer:
         content = picture(tmp_path / "p.jpg").read_bytes()
