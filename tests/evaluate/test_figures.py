@@ -9,9 +9,11 @@ style = lazy("nnclip.evaluate.figures.style")
 
 @pytest.fixture
 def fresh():
-    style._warn_of_boxes.cache_clear()
+    from nnclip.evaluate.figures.style import _warn_of_boxes
+
+    _warn_of_boxes.cache_clear()
     yield
-    style._warn_of_boxes.cache_clear()
+    _warn_of_boxes.cache_clear()
 
 
 def written(tmp_path, text):
