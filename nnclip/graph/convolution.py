@@ -1,4 +1,4 @@
-"""Layers of residual networks: convolutions without bias, batch normalisation, pooling.
+"""Layers of convolutional networks: convolutions, normalisations, pooling.
 
 A batch normalisation has four parameters: the gain W, the bias b, and the statistics running_mean
 and running_var (C,), which no solver moves (`need_grad` is off). Read from the file they are
@@ -12,7 +12,7 @@ Axes: N batch, C channels, O output channels, X pixels along a side, K pixels al
 
 import math
 
-from nnclip.graph.layers import ONE, ZERO, parameter
+from nnclip.graph.layers import ONE, ZERO, layer_norm, parameter
 from nnclip.nnabla import BaseInitializer, F, UniformInitializer, nn
 
 EPS = 1e-5  # torch's default, which no published tower changes
@@ -32,15 +32,46 @@ def convolution(
     scope: str,
     stride: int = 1,
     init: BaseInitializer | None = None,
+    *,
+    groups: int = 1,
+    bias: bool = False,
 ) -> nn.Variable:
-    """A convolution with the parameter `scope`/W (O, C, K, K), padded by half the filter."""
-    channels = x_NCXX.shape[1]
-    bound = 1 / math.sqrt(channels * kernel * kernel)  # torch's own initialisation
+    """A convolution with the parameter `scope`/W (O, C / groups, K, K).
+
+    Args:
+        x_NCXX: what is convolved. A filter of odd width is padded by half of it; one of even width
+            cuts patches, and is not.
+        out: O.
+        kernel: K, pixels.
+        scope: of the parameters.
+        stride: pixels.
+        init: of W; None for torch's own.
+        groups: of channels that are convolved alone; C for a depthwise convolution.
+        bias: whether there is `scope`/b (O,) too.
+    """
+    inside = x_NCXX.shape[1] // groups
+    bound = 1 / math.sqrt(inside * kernel * kernel)  # torch's own initialisation
+    uniform = UniformInitializer((-bound, bound))
     with nn.parameter_scope(scope):
-        w_OCKK = parameter(
-            "W", (out, channels, kernel, kernel), init or UniformInitializer((-bound, bound))
-        )
-    return F.convolution(x_NCXX, w_OCKK, pad=(kernel // 2,) * 2, stride=(stride, stride))
+        w_OCKK = parameter("W", (out, inside, kernel, kernel), init or uniform)
+        b_O = parameter("b", (out,), uniform) if bias else None
+    pad = kernel // 2 if kernel % 2 else 0
+    return F.convolution(x_NCXX, w_OCKK, b_O, pad=(pad, pad), stride=(stride, stride), group=groups)
+
+
+def channels_last(x_NCXX: nn.Variable) -> nn.Variable:
+    """(N, C, X, X) -> (N, X, X, C), as layers of `graph.layers` want it."""
+    return F.transpose(x_NCXX, (0, 2, 3, 1))
+
+
+def channels_first(x_NXXC: nn.Variable) -> nn.Variable:
+    """(N, X, X, C) -> (N, C, X, X), as convolutions want it."""
+    return F.transpose(x_NXXC, (0, 3, 1, 2))
+
+
+def channel_norm(x_NCXX: nn.Variable, scope: str, eps: float) -> nn.Variable:
+    """Layer normalisation of each place over its channels."""
+    return channels_first(layer_norm(channels_last(x_NCXX), scope, eps))
 
 
 def batch_norm(

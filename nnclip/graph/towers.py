@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
 from nnclip.errors import CheckpointError, ConfigError
 from nnclip.graph.bert import BertConfig
+from nnclip.graph.convnext import ConvNextConfig
 from nnclip.graph.derived import Beside
 from nnclip.graph.positions import GridPositions
 from nnclip.graph.reading import Reader
@@ -197,7 +198,12 @@ AnImageTower = TypeVar("AnImageTower", bound=ImageTower)
 ATextTower = TypeVar("ATextTower", bound=TextTower)
 
 # The first that says a file is its own reads it.
-IMAGE_TOWERS: tuple[type[ImageTower], ...] = (ClipResNetConfig, ResNetConfig, VitConfig)
+IMAGE_TOWERS: tuple[type[ImageTower], ...] = (
+    ClipResNetConfig,
+    ResNetConfig,
+    ConvNextConfig,
+    VitConfig,
+)
 TEXT_TOWERS: tuple[type[TextTower], ...] = (BertConfig, TextConfig)
 
 
