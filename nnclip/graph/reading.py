@@ -125,7 +125,8 @@ class Reader:
             activation: the key of the activation, and which it is where that is not told.
             eps: the same for the epsilon.
         """
-        hidden, width = self.shape(f"{prefix}transformer/resblocks/0/mlp/c_fc/W", 2)
+        first = f"{prefix}transformer/resblocks/0/"
+        hidden, width = self.shape(f"{first}mlp/c_fc/W", 2)
         count = int(self.number(heads, max(width // 64, 1), 1))
         if width % count:
             raise CheckpointError(
@@ -139,4 +140,6 @@ class Reader:
             hidden=hidden,
             activation=self.choice(*activation, ACTIVATIONS),
             eps=self.number(*eps, 0),
+            gated=self.has(f"{first}mlp/c_gate/"),
+            mlp_norm=self.has(f"{first}mlp/ln/"),
         )

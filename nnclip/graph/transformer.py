@@ -23,11 +23,14 @@ class BlockConfig:
     hidden: int  # width of the perceptron
     activation: str = "quick_gelu"  # a key of layers.ACTIVATIONS
     eps: float = 1e-5  # of every layer normalisation
+    gated: bool = False  # whether the MLP multiplies its units by activated gates, as GeGLU does
+    mlp_norm: bool = False  # whether the MLP begins with a norm of its own, after the block's
 
     def describe(self) -> str:
         """The sizes in one line."""
+        gated = "gated " if self.gated else ""
         return (
-            f"{self.layers} blocks of {self.width}, {self.heads} heads, MLP {self.hidden}, "
+            f"{self.layers} blocks of {self.width}, {self.heads} heads, {gated}MLP {self.hidden}, "
             f"{self.activation}, eps {self.eps:g}"
         )
 
@@ -67,8 +70,19 @@ def block(
     x_NMD = rows(x_NLD) + y_NMD
     y_NMD = layer_norm(x_NMD, "ln_2", config.eps)
     with nn.parameter_scope("mlp"):
-        y = ACTIVATIONS[config.activation](linear(y_NMD, config.hidden, "c_fc", init.c_fc))
-        return x_NMD + linear(y, config.width, "c_proj", init.c_proj)
+        return x_NMD + _mlp(y_NMD, config, init)
+
+
+def _mlp(x_NMD: nn.Variable, config: BlockConfig, init: BlockInit) -> nn.Variable:
+    if config.mlp_norm:
+        x_NMD = layer_norm(x_NMD, "ln", config.eps)
+    activation = ACTIVATIONS[config.activation]
+    if config.gated:
+        gates = activation(linear(x_NMD, config.hidden, "c_gate", init.c_fc))
+        y = gates * linear(x_NMD, config.hidden, "c_fc", init.c_fc)
+    else:
+        y = activation(linear(x_NMD, config.hidden, "c_fc", init.c_fc))
+    return linear(y, config.width, "c_proj", init.c_proj)
 
 
 def transformer(
