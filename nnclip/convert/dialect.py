@@ -52,7 +52,10 @@ class Dialect:
         file: the name of the tensors' file in a folder; empty if the dialect has no folders.
         side: "image" or "text" where the dialect knows one tower alone.
         pipeline: whose order and rounding its code prepares images with, see `Preprocess`.
-        carried: what the .h5 takes over of the source beside the tensors, given the tower.
+        carried: what the .h5 takes over of the source beside the tensors, given the model or the
+            tower.
+        table_in: the part of `table` that a source is named by; all of it if not given.
+        table_for: the same for a model that is to be written.
     """
 
     name: str
@@ -64,6 +67,16 @@ class Dialect:
     side: str | None = None
     pipeline: str = "torchvision"
     carried: Callable[[Source, Any], dict[str, Any]] = lambda source, config: {}
+    table_in: Callable[[Source], Table] | None = None
+    table_for: Callable[[Any], Table] | None = None
+
+    def reads(self, source: Source) -> Table:
+        """The table that names the tensors of a source."""
+        return self.table if self.table_in is None else self.table_in(source)
+
+    def writes(self, config: Any) -> Table:
+        """The table that names the tensors of a model or a tower."""
+        return self.table if self.table_for is None else self.table_for(config)
 
 
 def read_settings(path: Path) -> Settings:

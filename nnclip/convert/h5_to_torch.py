@@ -58,7 +58,7 @@ def convert_h5(source: Path, destination: Path, dialect: Dialect, half: bool = F
         for name, content in settings.items():
             text = json.dumps(content, indent=2) + "\n"
             write_whole(file.parent / name, partial(_write_text, text))
-        tokenizer = weights.metadata.get("tokenizer") if dialect.side == "text" else None
+        tokenizer = weights.metadata.get("tokenizer") if _has_json(weights, dialect) else None
         if tokenizer:
             write_whole(file.parent / TOKENIZER, partial(_write_text, tokenizer))
     except OSError as error:
@@ -88,7 +88,7 @@ def _translate(
         known = weights.metadata.get("source_dtypes")
         dtypes.update(json.loads(known) if known else dict.fromkeys(arrays, "float16"))
     return to_foreign(
-        {k: _stored(a, dtypes[k]) for k, a in arrays.items()}, dialect.table
+        {k: _stored(a, dtypes[k]) for k, a in arrays.items()}, dialect.writes(what.config)
     ), settings
 
 
@@ -103,6 +103,11 @@ def _tell_pipeline(dialect: Dialect, metadata: Mapping[str, Any]) -> None:
             dialect.name,
             dialect.pipeline,
         )
+
+
+def _has_json(weights: Weights, dialect: Dialect) -> bool:
+    """Whether the dialect keeps the tokenizer of this model in a tokenizer.json beside it."""
+    return dialect.side == "text" or weights.metadata.get("text_tokenizer") == "json"
 
 
 def _check_side(dialect: Dialect, side: str | None) -> None:

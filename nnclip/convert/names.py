@@ -6,9 +6,9 @@ both directions.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from nnclip.convert.tensors import Tensor, rows, stacked, transposed
+from nnclip.convert.tensors import Tensor, rows, stacked, transposed, with_ones, without_ones
 from nnclip.errors import CheckpointError
 
 
@@ -19,10 +19,14 @@ class Rule:
     Attributes:
         parts: the dialect's names; several if it splits the tensor along its first axis.
         turned: whether it keeps the transpose.
+        shares: how the first axis is divided among the parts; equally if not given.
+        ones: axes of length 1 that it has in front.
     """
 
     parts: tuple[str, ...]
     turned: bool = False
+    shares: tuple[int, ...] = ()
+    ones: int = 0
 
 
 Table = Mapping[str, Rule]
@@ -38,15 +42,28 @@ def turned(name: str) -> Rule:
     return Rule((name,), turned=True)
 
 
-def split(*names: str) -> Rule:
-    """The tensor in equal parts along its first axis."""
-    return Rule(names)
+def led(name: str, ones: int) -> Rule:
+    """The tensor with `ones` axes of length 1 in front."""
+    return Rule((name,), ones=ones)
+
+
+def split(*names: str, shares: tuple[int, ...] = ()) -> Rule:
+    """The tensor in parts along its first axis: equal ones, or as `shares` divide it."""
+    return Rule(names, shares=shares)
+
+
+def below(prefix: str, table: Table) -> dict[str, Rule]:
+    """The table with `prefix` put before the dialect's names."""
+    return {
+        name: replace(rule, parts=tuple(prefix + part for part in rule.parts))
+        for name, rule in table.items()
+    }
 
 
 def in_blocks(published: str, foreign: str, rules: Table) -> dict[str, Rule]:
     """The rules of one block with the names of a tower's blocks put before them."""
     return {
-        published + name: Rule(tuple(foreign + part for part in rule.parts), rule.turned)
+        published + name: replace(rule, parts=tuple(foreign + part for part in rule.parts))
         for name, rule in rules.items()
     }
 
@@ -63,6 +80,11 @@ def _pattern(name: str, separator: str) -> tuple[str, str]:
 def without(tensors: Mapping[str, Tensor], dropped: str) -> dict[str, Tensor]:
     """The tensors whose names the pattern `dropped` does not match."""
     return {name: t for name, t in tensors.items() if not re.fullmatch(dropped, name)}
+
+
+def _whole(part: Tensor, share: int, all_shares: int) -> tuple[int, ...]:
+    """The shape of the tensor that this is so many shares of."""
+    return (part.shape[0] * all_shares // share, *part.shape[1:]) if part.shape else ()
 
 
 def to_published(tensors: Mapping[str, Tensor], table: Table) -> dict[str, Tensor]:
@@ -83,13 +105,15 @@ def to_published(tensors: Mapping[str, Tensor], table: Table) -> dict[str, Tenso
         present = [part for part in parts if part is not None]
         if len(present) < len(parts):
             continue
-        if len({part.shape for part in present}) > 1:
+        shares = rule.shares or (1,) * len(present)
+        if len({_whole(part, n, sum(shares)) for part, n in zip(present, shares, strict=True)}) > 1:
             raise CheckpointError(
                 f"tensor {name}: found parts of the shapes {[p.shape for p in present]}, expected "
                 "equal ones"
             )
         tensor = present[0] if len(present) == 1 else stacked(present)
-        found[published] = transposed(tensor) if rule.turned else tensor
+        tensor = transposed(tensor) if rule.turned else tensor
+        found[published] = without_ones(tensor, rule.ones) if rule.ones else tensor
     return found
 
 
@@ -102,7 +126,8 @@ def to_foreign(tensors: Mapping[str, Tensor], table: Table) -> dict[str, Tensor]
         if rule is None:
             raise CheckpointError(f"tensor {name}: found no name for it in this dialect")
         whole = transposed(tensor) if rule.turned else tensor
+        whole = with_ones(whole, rule.ones) if rule.ones else whole
+        shares = rule.shares or (1,) * len(rule.parts)
         for i, part in enumerate(rule.parts):
-            count = len(rule.parts)
-            found[part.format(number)] = whole if count == 1 else rows(whole, i, count)
+            found[part.format(number)] = whole if len(shares) == 1 else rows(whole, i, shares)
     return found

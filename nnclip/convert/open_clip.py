@@ -1,64 +1,23 @@
-"""open_clip's dialect: OpenAI's names, with the settings in a JSON file.
+"""open_clip's dialect: OpenAI's names and those of timm's towers, with the settings in a JSON file.
 
 Source: https://github.com/mlfoundations/open_clip, src/open_clip/model.py and factory.py.
 """
 
-import math
-from collections.abc import Mapping
 from typing import Any
 
-from nnclip.convert import openai
-from nnclip.convert.dialect import Dialect, Settings, Source, one_value, own_towers
-from nnclip.convert.names import same
-from nnclip.convert.open_clip_images import FILE, read_preprocess, write_preprocess
+from nnclip.convert import open_clip_tokenizer, openai, timm_vit
+from nnclip.convert.dialect import Dialect, Settings, Source
+from nnclip.convert.families import FILE, SIZES, Family, check
+from nnclip.convert.names import Table, below, same
+from nnclip.convert.open_clip_images import read_preprocess, write_preprocess
+from nnclip.convert.open_clip_own import OWN_TEXT, RESNET, VIT, check_quick
 from nnclip.errors import CheckpointError
-from nnclip.graph.config import BlockConfig, ClipConfig, ClipResNetConfig, VitConfig
+from nnclip.graph.config import ClipConfig
 from nnclip.graph.losses import LOSSES
 
-SIZES: tuple[Any, ...] = ()  # any value: shapes or the other settings tell it
-ATTENTION = {  # key -> the values that nnclip computes, the default first
-    "ls_init_value": (None,),
-    "block_type": (None, "default"),
-    "qk_norm": (False,),
-    "scaled_cosine_attn": (False,),
-    "scale_heads": (False,),
-    "scale_attn_inner": (False,),
-    "scale_attn": (False,),
-    "scale_fc": (False,),
-    "final_ln_after_pool": (False,),
-    "output_tokens": SIZES,  # more output, the same features
-    "act_kwargs": SIZES,
-    "norm_kwargs": SIZES,
-    **dict.fromkeys(("layers", "width", "mlp_ratio"), SIZES),
-}
-VISION = {
-    **ATTENTION,
-    "timm_model_name": (None,),
-    "attentional_pool": (False,),
-    "no_ln_pre": (False,),
-    "pool_type": ("tok",),
-    "pos_embed_type": ("learnable", "sin_cos_2d"),  # a tensor of the file in both cases
-    **dict.fromkeys(("head_width", "patch_size", "image_size"), SIZES),
-    # of training, and of what is not there
-    **dict.fromkeys(("patch_dropout", "attn_pooler_queries", "attn_pooler_heads"), SIZES),
-    **dict.fromkeys(("timm_model_pretrained", "timm_pool", "timm_proj", "timm_proj_bias"), SIZES),
-    **dict.fromkeys(("timm_drop", "timm_drop_path"), SIZES),
-}
-TEXT = {
-    **ATTENTION,
-    "hf_model_name": (None, ""),
-    "hf_tokenizer_name": (None, ""),
-    "tokenizer_mode": (None,),
-    "embed_cls": (False,),
-    "no_causal_mask": (False,),
-    "pool_type": ("argmax",),
-    "proj_bias": (False,),
-    "proj_type": ("linear",),
-    **dict.fromkeys(("context_length", "vocab_size", "heads", "tokenizer_kwargs"), SIZES),
-    # of what is not there
-    **dict.fromkeys(("pad_id", "eos_id"), SIZES),
-    **dict.fromkeys(("hf_model_pretrained", "hf_proj_type", "hf_pooler_type"), SIZES),
-}
+# The first that knows a tower's settings is its family; so is the first that can write a tower.
+IMAGES: tuple[Family, ...] = (timm_vit.FAMILY, RESNET, VIT)
+TEXTS: tuple[Family, ...] = (OWN_TEXT,)
 MODEL = {
     **dict.fromkeys(("embed_dim", "vision_cfg", "text_cfg", "quick_gelu"), SIZES),
     # tensors of the file, or their names
@@ -66,124 +25,112 @@ MODEL = {
     "custom_text": SIZES,
     "output_dict": SIZES,
 }
-TOKENIZER = {"clean": ("lower",)}  # of CLIP's own tokenizer
-NORM = {"eps": SIZES}
+SCALARS = {name: same(name) for name in ("logit_scale", "logit_bias")}
+BELOW = "text."  # before the names of text towers of CustomTextCLIP
+TABLE = {**openai.TABLE, **SCALARS}  # of models whose towers are OpenAI's
+
+
+def _cfgs(source: Source) -> tuple[Settings, Settings, Settings] | None:
+    """The settings of the model, of its image tower and of its text tower."""
+    whole = source.settings.get(FILE)
+    if whole is None:
+        return None
+    model = whole.get("model_cfg", whole)
+    return model, dict(model.get("vision_cfg", {})), dict(model.get("text_cfg", {}))
+
+
+def _family(families: tuple[Family, ...], cfg: Settings) -> Family:
+    return next(family for family in families if family.knows(cfg))
 
 
 def describe(source: Source) -> dict[str, Any]:
-    """Activation, heads, epsilon and preprocessing from open_clip_config.json, where it is there.
+    """What open_clip_config.json says that shapes do not, where it is there.
 
     Raises:
         CheckpointError: a setting that is not known, or not computed here.
     """
-    whole = source.settings.get(FILE)
-    if whole is None:
+    cfgs = _cfgs(source)
+    if cfgs is None:
         return {}
-    model, images = whole.get("model_cfg", whole), whole.get("preprocess_cfg") or {}
-    vision, text = dict(model.get("vision_cfg", {})), dict(model.get("text_cfg", {}))
-    _check("model_cfg", model, MODEL)
-    _check("vision_cfg", vision, VISION)
-    _check("text_cfg", text, TEXT)
-    _check("tokenizer_kwargs", text.get("tokenizer_kwargs") or {}, TOKENIZER)
-    resnet = isinstance(vision.get("layers"), list)
-    channels = vision.get("width", 768) * (32 if resnet else 1)  # of what has heads
-    quick = bool(model.get("quick_gelu", False))
-    tower = text if resnet else vision  # a ResNet has neither, and the file tells one for both
+    model, vision, text = cfgs
+    check("model_cfg", model, MODEL)
+    images = source.settings[FILE].get("preprocess_cfg") or {}
     return {
-        "activation": _activation(quick, tower),
-        "text_activation": _activation(quick, text),
-        "image_heads": channels // vision.get("head_width", 64),
-        "text_heads": text.get("heads", 8),
-        "layer_norm_eps": _eps(tower),
-        "text_layer_norm_eps": _eps(text),
+        **_family(IMAGES, vision).describe(source, model, vision),
+        **_family(TEXTS, text).describe(source, model, text),
+        **open_clip_tokenizer.describe(source, text),
         **read_preprocess(images, vision.get("image_size", 224)).metadata(),
-    }
-
-
-def _check(where: str, told: Settings, known: Mapping[str, tuple[Any, ...]]) -> None:
-    for key, value in told.items():
-        if key not in known:
-            raise CheckpointError(f"{FILE}: {where}: found the key {key!r}, which is not known")
-        if known[key] and value not in known[key]:
-            raise CheckpointError(
-                f"{FILE}: {where}: found {key} {value!r}, expected {known[key][0]!r}"
-            )
-
-
-def _activation(quick: bool, cfg: Settings) -> str:
-    """Of the MLPs, by the arguments that torch's GELU takes."""
-    told = cfg.get("act_kwargs") or {}
-    if not told:
-        return "quick_gelu" if quick else "gelu"
-    names = {"none": "gelu", "tanh": "gelu_tanh"}
-    if quick or set(told) != {"approximate"} or told["approximate"] not in names:
-        raise CheckpointError(
-            f"{FILE}: act_kwargs: found {dict(told)}, expected approximate as none or tanh, "
-            "without quick_gelu"
-        )
-    return names[told["approximate"]]
-
-
-def _eps(cfg: Settings) -> float:
-    told = cfg.get("norm_kwargs") or {}
-    _check("norm_kwargs", told, NORM)
-    return float(told.get("eps", 1e-5))
-
-
-def _blocks(config: BlockConfig) -> Settings:
-    ratio = config.hidden / config.width
-    if int(config.width * ratio) < config.hidden:  # open_clip rounds down
-        ratio = math.nextafter(ratio, math.inf)
-    settings: dict[str, Any] = {"layers": config.layers, "width": config.width, "mlp_ratio": ratio}
-    if config.eps != 1e-5:
-        settings["norm_kwargs"] = {"eps": config.eps}
-    return settings
-
-
-def _vision(image: VitConfig | ClipResNetConfig) -> Settings:
-    if isinstance(image, ClipResNetConfig):
-        return {
-            "layers": list(image.layers),
-            "width": image.width,
-            "head_width": image.channels // image.heads,
-            "image_size": image.resolution,
-            "patch_size": None,
-        }
-    return {
-        **_blocks(image.blocks),
-        "head_width": image.blocks.width // image.blocks.heads,
-        "image_size": image.resolution,
-        "patch_size": image.patch,
     }
 
 
 def settings_of(config: ClipConfig) -> dict[str, Settings]:
     """The file that open_clip's `local-dir:` reads."""
-    image, text = own_towers(config, "open_clip")
-    activation = text.blocks.activation
-    if not isinstance(image, ClipResNetConfig):
-        one_value("activation", image.blocks.activation, activation)
+    image, text = _written(config)
+    vision, words = image.settings_of(config.image), text.settings_of(config.text)
+    assert vision is not None and words is not None
     model = {
         "embed_dim": config.embed,
-        "quick_gelu": activation == "quick_gelu",
-        "vision_cfg": _vision(image),
-        "text_cfg": {
-            **_blocks(text.blocks),
-            "heads": text.blocks.heads,
-            "context_length": text.context,
-            "vocab_size": text.vocabulary,
-        },
+        "quick_gelu": check_quick(config.image, config.text),
+        "vision_cfg": vision,
+        "text_cfg": {**words, **open_clip_tokenizer.settings_of(config.text)},
     }
+    if image.custom or text.custom:
+        model["custom_text"] = True
     if "logit_bias" in LOSSES[config.loss].scalars:
         model["init_logit_bias"] = LOSSES[config.loss].scalars["logit_bias"]  # makes the tensor
-    return {FILE: {"model_cfg": model, "preprocess_cfg": write_preprocess(image.preprocess)}}
+    return {FILE: {"model_cfg": model, "preprocess_cfg": write_preprocess(config.image.preprocess)}}
+
+
+def _written(config: ClipConfig) -> tuple[Family, Family]:
+    """The families that can write both towers; CheckpointError if open_clip has no such model."""
+    if config.image_head or config.text_head:
+        raise CheckpointError("found a head, but the code of open_clip knows none")
+    image = next((f for f in IMAGES if f.settings_of(config.image) is not None), None)
+    text = next((f for f in TEXTS if f.settings_of(config.text) is not None), None)
+    for tower, family in ((config.image, image), (config.text, text)):
+        if family is None:
+            raise CheckpointError(
+                f"found a {tower.kind}, which the code of open_clip does not know"
+            )
+    assert image is not None and text is not None
+    return image, text
+
+
+def _table(image: Family, text: Family, custom: bool) -> Table:
+    return {**image.table, **(below(BELOW, text.table) if custom else text.table), **SCALARS}
+
+
+def _table_in(source: Source) -> Table:
+    custom = any(name.startswith(BELOW) for name in source.tensors)
+    cfgs = _cfgs(source)
+    image = VIT if cfgs is None else _family(IMAGES, cfgs[1])
+    text = OWN_TEXT if cfgs is None else _family(TEXTS, cfgs[2])
+    lacking = cfgs is not None and (cfgs[1].get("no_ln_pre") or cfgs[2].get("proj_bias"))
+    if custom or lacking or text is not OWN_TEXT or image not in (VIT, RESNET):
+        return _table(image, text, custom)
+    return TABLE  # OpenAI's layout, of which all must be there
+
+
+def _table_for(config: ClipConfig) -> Table:
+    image, text = _written(config)
+    return _table(image, text, image.custom or text.custom)
+
+
+def _carried(source: Source, config: ClipConfig) -> dict[str, Any]:
+    """The tokenizer, which the .h5 carries; CheckpointError if it does not fit the token table."""
+    told = {k: v for k, v in describe(source).items() if k == "tokenizer"}
+    config.text.tokenizer(told, open_clip_tokenizer.FILE)
+    return told
 
 
 DIALECT = Dialect(
     "open_clip",
-    {**openai.TABLE, "logit_bias": same("logit_bias")},
+    TABLE,
     openai.DROPPED,
     describe,
     settings_of,
     file="open_clip_model.safetensors",
+    carried=_carried,
+    table_in=_table_in,
+    table_for=_table_for,
 )

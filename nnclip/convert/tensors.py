@@ -68,12 +68,25 @@ def stacked(parts: Sequence[Tensor]) -> Tensor:
     )
 
 
-def rows(tensor: Tensor, part: int, parts: int) -> Tensor:
-    """One of `parts` equal slices along the first axis; the inverse of `stacked`."""
-    n = tensor.shape[0] // parts
-    return Tensor(
-        (n, *tensor.shape[1:]), tensor.dtype, lambda: tensor.read()[part * n : (part + 1) * n]
-    )
+def rows(tensor: Tensor, part: int, shares: Sequence[int]) -> Tensor:
+    """One of the slices that `shares` make of the first axis; the inverse of `stacked`."""
+    unit = tensor.shape[0] // sum(shares)
+    start, n = unit * sum(shares[:part]), unit * shares[part]
+    return Tensor((n, *tensor.shape[1:]), tensor.dtype, lambda: tensor.read()[start : start + n])
+
+
+def with_ones(tensor: Tensor, ones: int) -> Tensor:
+    """The tensor with axes of length 1 in front."""
+    shape = (1,) * ones + tensor.shape
+    return Tensor(shape, tensor.dtype, lambda: tensor.read().reshape(shape))
+
+
+def without_ones(tensor: Tensor, ones: int) -> Tensor:
+    """The tensor without so many axes in front, if they have length 1; else as it is."""
+    if tensor.shape[:ones] != (1,) * ones:
+        return tensor
+    shape = tensor.shape[ones:]
+    return Tensor(shape, tensor.dtype, lambda: tensor.read().reshape(shape))
 
 
 class Values(Mapping[str, np.ndarray]):

@@ -34,7 +34,6 @@ from nnclip.weights.model import check_names_and_shapes
 
 TOLERANCE = {False: 2e-5, True: 5e-3}  # of features relative to their norm; stored as float16?
 RESNET = "visual.layer1.0.conv1.weight"  # a tensor of OpenAI's and open_clip's ResNets
-TIMM = "visual.trunk."  # before the names of towers of the timm package
 
 
 @dataclass(frozen=True)
@@ -85,13 +84,14 @@ def plan(source: Source, dialect: Dialect, given: Mapping[str, Any] | None = Non
     for name in scalar_names() & tensors.keys():
         if tensors[name].shape == (1,):  # an option of open_clip
             tensors[name] = _flat(tensors[name])
-    published = to_published(tensors, dialect.table)
+    table = dialect.reads(source)
+    published = to_published(tensors, table)
     metadata = {**dialect.describe(source), **(given or {})}
-    if dialect.side is None:
+    if dialect.side is None and table is dialect.table:
         _check_towers(source, dialect, published)
     _check_told(dialect, source, metadata)
     what = understood(dialect.side, {k: t.shape for k, t in published.items()}, metadata)
-    expected = to_foreign({k: _shape_only(v) for k, v in what.shapes.items()}, dialect.table)
+    expected = to_foreign({k: _shape_only(v) for k, v in what.shapes.items()}, table)
     check_names_and_shapes(
         {k: t.shape for k, t in tensors.items()}, {k: t.shape for k, t in expected.items()}
     )
@@ -105,11 +105,6 @@ def _flat(tensor: Tensor) -> Tensor:
 
 def _check_towers(source: Source, dialect: Dialect, published: Mapping[str, Tensor]) -> None:
     """CheckpointError unless the tensors around the blocks, that tell the sizes, are there."""
-    if any(name.startswith(TIMM) for name in source.tensors):
-        raise CheckpointError(
-            "found a CLIP whose image tower is one of timm's, expected a vision transformer or a "
-            "ResNet in OpenAI's own code; such towers cannot be converted"
-        )
     own, other = openai.VIT, openai.RESNET
     if RESNET in source.tensors:
         own, other = other, own
@@ -136,7 +131,7 @@ def _check_told(dialect: Dialect, source: Source, metadata: Mapping[str, Any]) -
             raise CheckpointError(
                 f"{key}: found {metadata[key]}, expected one of {', '.join(ACTIVATIONS)}"
             )
-    needed = ("activation", "image_heads", "text_heads")
+    needed = ("text_activation", "image_heads", "text_heads")
     if dialect.name == "open_clip" and not all(key in metadata for key in needed):
         raise CheckpointError(
             "found no open_clip_config.json beside it, which tells the activation and the heads; "
