@@ -30,7 +30,7 @@ ATTENTION = {  # key -> the values that nnclip computes, the default first
 POOLS = {"tok": "class", "avg": "mean"}  # pool_type of a vision transformer -> pool
 VISION = {
     **ATTENTION,
-    "timm_model_name": (None,),
+    "timm_model_name": (None, ""),
     "attentional_pool": (False,),
     "no_ln_pre": (False, True),  # tensors tell it
     "pool_type": tuple(POOLS),
@@ -65,6 +65,11 @@ TEXT_TABLE = {
 
 
 def _describe_vit(source: Source, model: Settings, cfg: Settings) -> dict[str, Any]:
+    if name := cfg.get("timm_model_name"):
+        raise CheckpointError(
+            f"{FILE}: found the image tower {name} of timm, which nnclip does not know; "
+            "docs/models.md lists those that it does"
+        )
     check("vision_cfg", cfg, VISION)
     if cfg.get("no_ln_pre", False) == ("visual.ln_pre.weight" in source.tensors):
         raise CheckpointError(

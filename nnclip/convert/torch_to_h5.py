@@ -21,6 +21,7 @@ from nnclip.convert.names import to_foreign, to_published, without
 from nnclip.convert.report import shortened
 from nnclip.convert.source import DIALECTS, dialect_of, sha256_of
 from nnclip.convert.tensors import Tensor, Values
+from nnclip.convert.timm_vit import TRUNK
 from nnclip.convert.understood import Understood, understood
 from nnclip.convert.verify import compare
 from nnclip.errors import CheckpointError, NnclipError
@@ -105,6 +106,11 @@ def _flat(tensor: Tensor) -> Tensor:
 
 def _check_towers(source: Source, dialect: Dialect, published: Mapping[str, Tensor]) -> None:
     """CheckpointError unless the tensors around the blocks, that tell the sizes, are there."""
+    if any(name.startswith(TRUNK) for name in source.tensors):
+        raise CheckpointError(
+            "found an image tower of timm, expected an open_clip_config.json beside it that says "
+            "which; give the file with --config"
+        )
     own, other = openai.VIT, openai.RESNET
     if RESNET in source.tensors:
         own, other = other, own
