@@ -26,14 +26,14 @@ DIALECTS: dict[str, Dialect] = {
     )
 }
 SETTINGS = (open_clip.FILE, *huggingface.FILES)
-IN_FOLDER = (
+IN_FOLDER = (  # timm's folders hold the image tower alone, too, as model.safetensors
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.safetensors",
+    "open_clip_pytorch_model.bin",
     "model.safetensors",
     "model.safetensors.index.json",
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
-    "open_clip_model.safetensors",
-    "open_clip_pytorch_model.safetensors",
-    "open_clip_pytorch_model.bin",
 )
 
 

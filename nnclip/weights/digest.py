@@ -1,11 +1,14 @@
 """What tells one model's parameters from another's."""
 
 import hashlib
+from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 
 from nnclip.graph.parameters import flatten
-from nnclip.weights.model import ModelWeights
+from nnclip.weights.h5 import values_of
+from nnclip.weights.model import ModelWeights, opened
 
 
 def parameter_digest(weights: ModelWeights) -> str:
@@ -16,10 +19,24 @@ def parameter_digest(weights: ModelWeights) -> str:
     Raises:
         CheckpointError: values have to be read, and the file was overwritten meanwhile.
     """
+    found = _digest((name, weights.array(name)) for name in sorted(flatten(weights.scope)))
+    weights.give_back()
+    return found
+
+
+def file_digest(path: str | Path) -> str:
+    """`parameter_digest` of the tensors in an .h5, whatever model they make; one is read at a time.
+
+    Raises:
+        CheckpointError: the file is damaged or foreign.
+    """
+    with opened(path) as (datasets, shapes, _):
+        return _digest((k, values_of(datasets[k]).reshape(shapes[k])) for k in sorted(shapes))
+
+
+def _digest(tensors: Iterable[tuple[str, np.ndarray]]) -> str:
     found = hashlib.sha256()
-    for name in sorted(flatten(weights.scope)):
-        array = weights.array(name)
+    for name, array in tensors:
         found.update(f"{name} {array.shape}\n".encode())
         found.update(np.ascontiguousarray(array, np.float32).data)
-    weights.give_back()
     return found.hexdigest()[:32]

@@ -6,15 +6,17 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
 
 from nnclip.errors import DownloadError
-from nnclip.weights.catalogue import Source, sources
-from nnclip.weights.transfer import Patience, storing, transfer
+from nnclip.weights.catalogue import CATALOGUE, Source, sources
+from nnclip.weights.hub import fetch_repository
+from nnclip.weights.recorded import write_down
+from nnclip.weights.transfer import NoPlaceError, Patience, storing, transfer
 
 logger = logging.getLogger(__name__)
 
@@ -39,11 +41,15 @@ def fetch(
     published) or its structure was checked. What an interrupted call brought is kept beside it
     and continued. Of several processes that want the same file one fetches, the others wait.
 
+    A name may have several sources. They are asked in turn, and one that does not answer is passed
+    over in seconds: a line in the log says which was asked and what it answered. The parameters'
+    digest is written down, and it is told if two sources of one name differ.
+
     Args:
         name_or_url: a name of `catalogue.CATALOGUE` such as "ViT-B/32", or an http(s) address.
         cache: the folder to keep it in; `cache_dir()` if not given.
-        origin: whose file, "nnabla" or "openai"; if not given, whichever is in the cache, else
-            the first in the catalogue.
+        origin: whose file, one of `catalogue.ORIGINS`; if not given, whichever is in the cache,
+            else the first that answers.
         patience: when to give up on a bad line.
 
     Raises:
@@ -52,29 +58,58 @@ def fetch(
     """
     cache = Path(cache or cache_dir())
     found = sources(name_or_url, origin)
+    refused: list[str] = []
     for source in found:
-        if _weights_path(source, cache).exists():
-            return _weights_path(source, cache)
-    source, path = found[0], _weights_path(found[0], cache)
+        path = _cached(found, cache)
+        if path is None:
+            try:
+                path = _brought(source, found, cache, patience)
+            except NoPlaceError:
+                raise
+            except DownloadError as error:
+                if len(found) == 1:
+                    raise
+                refused.append(f"{source.origin}: {str(error).partition(';')[0]}")
+                logger.warning("%s from %s", name_or_url, refused[-1])
+                continue
+            if refused:
+                logger.warning("%s from %s: %s: fetched", name_or_url, source.origin, source.url)
+        if name_or_url in CATALOGUE:
+            write_down(cache, name_or_url, path)
+        return path
+    raise DownloadError(
+        f"{name_or_url}: found no source that gives it, expected one of {len(found)}: "
+        f"{'. '.join(refused)}. Check the connection and the proxy (https_proxy), or let "
+        "NNCLIP_MIRROR name a server that has it"
+    )
+
+
+def _cached(found: Sequence[Source], cache: Path) -> Path | None:
+    paths = [cache / source.origin / source.weights_name for source in found]
+    return next((path for path in paths if path.exists()), None)
+
+
+def _brought(
+    source: Source, found: Sequence[Source], cache: Path, patience: Patience | None
+) -> Path:
+    """Fetch from one of the sources, unless another process did so meanwhile."""
+    path = cache / source.origin / source.weights_name
+    quick = len(found) > 1
     with _alone(path):
-        if not path.exists():  # else another process fetched it while this one waited
-            _fetch_into(cache, source, path, patience)
+        if (there := _cached(found, cache)) is not None:
+            return there
+        if source.repository is not None:
+            logger.info("fetching %s into the hub's cache", source.url)
+            _convert(source, fetch_repository(source.repository), path)
+        elif source.is_foreign:
+            original = path.with_name(source.file_name)
+            if not original.exists():
+                _bring(source, original, patience, quick)
+            _convert(source, original, path)
+            original.unlink()
+        else:
+            _bring(source, path, patience, quick)
     return path
-
-
-def _weights_path(source: Source, cache: Path) -> Path:
-    return (cache / source.origin / source.file_name).with_suffix(".h5")
-
-
-def _fetch_into(cache: Path, source: Source, path: Path, patience: Patience | None) -> None:
-    if not source.is_foreign:
-        _bring(source, path, patience)
-        return
-    original = cache / source.origin / source.file_name
-    if not original.exists():
-        _bring(source, original, patience)
-    _convert(source, original, path)
-    original.unlink()
 
 
 @contextmanager
@@ -92,11 +127,12 @@ def _alone(path: Path) -> Iterator[None]:
         yield
 
 
-def _bring(source: Source, path: Path, patience: Patience | None) -> None:
+def _bring(source: Source, path: Path, patience: Patience | None, quick: bool) -> None:
     """Fetch, check, and only then give the file its name."""
     partial = path.with_name(path.name + ".part")
     logger.info("fetching %s into %s", source.url, path)
-    transfer(source.url, partial, hashed=source.sha256 is not None, patience=patience)
+    hashed = source.sha256 is not None
+    transfer(source.url, partial, hashed=hashed, patience=patience, quick=quick)
     try:
         _check(source, partial)
     except DownloadError:
@@ -141,7 +177,8 @@ def _sha256(path: Path) -> str:
 def _convert(source: Source, original: Path, path: Path) -> None:
     """Let nnclip.convert make the .h5, in a process of its own.
 
-    A file whose hash was not checked is removed if it does not convert: it may be the reason.
+    A file whose hash was not checked is removed if it does not convert: it may be the reason. The
+    hub's own cache is left as it is.
     """
     # a state dictionary does not show whose it is, but here the publisher is known
     dialect = "openai" if source.origin == "openai" else "auto"
@@ -154,7 +191,7 @@ def _convert(source: Source, original: Path, path: Path) -> None:
         text=True,
     )
     if done.returncode != 0:
-        if source.sha256 is None:
+        if source.sha256 is None and source.repository is None:
             original.unlink()
         last = (done.stdout.strip().splitlines() or ["no message"])[-1]
         raise DownloadError(f"{original}: could not be converted to {path.name}: {last}")

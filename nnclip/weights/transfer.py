@@ -10,7 +10,8 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,6 +24,7 @@ logger = logging.getLogger(__name__)
 BLOCK = 1 << 20  # bytes asked for at once
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 TRY_AGAIN = (408, 425, 429, 500, 502, 503, 504)  # statuses that may pass
+QUICK = 4.0  # seconds for a first answer, where others can be asked instead
 
 
 @dataclass(frozen=True)
@@ -33,19 +35,44 @@ class Patience:
         timeout: seconds without a byte until the connection counts as dead.
         attempts: connections in a row that bring nothing new until it gives up.
         pause: seconds before the second of them; doubles each time.
+        longest_wait: seconds that a server may ask to wait.
     """
 
     timeout: float = 30.0
     attempts: int = 5
     pause: float = 1.0
+    longest_wait: float = 60.0
+
+
+def _hasty(patience: Patience) -> Patience:
+    """What is left of it as long as nothing comes and others can be asked."""
+    return replace(
+        patience,
+        timeout=min(QUICK, patience.timeout),
+        attempts=min(2, patience.attempts),
+        longest_wait=min(QUICK, patience.longest_wait),
+    )
+
+
+class NoPlaceError(DownloadError):
+    """What was fetched cannot be stored: no other server would help."""
 
 
 class _BrokenLineError(Exception):
-    """The line broke; another attempt may do."""
+    """The line broke; another attempt may do, after `wait` seconds."""
+
+    def __init__(self, found: str, wait: float = 0.0) -> None:
+        super().__init__(found)
+        self.wait = wait
 
 
 def transfer(
-    url: str, partial: Path, *, hashed: bool = False, patience: Patience | None = None
+    url: str,
+    partial: Path,
+    *,
+    hashed: bool = False,
+    patience: Patience | None = None,
+    quick: bool = False,
 ) -> None:
     """Bring all of `url` into the file `partial`, going on where an earlier call stopped.
 
@@ -58,26 +85,33 @@ def transfer(
         hashed: the caller compares a hash afterwards, so that a file may also be resumed on a
             server that sends neither ETag nor date.
         patience: when to give up.
+        quick: another place can be asked: give up after QUICK seconds, as long as no byte came.
 
     Raises:
-        DownloadError: refused by the server, no progress any more, or the disk is full.
+        DownloadError: refused by the server, no progress any more, or, as NoPlaceError, the disk is
+            full.
     """
     patience = patience or Patience()
-    most, failures = -1, 0
+    start, most, failures = _size(partial), -1, 0
     while True:
+        limits = _hasty(patience) if quick and _size(partial) <= start else patience
         try:
-            return _attempt(url, partial, hashed, patience.timeout)
+            return _attempt(url, partial, hashed, limits.timeout)
         except _BrokenLineError as broken:
             size = _size(partial)
             failures = 1 if size > most else failures + 1
             most = max(size, most)
-            if failures >= patience.attempts:
+            if broken.wait > limits.longest_wait:
+                raise DownloadError(
+                    f"{url}: {broken}, and asks to wait {broken.wait:.0f} s; try again then"
+                ) from broken
+            if failures >= limits.attempts:
                 raise DownloadError(
                     f"{url}: {broken}, {failures} times in a row without a new byte; check the "
                     f"connection and the proxy (https_proxy), then try again. {size:,} bytes are "
                     "kept and need not come again"
                 ) from broken
-            pause = patience.pause * 2 ** (failures - 1)
+            pause = max(broken.wait, patience.pause * 2 ** (failures - 1))
             logger.warning("%s: %s; trying again in %.0f s", url, broken, pause)
             time.sleep(pause)
 
@@ -88,15 +122,20 @@ def storing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in DISK_FULL:
+        if no_place(error):
             raise _no_room(path, str(error.strerror)) from error
-        raise DownloadError(
+        raise NoPlaceError(
             f"{path}: cannot be written ({error.strerror}); let NNCLIP_CACHE name a folder that can"
         ) from error
 
 
-def _no_room(path: Path, found: str) -> DownloadError:
-    return DownloadError(
+def no_place(error: OSError) -> bool:
+    """Whether this says that a disk is full."""
+    return error.errno in DISK_FULL
+
+
+def _no_room(path: Path, found: str) -> NoPlaceError:
+    return NoPlaceError(
         f"{path}: {found}; free some space, or let NNCLIP_CACHE name a folder on a larger disk. "
         "What came so far is kept and need not come again"
     )
@@ -152,7 +191,7 @@ def _request(url: str, have: int, validator: str, timeout: float) -> http.client
             raise
         found = f"the server answers {refusal.code} {refusal.reason}"
         if refusal.code in TRY_AGAIN:
-            raise _BrokenLineError(found) from refusal
+            raise _BrokenLineError(found, _wait(refusal.headers["Retry-After"])) from refusal
         raise DownloadError(
             f"{url}: {found}; check the address, or let NNCLIP_MIRROR name a server that has it"
         ) from refusal
@@ -160,6 +199,18 @@ def _request(url: str, have: int, validator: str, timeout: float) -> http.client
         raise DownloadError(f"{url}: not an address ({error})") from error
     except (OSError, http.client.HTTPException) as error:
         raise _BrokenLineError(f"no connection ({getattr(error, 'reason', error)})") from error
+
+
+def _wait(said: str | None) -> float:
+    """Seconds that Retry-After asks for: a number, or a date; 0 where it says nothing."""
+    if said is None:
+        return 0.0
+    if said.strip().isdigit():
+        return float(said)
+    try:
+        return max(0.0, parsedate_to_datetime(said).timestamp() - time.time())
+    except ValueError:
+        return 0.0
 
 
 def _span(response: http.client.HTTPResponse, have: int) -> tuple[int, int | None]:

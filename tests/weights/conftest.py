@@ -25,6 +25,10 @@ class FileServer:
         statuses: what the next requests are refused with.
         content_range: sent instead of the true one.
         pace: seconds to wait before each 64 KiB.
+        redirects: path -> address that it has moved to.
+        refusals: path -> status and headers of each of its next answers; the last one stays.
+        silent: paths that are never answered.
+        extra: path -> headers sent with its content.
         requests: method-less log: path and headers.
     """
 
@@ -39,6 +43,11 @@ class FileServer:
     statuses: list[int] = field(default_factory=list)
     content_range: str = ""
     pace: float = 0.0
+    redirects: dict[str, str] = field(default_factory=dict)
+    refusals: dict[str, list[tuple[int, dict[str, str]]]] = field(default_factory=dict)
+    silent: set[str] = field(default_factory=set)
+    extra: dict[str, dict[str, str]] = field(default_factory=dict)
+    over: threading.Event = field(default_factory=threading.Event)
     requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
 
     def asked(self, header: str) -> list[str | None]:
@@ -57,8 +66,15 @@ def handler_for(served: FileServer) -> type[BaseHTTPRequestHandler]:
             served.requests.append((self.path, dict(self.headers)))
             if served.statuses:
                 return self.send_error(served.statuses.pop(0))
+            if self.path in served.silent:
+                served.over.wait(60)
+                return None
+            if self.path in served.redirects:
+                return self.refuse(302, {"Location": served.redirects[self.path]})
+            if refusals := served.refusals.get(self.path):
+                return self.refuse(*(refusals.pop(0) if len(refusals) > 1 else refusals[0]))
             if self.path not in served.files:
-                return self.send_error(404)
+                return self.refuse(404, {"X-Error-Code": "EntryNotFound"})
             content = served.files[self.path]
             start = self.start_of_range()
             if start >= len(content) > 0:
@@ -67,7 +83,16 @@ def handler_for(served: FileServer) -> type[BaseHTTPRequestHandler]:
                 self.send_header("Content-Length", "0")
                 return self.end_headers()
             self.send_head(content, start)
-            self.send_body(content[start:])
+            if self.command == "GET":
+                self.send_body(content[start:])
+
+        do_HEAD = do_GET  # noqa: N815
+
+        def refuse(self, status: int, headers: dict[str, str]) -> None:
+            self.send_response(status)
+            for name, value in {"Content-Length": "0", **headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
 
         def start_of_range(self) -> int:
             asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
@@ -80,6 +105,8 @@ def handler_for(served: FileServer) -> type[BaseHTTPRequestHandler]:
             if start:
                 span = f"bytes {start}-{len(content) - 1}/{len(content)}"
                 self.send_header("Content-Range", served.content_range or span)
+            for name, value in served.extra.get(self.path, {}).items():
+                self.send_header(name, value)
             if served.tag:
                 self.send_header("ETag", served.tag)
             if served.date:
@@ -118,6 +145,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     yield state
+    state.over.set()
     server.shutdown()
     server.server_close()
     thread.join()

@@ -198,7 +198,7 @@ def test_a_limit_on_the_file_size(served, url, partial):
     done = subprocess.run(
         [sys.executable, "-c", program, url, str(partial)], capture_output=True, text=True
     )
-    assert "DownloadError" in done.stderr
+    assert "NoPlaceError" in done.stderr
     assert "File too large; free some space" in done.stderr
     assert partial.read_bytes() == BODY[:65536]
 
