@@ -1,11 +1,11 @@
 """Rename tables: published name <-> the names of a foreign dialect.
 
-A table maps each published name to a Rule; "{}" stands for the number of a block. One table serves
-both directions.
+A table maps each published name to a Rule; "{}" stands for the number of a block or a stage. One
+table serves both directions.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from nnclip.convert.tensors import Tensor, rows, stacked, transposed, with_ones, without_ones
@@ -68,13 +68,19 @@ def in_blocks(published: str, foreign: str, rules: Table) -> dict[str, Rule]:
     }
 
 
-def _pattern(name: str, separator: str) -> tuple[str, str]:
-    """A name with its block number, the first one, replaced: a.7.b.0 -> a.{}.b.0, 7."""
+def _matched(name: str, separator: str, known: Collection[str]) -> tuple[str, tuple[str, ...]]:
+    """The known name with "{}" in the place of numbers that is this one's, and those numbers.
+
+    Of several, the one with most: a.7.b.0 -> a.{}.b.{} or a.{}.b.0 or itself.
+    """
     words = name.split(separator)
-    at = next((i for i, word in enumerate(words) if word.isdecimal()), None)
-    if at is None:
-        return name, ""
-    return separator.join((*words[:at], "{}", *words[at + 1 :])), words[at]
+    at = [i for i, word in enumerate(words) if word.isdecimal()]
+    for count in range(len(at), 0, -1):
+        numbered = ["{}" if i in at[:count] else word for i, word in enumerate(words)]
+        pattern = separator.join(numbered)
+        if pattern in known:
+            return pattern, tuple(words[i] for i in at[:count])
+    return name, ()
 
 
 def without(tensors: Mapping[str, Tensor], dropped: str) -> dict[str, Tensor]:
@@ -96,12 +102,12 @@ def to_published(tensors: Mapping[str, Tensor], table: Table) -> dict[str, Tenso
     places = {part: published for published, rule in table.items() for part in rule.parts}
     found: dict[str, Tensor] = {}
     for name in tensors:
-        pattern, number = _pattern(name, ".")
-        published = places.get(pattern, "").format(number)
+        pattern, numbers = _matched(name, ".", places)
+        published = places.get(pattern, "").format(*numbers)
         if not published or published in found:
             continue
         rule = table[places[pattern]]
-        parts = [tensors.get(part.format(number)) for part in rule.parts]
+        parts = [tensors.get(part.format(*numbers)) for part in rule.parts]
         present = [part for part in parts if part is not None]
         if len(present) < len(parts):
             continue
@@ -121,7 +127,7 @@ def to_foreign(tensors: Mapping[str, Tensor], table: Table) -> dict[str, Tensor]
     """The dialect's name -> tensor; CheckpointError if the dialect has no name for one of them."""
     found: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        pattern, number = _pattern(name, "/")
+        pattern, numbers = _matched(name, "/", table)
         rule = table.get(pattern)
         if rule is None:
             raise CheckpointError(f"tensor {name}: found no name for it in this dialect")
@@ -129,5 +135,5 @@ def to_foreign(tensors: Mapping[str, Tensor], table: Table) -> dict[str, Tensor]
         whole = with_ones(whole, rule.ones) if rule.ones else whole
         shares = rule.shares or (1,) * len(rule.parts)
         for i, part in enumerate(rule.parts):
-            found[part.format(number)] = whole if len(shares) == 1 else rows(whole, i, shares)
+            found[part.format(*numbers)] = whole if len(shares) == 1 else rows(whole, i, shares)
     return found

@@ -137,7 +137,7 @@ def _check_told(dialect: Dialect, source: Source, metadata: Mapping[str, Any]) -
             raise CheckpointError(
                 f"{key}: found {metadata[key]}, expected one of {', '.join(ACTIVATIONS)}"
             )
-    needed = ("text_activation", "image_heads", "text_heads")
+    needed = ("text_activation", "text_heads")  # those of the image come with them, if it has any
     if dialect.name == "open_clip" and not all(key in metadata for key in needed):
         raise CheckpointError(
             "found no open_clip_config.json beside it, which tells the activation and the heads; "

@@ -1,7 +1,7 @@
 """ConvNeXt: a residual network of depthwise convolutions and MLPs, normalised over channels.
 
 Names are timm's below `visual`: stem/{0,1}, stages/0/downsample/{0,1},
-stages/0/blocks/0/{conv_dw,norm,mlp/fc1,mlp/fc2,gamma}, norm; then c_fc and proj.
+stages/0/blocks/0/{conv_dw,norm,mlp/fc1,mlp/fc2,gamma}, norm; then proj, or head/{c_fc,proj}.
 
 Axes: N batch, R resolution, C channels, X places along a side, E embedding.
 
@@ -60,6 +60,7 @@ class ConvNextConfig:
         if not reader.has("visual/stages/0/blocks/0/conv_dw/"):
             return None
         stages = range(reader.numbers_in("visual/stages/"))
+        mlp = reader.has("visual/head/")
         config = cls(
             preprocess=reader.preprocess(Preprocess(), SHRINKS),
             # a gap in the numbers shows as tensors missing and left over
@@ -67,11 +68,11 @@ class ConvNextConfig:
             widths=tuple(
                 reader.shape(f"visual/stages/{s}/blocks/0/conv_dw/W", 4)[0] for s in stages
             ),
-            projection="mlp" if reader.has("visual/c_fc/") else "matrix",
+            projection="mlp" if mlp else "matrix",
             eps=reader.number("layer_norm_eps", EPS, 0),
             **reader.options(cls),
         )
-        return config, reader.shape("visual/proj", 2)[1]
+        return config, reader.shape("visual/head/proj" if mlp else "visual/proj", 2)[1]
 
     def metadata(self) -> dict[str, Any]:
         """What a file must say beside its tensors for `read` to find this tower again."""
@@ -106,7 +107,8 @@ class ConvNextConfig:
                 if hidden is not None:
                     hidden.append(x)
             features_NC = layer_norm(F.mean(x, axis=(2, 3)), "norm", self.eps)
-            return projected(features_NC, width, self.projection, "proj")
+            name = "head" if self.projection == "mlp" else "proj"
+            return projected(features_NC, width, self.projection, name)
 
 
 def _stage(x_NCXX: nn.Variable, config: ConvNextConfig, s: int) -> nn.Variable:

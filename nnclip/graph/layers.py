@@ -95,12 +95,12 @@ def projected(x_ND: nn.Variable, embed: int, kind: str, name: str) -> nn.Variabl
         x_ND: the features.
         embed: E.
         kind: "matrix" for the parameter `name` (D, E), "linear" for `name`/W (E, D) and `name`/b,
-            "mlp" for `c_fc`/W (2E, D), `c_fc`/b, GELU and the parameter `name` (2E, E), "none"
-            where D is E.
+            "mlp" for `name`/c_fc/W (2E, D) and b, GELU and the parameter `name`/proj (2E, E),
+            "none" where D is E.
         name: of the parameter.
     """
     if kind == "mlp":
-        x_ND = gelu(linear(x_ND, 2 * embed, "c_fc"))
+        x_ND, name = gelu(linear(x_ND, 2 * embed, f"{name}/c_fc")), f"{name}/proj"
     n, width = x_ND.shape
     if kind == "none":
         return x_ND
