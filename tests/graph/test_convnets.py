@@ -1,0 +1,171 @@
+"""Convolutional image towers beside timm's own: features, gradients, every precision.
+
+Each is one of timm's with narrow widths and few layers, and open_clip's projection. Gradients are
+those of a weighted sum of the features.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import nnabla as nn
+import nnabla.functions as F
+import numpy as np
+import pytest
+
+from nnclip.engine import compile_graph, compile_step, quantize
+from nnclip.engine.stock import StockStep
+from nnclip.graph.parameters import Scope, building, expected_tower_shapes, flatten, scope_of
+from nnclip.graph.reading import Reader
+from nnclip.graph.towers import ImageTower, read_image
+
+pytestmark = pytest.mark.torch
+
+VALUES, GRADIENTS = 2e-5, 1e-4  # relative: of a feature's norm, of a gradient's norm
+EMBED = 20
+SMALL_CONVNEXT = {"depths": (1, 2, 1, 1), "dims": (8, 16, 24, 32)}
+
+
+class Kind(NamedTuple):
+    """A tower: its family's module, its timm name, and what makes it small."""
+
+    module: str
+    name: str
+    sizes: dict[str, Any]
+    pixels: int
+    proj: str | None = "linear"
+    pool: str = ""
+
+
+KINDS = {
+    "convnext": Kind("timm_convnext", "convnext_base", SMALL_CONVNEXT, 64),
+    "convnext mlp": Kind("timm_convnext", "convnext_xxlarge", SMALL_CONVNEXT, 64, "mlp"),
+}
+
+
+class Case(NamedTuple):
+    """A tower in torch, the same for NNabla, and images."""
+
+    model: Any
+    config: ImageTower
+    scope: Scope
+    images: np.ndarray
+    published: Callable[[dict[str, Any]], dict[str, np.ndarray]]
+
+
+def in_torch(kind: Kind, create: Callable[..., Any]) -> Any:
+    """open_clip's image tower; gains, biases and statistics away from 1 and 0."""
+    import open_clip.timm_model
+    import torch
+
+    module = open_clip.timm_model.timm
+    torch.manual_seed(0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "create_model", lambda *a, **k: create(*a, **k, **kind.sizes))
+        made = open_clip.timm_model.TimmModel(kind.name, EMBED, kind.pixels, kind.pool, kind.proj)
+    with torch.no_grad():
+        for key, tensor in made.state_dict().items():
+            if key.endswith("running_var"):
+                tensor.uniform_(0.5, 1.5)
+            elif "gamma" in key:
+                tensor.copy_(0.5 + 0.1 * torch.randn_like(tensor))
+            elif tensor.ndim == 1:
+                tensor.add_(0.2 * torch.randn_like(tensor))
+            elif tensor.ndim > 1:
+                tensor.copy_(torch.randn_like(tensor) / tensor[0].numel() ** 0.5)
+    return made.eval()
+
+
+def made(name: str) -> Case:
+    import importlib
+
+    import timm
+    import torch
+
+    from nnclip.convert.names import to_published
+    from nnclip.convert.tensors import of_array
+
+    kind = KINDS[name]
+    model = in_torch(kind, timm.create_model)
+    family = importlib.import_module(f"nnclip.convert.{kind.module}").FAMILY
+
+    def published(tensors: dict[str, Any]) -> dict[str, np.ndarray]:
+        found = {f"visual.{k}": of_array(t.detach().numpy().copy()) for k, t in tensors.items()}
+        return {k: t.read() for k, t in to_published(found, family.table).items()}
+
+    arrays = published(model.state_dict())
+    told = family.describe(None, {}, {"timm_model_name": kind.name, "timm_proj": kind.proj})
+    told |= {"resolution": kind.pixels}
+    config, width = read_image(Reader({k: a.shape for k, a in arrays.items()}, told))
+    assert width == EMBED
+    assert {k: a.shape for k, a in arrays.items()} == expected_tower_shapes(config, width)
+    variables = {k: nn.Variable.from_numpy_array(a, need_grad=True) for k, a in arrays.items()}
+    images = torch.randn(3, 3, kind.pixels, kind.pixels).numpy()
+    return Case(model, config, scope_of(variables), images, published)
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def case(request) -> Case:
+    return made(request.param)
+
+
+def graph(case: Case, batch: int) -> tuple[dict[str, nn.Variable], dict[str, nn.Variable]]:
+    images = nn.Variable((batch, *case.images.shape[1:]))
+    with building(case.scope):
+        return {"images": images}, {"features": case.config.build(images, EMBED)}
+
+
+def far(found: dict[str, np.ndarray], expected: dict[str, np.ndarray], limit: float) -> dict:
+    """What differs by more than `limit`, relative to the norm of the whole."""
+    assert found.keys() == expected.keys()
+    off = {
+        k: float(np.linalg.norm(found[k] - expected[k]) / np.linalg.norm(expected[k]))
+        for k in expected
+    }
+    return {k: d for k, d in off.items() if not d <= limit}
+
+
+def answer_of_torch(case: Case) -> np.ndarray:
+    import torch
+
+    with torch.no_grad():
+        return case.model(torch.from_numpy(case.images)).numpy()
+
+
+@pytest.mark.parametrize("make", [StockStep, compile_step], ids=["nnabla", "compiled"])
+def test_features_and_gradients_equal_those_of_torch(case, make):
+    import torch
+
+    seeds = np.random.default_rng(1).normal(size=(3, EMBED)).astype(np.float32)
+    inputs, outputs = graph(case, 3)
+    loss = F.sum(outputs["features"] * nn.Variable.from_numpy_array(seeds))
+    parameters = flatten(case.scope)
+    for variable in parameters.values():
+        variable.grad.zero()
+    found = make(inputs, {"loss": loss, **outputs}, parameters)(images=case.images)
+    case.model.zero_grad()
+    features = case.model(torch.from_numpy(case.images))
+    (features * torch.from_numpy(seeds)).sum().backward()
+    expected = case.published({k: p.grad for k, p in case.model.named_parameters()})
+    assert not far({"f": found["features"]}, {"f": features.detach().numpy()}, VALUES)
+    assert not far({k: np.array(v.g) for k, v in parameters.items()}, expected, GRADIENTS)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
+def test_compiled_for_answers(case, precision):
+    """For any batch: built for two images, asked about three."""
+    expected = answer_of_torch(case)
+    if precision == "int8":
+        answer = quantize(*graph(case, 2), {"images": case.images})
+    else:
+        answer = compile_graph(*graph(case, 2), precision=precision)
+    found = answer(images=case.images)["features"]
+    if precision == "fp32":
+        assert not far({"f": found}, {"f": expected}, VALUES)
+    norms = np.linalg.norm(found, axis=1) * np.linalg.norm(expected, axis=1)
+    least = {"fp32": 0.99999, "bf16": 0.999, "int8": 0.97}[precision]
+    assert ((found * expected).sum(axis=1) / norms).min() > least
+
+
+def test_shapes_and_metadata_tell_everything(case):
+    shapes = {k: v.shape for k, v in flatten(case.scope).items()}
+    assert read_image(Reader(shapes, case.config.metadata())) == (case.config, EMBED)
