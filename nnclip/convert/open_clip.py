@@ -5,7 +5,7 @@ Source: https://github.com/mlfoundations/open_clip, src/open_clip/model.py and f
 
 from typing import Any
 
-from nnclip.convert import open_clip_tokenizer, openai, timm_convnext, timm_vit
+from nnclip.convert import open_clip_tokenizer, openai, timm_convnext, timm_vit, timm_vitamin
 from nnclip.convert.dialect import Dialect, Settings, Source
 from nnclip.convert.families import FILE, SIZES, Family, check
 from nnclip.convert.names import Table, below, same
@@ -16,7 +16,13 @@ from nnclip.graph.config import ClipConfig
 from nnclip.graph.losses import LOSSES
 
 # The first that knows a tower's settings is its family; so is the first that can write a tower.
-IMAGES: tuple[Family, ...] = (timm_vit.FAMILY, timm_convnext.FAMILY, RESNET, VIT)
+IMAGES: tuple[Family, ...] = (
+    timm_vit.FAMILY,
+    timm_convnext.FAMILY,
+    timm_vitamin.FAMILY,
+    RESNET,
+    VIT,
+)
 TEXTS: tuple[Family, ...] = (OWN_TEXT,)
 MODEL = {
     **dict.fromkeys(("embed_dim", "vision_cfg", "text_cfg", "quick_gelu"), SIZES),

@@ -13,6 +13,7 @@ from nnclip.graph.layers import affine, layer_norm, parameter, projected, projec
 from nnclip.graph.pooling import attention_pool
 from nnclip.graph.positions import GridPositions
 from nnclip.graph.reading import Reader, option, option_metadata
+from nnclip.graph.stems import Stem, read_stem
 from nnclip.graph.transformer import BlockConfig, BlockInit, every_row, transformer
 from nnclip.image import Preprocess
 from nnclip.nnabla import F, NormalInitializer, UniformInitializer, nn
@@ -29,7 +30,7 @@ class VitConfig:
 
     Attributes:
         preprocess: how an image becomes its input.
-        patch: pixels along a side of a patch.
+        patch: pixels along a side of a patch, or of a place that the stem makes.
         blocks: the transformer.
         pool: what is read: "class" the class token, "mean" the mean of the patches, "attention"
             one learned query over all tokens.
@@ -40,6 +41,7 @@ class VitConfig:
         patch_bias: whether the patch embedding has a bias.
         norm_before: whether a norm comes before the blocks.
         projection: "matrix" (D, E), "linear" with a bias, or "none".
+        stem: what makes tokens of the image in the place of the patch embedding; None for that.
     """
 
     preprocess: Preprocess
@@ -53,9 +55,14 @@ class VitConfig:
     patch_bias: bool = False
     norm_before: bool = True
     projection: str = "matrix"
+    stem: Stem | None = None
 
     side: ClassVar[Literal["image"]] = "image"
-    whole_strides: ClassVar[bool] = False
+
+    @property
+    def whole_strides(self) -> bool:
+        """See `ImageTower`."""
+        return self.stem is not None
 
     @property
     def positions(self) -> GridPositions | None:
@@ -81,6 +88,8 @@ class VitConfig:
     @property
     def kind(self) -> str:
         """See `ImageTower`."""
+        if self.stem is not None:
+            return f"vision transformer after {self.stem.kind}"
         return f"vision transformer with patches of {self.patch} pixels"
 
     @classmethod
@@ -88,12 +97,13 @@ class VitConfig:
         """The tower of these tensors; None if there are no transformer blocks or class token."""
         if not any(map(reader.has, ("visual/transformer/", "visual/class_embedding"))):
             return None
-        patch = reader.shape("visual/conv1/W", 4)[3]
+        stem = read_stem(reader)
+        patch = stem.stride if stem else reader.shape("visual/conv1/W", 4)[3]
         class_token = reader.has("visual/class_embedding")
         placed, grid = _placed(reader, class_token)
         projection, width = _projection(reader)
         config = cls(
-            preprocess=reader.preprocess(Preprocess(grid * patch), patch),
+            preprocess=reader.preprocess(Preprocess(grid * patch) if grid else Preprocess(), patch),
             patch=patch,
             blocks=reader.blocks("visual/", "image_heads"),
             class_token=class_token,
@@ -101,6 +111,7 @@ class VitConfig:
             patch_bias=reader.has("visual/conv1/b"),
             norm_before=reader.has("visual/ln_pre/"),
             projection=projection,
+            stem=stem,
             **reader.options(cls),
         )
         return config, width or config.blocks.width
@@ -152,6 +163,16 @@ def _projection(reader: Reader) -> tuple[str, int]:
     if reader.metadata.get("image_projection") == "none" and not reader.has("visual/proj"):
         return "none", 0
     return "matrix", reader.shape("visual/proj", 2)[1]
+
+
+def tokens_of(images_N3RR: nn.Variable, config: VitConfig) -> nn.Variable:
+    """(N, 3, R, R) -> (N, G * G, D): by the stem, or by the patch embedding."""
+    if config.stem is None:
+        return embed_patches(images_N3RR, config)
+    blocks = config.blocks
+    x_NDGG = config.stem.build(images_N3RR, blocks.width, blocks.eps)
+    x_NDL = F.reshape(x_NDGG, (images_N3RR.shape[0], blocks.width, -1))
+    return F.transpose(x_NDL, (0, 2, 1))
 
 
 def embed_patches(images_N3RR: nn.Variable, config: VitConfig) -> nn.Variable:
@@ -214,7 +235,7 @@ def image_tower(
         constant_1LD = token_constants(config)
         if config.projection == "matrix":
             projection_matrix(blocks.width, embed, "proj")  # in the order of published files
-        x_NLD = embed_patches(images_N3RR, config)
+        x_NLD = tokens_of(images_N3RR, config)
         if config.class_token:
             x_NLD = F.pad(x_NLD, (0, 0, 1, 0, 0, 0))
         if constant_1LD is not None:

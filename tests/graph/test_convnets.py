@@ -36,9 +36,17 @@ class Kind(NamedTuple):
     pool: str = ""
 
 
+def small_vitamin(head: int, **more: Any) -> dict[str, Any]:
+    return more  # PLACE
+
+
 KINDS = {
     "convnext": Kind("timm_convnext", "convnext_base", SMALL_CONVNEXT, 64),
     "convnext mlp": Kind("timm_convnext", "convnext_xxlarge", SMALL_CONVNEXT, 64, "mlp"),
+    "vitamin": Kind("timm_vitamin", "vitamin_small_224", small_vitamin(4), 48),
+    "vitamin without positions": Kind(
+        "timm_vitamin", "vitamin_xlarge_256", small_vitamin(8, pos_embed="none"), 64
+    ),
 }
 
 
