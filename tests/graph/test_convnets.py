@@ -22,7 +22,6 @@ pytestmark = pytest.mark.torch
 
 VALUES, GRADIENTS = 2e-5, 1e-4  # relative: of a feature's norm, of a gradient's norm
 EMBED = 20
-SMALL_CONVNEXT = {"depths": (1, 2, 1, 1), "dims": (8, 16, 24, 32)}
 
 
 class Kind(NamedTuple):
@@ -30,22 +29,30 @@ class Kind(NamedTuple):
 
     module: str
     name: str
-    sizes: dict[str, Any]
+    sizes: Callable[[], dict[str, Any]]
     pixels: int
     proj: str | None = "linear"
     pool: str = ""
 
 
-def small_vitamin(head: int, **more: Any) -> dict[str, Any]:
-    return more  # PLACE
+def small_convnext() -> dict[str, Any]:
+    return {"depths": (1, 2, 1, 1), "dims": (8, 16, 24, 32)}
+
+
+def small_vitamin(width: int) -> dict[str, Any]:
+    """Keeps the number of heads."""
+    from timm.models.vitamin import VitCfg
+
+    stem = VitCfg(embed_dim=(8, 12, width), depths=(1, 2, 1), stem_width=8)
+    return {"embed_cfg": stem, "embed_dim": width, "depth": 2, "img_size": 48}
 
 
 KINDS = {
-    "convnext": Kind("timm_convnext", "convnext_base", SMALL_CONVNEXT, 64),
-    "convnext mlp": Kind("timm_convnext", "convnext_xxlarge", SMALL_CONVNEXT, 64, "mlp"),
-    "vitamin": Kind("timm_vitamin", "vitamin_small_224", small_vitamin(4), 48),
+    "convnext": Kind("timm_convnext", "convnext_base", small_convnext, 64),
+    "convnext mlp": Kind("timm_convnext", "convnext_xxlarge", small_convnext, 64, "mlp"),
+    "vitamin": Kind("timm_vitamin", "vitamin_small_224", lambda: small_vitamin(24), 48),
     "vitamin without positions": Kind(
-        "timm_vitamin", "vitamin_xlarge_256", small_vitamin(8, pos_embed="none"), 64
+        "timm_vitamin", "vitamin_xlarge_256", lambda: small_vitamin(32), 64
     ),
 }
 
@@ -68,7 +75,7 @@ def in_torch(kind: Kind, create: Callable[..., Any]) -> Any:
     module = open_clip.timm_model.timm
     torch.manual_seed(0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "create_model", lambda *a, **k: create(*a, **k, **kind.sizes))
+        patch.setattr(module, "create_model", lambda *a, **k: create(*a, **k, **kind.sizes()))
         made = open_clip.timm_model.TimmModel(kind.name, EMBED, kind.pixels, kind.pool, kind.proj)
     with torch.no_grad():
         for key, tensor in made.state_dict().items():
