@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nnclip.convert import timm_convnext
 from nnclip.convert.h5_to_torch import convert_h5
 from nnclip.convert.source import DIALECTS
 from nnclip.convert.torch_to_h5 import convert_file
@@ -128,7 +129,40 @@ CASES = {
         {},
         None,
     ),
+    "convnext": (
+        {
+            "embed_dim": 24,
+            "vision_cfg": timm_cfg("convnext_base", "", "linear", 64),
+            "text_cfg": {**SMALL_TEXT, "context_length": 16, "vocab_size": 49408},
+        },
+        {},
+        None,
+    ),
+    "convnext with an mlp": (
+        {
+            "embed_dim": 24,
+            "vision_cfg": timm_cfg("convnext_base", "", "mlp", 64),
+            "text_cfg": {**SMALL_TEXT, "context_length": 16, "vocab_size": 49408},
+        },
+        {},
+        None,
+    ),
+    "vitamin": (
+        {
+            "embed_dim": 24,
+            "custom_text": True,
+            "vision_cfg": timm_cfg("vitamin_small_224", "", "linear", 224),
+            "text_cfg": {**SMALL_TEXT, "context_length": 16, "vocab_size": 49408},
+        },
+        {},
+        None,
+    ),
 }  # fmt: skip
+# beginning of a timm name -> what makes its tower small
+SMALLER = {
+    "convnext": {"depths": (1, 2, 1, 1), "dims": (8, 16, 32, 64)},
+    "vit": {"depth": 1},
+}
 
 
 def write_tokenizer(folder, start, end, pad):
@@ -153,6 +187,10 @@ def write_tokenizer(folder, start, end, pad):
     fast.save_pretrained(folder)
 
 
+def _timm_name(model_cfg):
+    return model_cfg["vision_cfg"].get("timm_model_name", "")
+
+
 def make_folder(folder, model_cfg, preprocess_cfg, marks):
     """A hub folder of open_clip with random weights; the model and its settings."""
     import timm
@@ -165,8 +203,9 @@ def make_folder(folder, model_cfg, preprocess_cfg, marks):
     told = {"model_cfg": model_cfg, "preprocess_cfg": preprocess_cfg}
     (folder / "open_clip_config.json").write_text(json.dumps(told))
     make = timm.create_model
+    smaller = next((v for k, v in SMALLER.items() if _timm_name(model_cfg).startswith(k)), {})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(timm, "create_model", lambda name, **kw: make(name, **{"depth": 1, **kw}))
+        patch.setattr(timm, "create_model", lambda name, **kw: make(name, **{**smaller, **kw}))
         model = factory.create_model(f"local-dir:{folder}", load_weights=False).eval()
     torch.manual_seed(7)
     with torch.no_grad():
@@ -185,7 +224,9 @@ def case(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("hub")
     model = make_folder(folder, *CASES[request.param])
     convert_file(folder, folder / "model.h5")
-    return folder, model, CLIP(folder / "model.h5", precision="fp32")
+    with pytest.MonkeyPatch.context() as patch:  # the name then stands for the small one
+        patch.setitem(timm_convnext.NAMES, "convnext_base", timm_convnext.Named(8, (1, 2, 1, 1)))
+        yield folder, model, CLIP(folder / "model.h5", precision="fp32")
 
 
 def pictures():
@@ -269,11 +310,15 @@ def test_gradients_are_those_of_torch(case, request):
         variable.g = 0
     total.forward()
     total.backward()
-    state = {"visual/ln_post/W": "visual.trunk.norm.weight", "ln_final/W": "text.ln_final.weight"}
-    own = {"visual/ln_post/W": "visual.ln_post.weight", "ln_final/W": "ln_final.weight"}
+    visual = ("ln_post", "trunk.norm", "trunk.fc_norm")
+    names = {
+        "visual/ln_post/W": [f"visual.{name}.weight" for name in visual],
+        "visual/norm/W": ["visual.trunk.head.norm.weight"],
+        "ln_final/W": ["text.ln_final.weight", "ln_final.weight"],
+    }
     gradients = {name: p.grad for name, p in theirs.named_parameters()}
-    for published in state:
-        name = next(n for n in (state[published], own[published]) if n in gradients)
+    for published in names.keys() & parameters.keys():
+        name = next(n for n in names[published] if n in gradients)
         wanted = gradients[name].numpy()
         found = parameters[published].g
         assert np.linalg.norm(found - wanted) < 1e-4 * np.linalg.norm(wanted), published

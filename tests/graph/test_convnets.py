@@ -14,9 +14,11 @@ import pytest
 
 from nnclip.engine import compile_graph, compile_step, quantize
 from nnclip.engine.stock import StockStep
+from nnclip.graph.convnext import ConvNextConfig
 from nnclip.graph.parameters import Scope, building, expected_tower_shapes, flatten, scope_of
 from nnclip.graph.reading import Reader
 from nnclip.graph.towers import ImageTower, read_image
+from nnclip.image import Preprocess
 
 pytestmark = pytest.mark.torch
 
@@ -184,3 +186,21 @@ def test_compiled_for_answers(case, precision):
 def test_shapes_and_metadata_tell_everything(case):
     shapes = {k: v.shape for k, v in flatten(case.scope).items()}
     assert read_image(Reader(shapes, case.config.metadata())) == (case.config, EMBED)
+
+
+@pytest.mark.parametrize(
+    ("module", "config", "name"),
+    [
+        (
+            "timm_convnext",
+            ConvNextConfig(Preprocess(320), (3, 3, 27, 3), (192, 384, 768, 1536), "mlp"),
+            "convnext_large",
+        ),
+        ("timm_convnext", ConvNextConfig(Preprocess(), (3, 3, 9, 3), (96, 192, 384, 768)), None),
+    ],
+)
+def test_only_what_timm_has_is_written(module, config, name):
+    import importlib
+
+    told = importlib.import_module(f"nnclip.convert.{module}").settings_of(config)
+    assert (told and told["timm_model_name"]) == name
