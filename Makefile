@@ -54,6 +54,7 @@ lock: setup ## compile requirements*.in to pinned versions with hashes (UPGRADE=
 	$(LOCK) requirements.in -o requirements.txt
 	$(LOCK) requirements-dev.in -o requirements-dev.txt
 	$(LOCK) docker/requirements-demo.in -o docker/requirements-demo.txt
+	$(LOCK) docker/requirements-serve.in -o docker/requirements-serve.txt
 	$(LOCK) requirements-cuda.in -o requirements-cuda.txt
 
 bench-quick: setup ## run the benchmarks, small sizes

@@ -1,90 +1,25 @@
-"""Connections that end: who sends a byte now and then does not hold one for ever."""
+"""Puts the page's doors round the server that Gradio starts."""
 
-import asyncio
 from typing import Any
 
-import h11
 from gradio import http_server
 from uvicorn.config import Config
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from nnclip.page.doors import Doors
+from nnclip.page.doors import PageDoors
 from nnclip.service.hosts import Hosts
-from nnclip.service.limits import (
-    BODY_SECONDS,
-    HEADER_SECONDS,
-    MAX_CONNECTIONS,
-    PAUSE_SECONDS,
-)
+from nnclip.service.limits import MAX_CONNECTIONS
 from nnclip.service.uploads import Uploads
-
-
-class PatientFor(H11Protocol):
-    """HTTP as uvicorn speaks it, which closes a connection whose request does not arrive.
-
-    Its headers have HEADER_SECONDS from the connection's or the last answer's time; its body
-    BODY_SECONDS, and never PAUSE_SECONDS without a byte. How long an answer takes is not limited.
-    """
-
-    _headers_due: asyncio.TimerHandle | None = None
-    _body_due: asyncio.TimerHandle | None = None
-    _byte_due: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait."""
-        super().connection_made(transport)
-        self._wait()
-
-    def data_received(self, data: bytes) -> None:
-        """Take bytes, and wait for what is missing still."""
-        super().data_received(data)
-        self._wait()
-
-    def on_response_complete(self) -> None:
-        """Wait for the next request."""
-        super().on_response_complete()
-        self._wait()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Wait for nothing any more."""
-        super().connection_lost(exc)
-        for name in ("_headers_due", "_body_due", "_byte_due"):
-            self._stop(name)
-
-    def _wait(self) -> None:
-        if self.transport.is_closing():
-            return
-        state = self.conn.their_state
-        self._stop("_byte_due")
-        if state is h11.SEND_BODY:
-            self._start("_byte_due", PAUSE_SECONDS)
-            self._start("_body_due", BODY_SECONDS)
-        else:
-            self._stop("_body_due")
-        if state is h11.IDLE:
-            self._start("_headers_due", HEADER_SECONDS)
-        else:
-            self._stop("_headers_due")
-
-    def _start(self, name: str, seconds: float) -> None:
-        if getattr(self, name) is None:
-            setattr(self, name, self.loop.call_later(seconds, self.transport.abort))
-
-    def _stop(self, name: str) -> None:
-        timer = getattr(self, name)
-        if timer is not None:
-            timer.cancel()
-            setattr(self, name, None)
+from nnclip.web.connections import PatientFor
 
 
 def guard(hosts: Hosts, uploads: Uploads) -> None:
-    """Let every server that Gradio starts from now on stand behind `Doors` and be patient for."""
+    """Put every server that Gradio starts from now on behind `PageDoors` and `PatientFor`."""
 
     class Guarded(http_server.Server):
         def __init__(self, config: Config, *args: Any, **options: Any) -> None:
             super().__init__(config, *args, **options)
             config.load()
-            config.loaded_app = Doors(config.loaded_app, hosts, uploads)
+            config.loaded_app = PageDoors(config.loaded_app, hosts, uploads)
             config.http_protocol_class = PatientFor
             config.limit_concurrency = MAX_CONNECTIONS
 

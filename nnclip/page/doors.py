@@ -5,7 +5,6 @@ itself, converting recordings. Only what the page and `gradio_client` ask for is
 """
 
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 import gradio as gr
@@ -17,10 +16,7 @@ from nnclip.errors import DataError
 from nnclip.service.hosts import Hosts
 from nnclip.service.limits import MAX_BODY, MAX_BYTES, MAX_IMAGES
 from nnclip.service.uploads import Uploads
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
+from nnclip.web.doors import Doors, Message
 
 HEADERS = {
     # Gradio's front end makes functions from strings and sets styles in place
@@ -69,36 +65,25 @@ def never_fetch() -> None:
     processing_utils.async_ssrf_protected_get = _refuse
 
 
-class Doors:
-    """ASGI middleware round all of Gradio, its own middleware included."""
+class PageDoors(Doors):
+    """The doors round all of Gradio, its own middleware included."""
+
+    headers = HEADERS
 
     def __init__(self, app: Any, hosts: Hosts, uploads: Uploads) -> None:
         """Stand before `app`: answer to these names, give out these files."""
-        self._app, self._hosts, self._uploads = app, hosts, uploads
-        self._headers = [(k.encode(), v.encode()) for k, v in HEADERS.items()]
+        super().__init__(app, hosts)
+        self._uploads = uploads
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Pass a request on, or refuse it."""
-        if scope["type"] == "lifespan":
-            return await self._app(scope, receive, send)
+    def refusal(self, scope: Message) -> tuple[int, str] | None:
+        """As for all doors; besides, only routes that the page has, and only its files."""
+        return self.strange(scope) or self._closed(scope) or self.too_long(scope)
 
-        async def sending(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *self._headers]
-            await send(message)
+    def most(self, scope: Message) -> int:
+        """Bytes that the body of a request may have."""
+        return MAX_UPLOAD if scope["path"].rstrip("/") == UPLOAD else MAX_BODY
 
-        refused = self._refusal(scope)
-        if refused is None:
-            return await self._app(scope, _limited(receive, _most(scope)), sending)
-        if scope["type"] == "websocket":
-            return await send({"type": "websocket.close", "code": 1008})
-        return await _say(sending, *refused)
-
-    def _refusal(self, scope: Message) -> tuple[int, str] | None:
-        """Status and sentence for a request that goes no further."""
-        sentence = self._hosts.refusal(_values(scope, b"host"), _values(scope, b"origin"))
-        if sentence:
-            return 403, sentence
+    def _closed(self, scope: Message) -> tuple[int, str] | None:
         path = scope["path"]
         route = ROUTES.get(scope.get("method", ""))
         if route is None or not route.fullmatch(path):
@@ -108,38 +93,4 @@ class Doors:
                 self._uploads.find(path.removeprefix(FILE))
             except DataError as error:
                 return 403, str(error)
-        lengths = _values(scope, b"content-length")
-        if lengths and int(lengths[0]) > _most(scope):  # digits, or h11 had refused it
-            return 413, f"found {lengths[0]} bytes, expected at most {_most(scope)}"
         return None
-
-
-def _values(scope: Message, name: bytes) -> list[str]:
-    """All values of a header."""
-    return [value.decode("latin-1") for key, value in scope["headers"] if key == name]
-
-
-def _most(scope: Message) -> int:
-    """Bytes that the body of a request may have."""
-    return MAX_UPLOAD if scope["path"].rstrip("/") == UPLOAD else MAX_BODY
-
-
-def _limited(receive: Receive, most: int) -> Receive:
-    """`receive`, which takes a body that grows too long for one that was broken off."""
-    left = most
-
-    async def receiving() -> Message:
-        nonlocal left
-        message = await receive()
-        left -= len(message.get("body", b""))
-        return message if left >= 0 else {"type": "http.disconnect"}
-
-    return receiving
-
-
-async def _say(send: Send, status: int, sentence: str) -> None:
-    body = f"{sentence}\n".encode()
-    kind = (b"content-type", b"text/plain; charset=utf-8")
-    length = (b"content-length", str(len(body)).encode())
-    await send({"type": "http.response.start", "status": status, "headers": [kind, length]})
-    await send({"type": "http.response.body", "body": body})

@@ -7,13 +7,14 @@ Axes: N images, M texts, E embedding.
 import logging
 import time
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
 from nnclip.clip import CLIP
 from nnclip.embeddings import unit
 from nnclip.errors import NnclipError
-from nnclip.service.batching import DynamicBatching
+from nnclip.service.batching import DynamicBatching, Observe, unobserved
 from nnclip.service.images import ImageSource, open_checked
 from nnclip.service.languages import languages_of
 from nnclip.service.lru_cache import LRUCache
@@ -35,34 +36,66 @@ class Embedder:
         languages: codes of those it was taught, if its file says so.
     """
 
-    def __init__(self, name: str, model: CLIP) -> None:
+    def __init__(self, name: str, model: CLIP, observe: Observe = unobserved) -> None:
+        """Embed by `model`; `observe` is told "image" or "text", rows and seconds of its calls."""
         self.name, self.model = name, model
         self.languages = languages_of(model.metadata)
-        self._texts: LRUCache[np.ndarray] = LRUCache(TEXTS_KEPT)
+        self._texts: LRUCache[tuple[np.ndarray, int]] = LRUCache(TEXTS_KEPT)
         self._images: LRUCache[np.ndarray] = LRUCache(IMAGES_KEPT)
-        self._encode_text = DynamicBatching(lambda ids: unit(model.encode_text(ids)))
-        self._encode_image = DynamicBatching(lambda images: unit(model.encode_image(images)))
+        self._observe = observe
+        self._encode_text = DynamicBatching(model.encode_text, observe=partial(observe, "text"))
+        self._encode_image = DynamicBatching(model.encode_image, observe=partial(observe, "image"))
 
     def texts(self, texts: Sequence[str]) -> np.ndarray:
         """(M, E) float32; DataError if a text is longer than the model reads."""
+        return unit(np.stack([features for features, _ in self.text_features(texts)]))
 
-        def compute(missing: list[int]) -> np.ndarray:
-            return self._encode_text(self.model.tokenize([texts[index] for index in missing]))
+    def text_features(
+        self, texts: Sequence[str], truncate: bool = False
+    ) -> list[tuple[np.ndarray, int]]:
+        """(E,) float32 features, not of unit length, and the number of token ids of each text.
 
-        return np.stack(self._texts.get(list(texts), compute))
+        Args:
+            texts: M of them.
+            truncate: cut texts that are longer than the model reads; otherwise DataError.
+        """
+
+        def compute(missing: list[int]) -> list[tuple[np.ndarray, int]]:
+            ids_ML = self.model.tokenize([texts[index] for index in missing], truncate=truncate)
+            pad = self.model.config.text.pad
+            lengths = [int(np.flatnonzero(ids != pad)[-1]) + 1 for ids in ids_ML]
+            return list(zip(self._encode_text(ids_ML), lengths, strict=True))
+
+        return self._texts.get([(text, truncate) for text in texts], compute)
 
     def images(self, sources: Sequence[ImageSource]) -> np.ndarray:
         """(N, E) float32; DataError if one is no image or too large."""
+        return unit(self.image_features(sources))
+
+    def image_features(self, sources: Sequence[ImageSource]) -> np.ndarray:
+        """As `images`, but not of unit length."""
 
         def compute(missing: list[int]) -> np.ndarray:
-            return self.embed([sources[index] for index in missing])
+            return self._features([sources[index] for index in missing])
 
         return np.stack(self._images.get([source.key for source in sources], compute))
 
     def embed(self, sources: Sequence[ImageSource]) -> np.ndarray:
         """As `images`, but nothing is remembered."""
-        images = [self.model.preprocess(open_checked(source)) for source in sources]
-        return self._encode_image(np.stack(images))
+        return unit(self._features(sources))
+
+    def answers(self) -> bool:
+        """Whether the model embeds an image and a text now; neither is remembered."""
+        size = self.model.config.image.resolution
+        image_E = self._encode_image(np.zeros((1, 3, size, size), np.float32))[0]
+        text_E = self._encode_text(self.model.tokenize(["a"]))[0]
+        return bool(np.isfinite(image_E).all() and np.isfinite(text_E).all())
+
+    def _features(self, sources: Sequence[ImageSource]) -> np.ndarray:
+        start = time.perf_counter()
+        images = np.stack([self.model.preprocess(open_checked(source)) for source in sources])
+        self._observe("decode", len(images), time.perf_counter() - start)
+        return self._encode_image(images)
 
     def pace(self, source: ImageSource) -> float:
         """Seconds that the model takes for an image: the best of a few."""

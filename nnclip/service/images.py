@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections.abc import Hashable
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import IO, Protocol, TypeAlias
 
@@ -17,6 +18,8 @@ from nnclip.sources import Sample, stored_bytes
 
 Place: TypeAlias = Path | Sample  # a file, or an image within one
 
+ORIENTATION = 0x0112  # of EXIF
+TURNED = 5  # from this orientation on, width and height are exchanged
 GONE = "this image is no longer on the server: choose it again"
 
 
@@ -134,6 +137,13 @@ def open_checked(source: ImageSource) -> Image.Image:
     content = source.read()
     check_size(len(content))
     return open_image(content, max_pixels=MAX_PIXELS, as_seen=True)
+
+
+def image_size(content: bytes) -> tuple[int, int]:
+    """Width and height of an image that `open_checked` has read, upright; nothing is decoded."""
+    with Image.open(BytesIO(content)) as image:
+        turned = image.getexif().get(ORIENTATION, 1) >= TURNED
+        return (image.height, image.width) if turned else image.size
 
 
 def check_size(size: int) -> None:

@@ -17,6 +17,12 @@ MAX_BODY = 2 * 2**20  # bytes of a request that carries no file: all texts, each
 HEADER_SECONDS = 10.0  # until a request's headers are there
 PAUSE_SECONDS = 10.0  # without a byte of a request's body
 BODY_SECONDS = 300.0  # until a request's body is there
+ANSWER_SECONDS = 60.0  # until a request is answered, its turn included
+MAX_INPUTS = 2048  # images and texts of one request to the server
+MAX_WAITING = 4096  # images and texts that wait for their turn; one client may fill half of it
+MAX_LETTERS = 10_000  # characters of a text for the server: more than any model reads
+MAX_REQUEST = 64 * 2**20  # bytes of a request to the server
+MAX_HELD = 512 * 2**20  # bytes of all requests that the server holds
 MAX_SESSIONS = 256  # visitors whose page Gradio keeps a copy of, some 160 kB each
 
 

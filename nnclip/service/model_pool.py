@@ -10,6 +10,7 @@ from pathlib import Path
 from nnclip.clip import CLIP
 from nnclip.engine.precision import available_precisions
 from nnclip.errors import ConfigError, NnclipError
+from nnclip.service.batching import Observe, unobserved
 from nnclip.service.embedder import Embedder
 from nnclip.service.values import echo
 from nnclip.weights.download import cache_dir
@@ -29,16 +30,33 @@ class ModelPool:
         precisions: the number formats that each of them can be had in here.
     """
 
-    def __init__(self, sources: Sequence[str] = (), precision: str | None = None) -> None:
+    def __init__(
+        self,
+        sources: Sequence[str] = (),
+        precision: str | None = None,
+        observe: Observe = unobserved,
+        at_most: int = LOADED_AT_MOST,
+    ) -> None:
         """Load nothing yet.
 
         Args:
-            sources: .h5 files or published names; without any, the bundled model.
+            sources: .h5 files, published names or "bundled"; NAME=SOURCE offers one under another
+                name. Without any, the bundled model.
             precision: as for `CLIP`.
+            observe: learns of every call of a model, see `Embedder`.
+            at_most: models that stay loaded.
+
+        Raises:
+            ConfigError: two models would have the same name.
         """
-        self._sources: dict[str, str | None] = {Path(s).stem: s for s in sources}
-        if not sources:
-            self._sources[BUNDLED] = None
+        self._sources: dict[str, str | None] = {}
+        for name, source in map(_named, sources or [BUNDLED]):
+            if name in self._sources:
+                raise ConfigError(
+                    f"found two models called {echo(name)}, expected a name for each: NAME=FILE"
+                )
+            self._sources[name] = source
+        self._observe, self._at_most = observe, at_most
         for path in sorted(cache_dir().glob("*/*.h5")):
             self._sources.setdefault(f"{path.parent.name}/{path.stem}", str(path))
         self._precision = precision
@@ -51,6 +69,15 @@ class ModelPool:
     def variants(self) -> list[str]:
         """Every model in every precision that can be had here: "bundled · bf16"."""
         return [f"{name}{BETWEEN}{p}" for name in self.names for p in self.precisions]
+
+    def loaded(self, name: str | None = None) -> Embedder | None:
+        """The model if it is loaded, without waiting; ConfigError if there is no such name."""
+        key = self._key(name or self.names[0])
+        with self._lock:
+            found = self._loaded.get(key)
+            if found:
+                self._loaded.move_to_end(key)
+        return found.result() if found and found.done() and not found.exception() else None
 
     def get(self, name: str | None = None) -> Embedder:
         """The model called `name`, one of `names` or `variants`; without a name the first.
@@ -94,7 +121,9 @@ class ModelPool:
     def _fill(self, place: Future[Embedder], key: Key) -> None:
         """Load a model for all who wait for it; one that fails may be tried again."""
         try:
-            embedder = Embedder(key[0], CLIP(self._sources[key[0]], precision=key[1]))
+            embedder = Embedder(
+                key[0], CLIP(self._sources[key[0]], precision=key[1]), self._observe
+            )
         except Exception as error:
             with self._lock:
                 self._loaded.pop(key, None)
@@ -102,5 +131,18 @@ class ModelPool:
             return
         place.set_result(embedder)
         with self._lock:
-            while len(self._loaded) > LOADED_AT_MOST:  # only now that this one is worth a place
+            while len(self._loaded) > self._at_most:  # only now that this one is worth a place
                 self._loaded.popitem(last=False)
+
+
+def _named(given: str) -> tuple[str, str | None]:
+    """The name under which a source is offered, and the source as `CLIP` takes it.
+
+    >>> _named("models/a.h5"), _named("ViT-B/32"), _named("clip=a.h5"), _named("bundled")
+    (('a', 'models/a.h5'), ('ViT-B/32', 'ViT-B/32'), ('clip', 'a.h5'), ('bundled', None))
+    """
+    name, told, source = given.partition("=")
+    if not told or not name or Path(given).exists():  # a file whose name has such a sign
+        source = given
+        name = Path(given).stem if given.endswith(".h5") else given
+    return name, None if source == BUNDLED else source
