@@ -9,12 +9,13 @@ Source: https://github.com/huggingface/transformers, models/bert, distilbert, ro
 from collections.abc import Mapping
 from typing import Any
 
-from nnclip.convert.dialect import Dialect, Settings, Source
+from nnclip.convert.dialect import Dialect, Settings, Source, whole_number
 from nnclip.convert.names import Rule, Table, in_blocks, same, split
 from nnclip.errors import CheckpointError
 from nnclip.graph.bert import BertConfig
 from nnclip.graph.config import ClipConfig
 from nnclip.graph.towers import TextTower, Tower
+from nnclip.json_text import brief
 
 FILE, TOKENIZER = "config.json", "tokenizer.json"
 POOLING = "pooling.json"  # what a layout says of pooling and length; no file has this name
@@ -109,11 +110,12 @@ def describe(source: Source) -> dict[str, Any]:
     kind = kind_of(whole)
     for key, values in COMPUTED.items():
         if whole.get(key, values[0]) not in values:
-            raise CheckpointError(f"{FILE}: found {key} {whole[key]!r}, expected {values[0]!r}")
+            found = brief(whole[key])
+            raise CheckpointError(f"{FILE}: found {key} {found}, expected {values[0]!r}")
     roberta = kind in ROBERTA
     told = source.settings.get(POOLING, {})
-    pad = _integer(whole, "pad_token_id", 1 if roberta else 0)
-    context = _integer(told, "max_seq_length", MOST_TOKENS)
+    pad = whole_number(whole, "pad_token_id", 1 if roberta else 0)
+    context = whole_number(told, "max_seq_length", MOST_TOKENS)
     first = pad + 1 if roberta else 0
     table = source.tensors.get("embeddings.position_embeddings.weight")
     positions = table.shape[:1] if table else ()
@@ -128,21 +130,12 @@ def describe(source: Source) -> dict[str, Any]:
     }
 
 
-def _integer(told: Settings, key: str, default: int) -> int:
-    found = told.get(key)
-    if found is None:
-        return default
-    if not isinstance(found, int):
-        raise CheckpointError(f"{key}: found {found!r}, expected an integer")
-    return found
-
-
 def kind_of(whole: Settings) -> str:
     """The model_type that config.json names; CheckpointError if nnclip has no such encoder."""
-    kind = str(whole.get("model_type"))
-    if kind not in MODEL_TYPES:
+    kind = whole.get("model_type")
+    if not isinstance(kind, str) or kind not in MODEL_TYPES:
         raise CheckpointError(
-            f"{FILE}: found the model_type {kind!r}, expected one of {', '.join(MODEL_TYPES)}"
+            f"{FILE}: found the model_type {brief(kind)}, expected one of {', '.join(MODEL_TYPES)}"
         )
     return kind
 

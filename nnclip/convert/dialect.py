@@ -1,6 +1,5 @@
 """What a foreign dialect is: names, what its settings say, and what it needs beside the tensors."""
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +8,9 @@ from typing import Any
 from nnclip.convert.names import Table
 from nnclip.convert.tensors import Tensor
 from nnclip.errors import CheckpointError
+from nnclip.files import read_regular
 from nnclip.graph.config import ClipConfig, ClipResNetConfig, ResNetConfig, TextConfig, VitConfig
+from nnclip.json_text import TOKENIZER_BYTES, brief, parse_json, read_json
 
 Settings = Mapping[str, Any]
 
@@ -82,12 +83,42 @@ class Dialect:
 def read_settings(path: Path) -> Settings:
     """A JSON file that holds an object; CheckpointError if it does not."""
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
+        settings = read_json(path)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}: found no JSON file ({error})") from error
     if not isinstance(settings, dict):
         raise CheckpointError(f"{path}: found a {type(settings).__name__}, expected an object")
     return settings
+
+
+def read_tokenizer(path: Path) -> str:
+    """The content of a tokenizer.json; CheckpointError if it is no JSON, or too large."""
+    try:
+        text = read_regular(path, TOKENIZER_BYTES)[0].decode("utf-8")
+        parse_json(text, TOKENIZER_BYTES)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: found no JSON file ({error})") from error
+    return text
+
+
+def part(settings: Settings, key: str, default: Settings | None = None) -> Settings:
+    """The object under a key, an empty one for null; CheckpointError if something else is there."""
+    found = settings.get(key, default)
+    if not isinstance(found, dict | None):
+        raise CheckpointError(f"{key}: found {brief(found)}, expected an object")
+    return found or {}
+
+
+def whole_number(settings: Settings, key: str, default: int, least: int = 0) -> int:
+    """The whole number under a key; CheckpointError if something else is there."""
+    found = settings.get(key)
+    if found is None:
+        return default
+    if type(found) is not int or not least <= found < 1 << 31:
+        raise CheckpointError(
+            f"{key}: found {brief(found)}, expected an integer of at least {least}"
+        )
+    return found
 
 
 def own_towers(config: ClipConfig, dialect: str) -> tuple[VitConfig | ClipResNetConfig, TextConfig]:
@@ -107,6 +138,11 @@ def one_value(what: str, image: Any, text: Any) -> Any:
     """The value that both towers share; CheckpointError if they differ."""
     if image != text:
         raise CheckpointError(
-            f"{what}: found {image} for pictures and {text} for texts, expected the same"
+            f"{what}: found {_plain(image)} for pictures and {_plain(text)} for texts, expected "
+            "the same"
         )
     return image
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else brief(value)

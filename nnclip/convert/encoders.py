@@ -8,15 +8,15 @@ is called LinearTransformation.
 """
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
 from nnclip.convert import bert
-from nnclip.convert.dialect import Settings, Source, read_settings
+from nnclip.convert.dialect import Settings, Source, read_settings, read_tokenizer
 from nnclip.convert.source import open_source
 from nnclip.convert.tensors import Tensor
 from nnclip.errors import CheckpointError
+from nnclip.json_text import brief, read_json
 
 WORDS = "embeddings.word_embeddings.weight"  # a tensor of every encoder
 MODULES, LENGTH = "modules.json", "sentence_bert_config.json"
@@ -66,10 +66,7 @@ def _plain(name: str) -> str:
 
 def _tokenizer(folder: Path) -> str | None:
     path = folder / bert.TOKENIZER
-    if not path.is_file():
-        return None
-    read_settings(path)  # a sentence if it is no JSON
-    return path.read_text(encoding="utf-8")
+    return read_tokenizer(path) if path.is_file() else None
 
 
 def _base_of_m_clip(told: Settings, tensors: dict[str, Tensor]) -> Settings:
@@ -81,7 +78,7 @@ def _base_of_m_clip(told: Settings, tensors: dict[str, Tensor]) -> Settings:
             f"tensor LinearTransformation.weight: found {shape or 'none'}, expected "
             f"{told.get('numDims', 'some')} rows, as {bert.FILE} says"
         )
-    base, width = str(told["modelBase"]), shape[1]
+    base, width = brief(told["modelBase"]), shape[1]
     common = {"num_attention_heads": width // 64, "n_heads": width // 64}
     if "roberta" in base.lower():
         return {"model_type": "xlm-roberta", "layer_norm_eps": 1e-5, **common}
@@ -123,10 +120,10 @@ def _sentence_transformers(path: Path) -> Source:
 def _modules(path: Path) -> list[tuple[str, Path]]:
     """The last word of each module's type, and its folder."""
     try:
-        listed = json.loads((path / MODULES).read_text(encoding="utf-8"))
+        listed = read_json(path / MODULES)
         found = [(one["type"].split(".")[-1], path / one["path"]) for one in listed]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{path / MODULES}: found no list of modules ({error!r})") from error
+        raise CheckpointError(f"{path / MODULES}: found no list of modules ({error})") from error
     for _, folder in found:
         if not folder.resolve().is_relative_to(path.resolve()):
             raise CheckpointError(f"{path / MODULES}: names {folder}, which is outside {path}")

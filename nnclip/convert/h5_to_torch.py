@@ -18,12 +18,13 @@ from nnclip.convert.bert import TOKENIZER
 from nnclip.convert.dialect import Dialect, Settings
 from nnclip.convert.names import to_foreign
 from nnclip.convert.source import DIALECTS
-from nnclip.convert.tensors import Tensor
+from nnclip.convert.tensors import STORED, Tensor
 from nnclip.convert.understood import understood
 from nnclip.errors import CheckpointError, NnclipError
 from nnclip.files import shown
 from nnclip.graph.losses import Loss, scalar_names
 from nnclip.image import Preprocess
+from nnclip.json_text import brief, parse_json
 from nnclip.weights.h5 import Weights, read_h5, write_whole
 from nnclip.weights.model import check_names_and_shapes, told_scalars
 
@@ -85,8 +86,8 @@ def _translate(
     _tell_pipeline(dialect, weights.metadata)
     dtypes = dict.fromkeys(arrays, "float32")
     if half:
-        known = weights.metadata.get("source_dtypes")
-        dtypes.update(json.loads(known) if known else dict.fromkeys(arrays, "float16"))
+        known = _source_dtypes(weights.metadata)
+        dtypes.update(dict.fromkeys(arrays, "float16") if known is None else known)
     return to_foreign(
         {k: _stored(a, dtypes[k]) for k, a in arrays.items()}, dialect.writes(what.config)
     ), settings
@@ -108,6 +109,26 @@ def _tell_pipeline(dialect: Dialect, metadata: Mapping[str, Any]) -> None:
 def _has_json(weights: Weights, dialect: Dialect) -> bool:
     """Whether the dialect keeps the tokenizer of this model in a tokenizer.json beside it."""
     return dialect.side == "text" or weights.metadata.get("text_tokenizer") == "json"
+
+
+def _source_dtypes(metadata: Mapping[str, Any]) -> dict[str, str] | None:
+    """Tensor -> its type in the checkpoint that the .h5 came from, where that is told."""
+    told = metadata.get("source_dtypes")
+    if told is None:
+        return None
+    try:
+        found = parse_json(told)
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"metadata source_dtypes: found no JSON ({error})") from error
+    if not isinstance(found, dict) or not all(map(_is_type, found.values())):
+        raise CheckpointError(
+            f"metadata source_dtypes: found {brief(found)}, expected types of tensors by name"
+        )
+    return found
+
+
+def _is_type(kind: Any) -> bool:
+    return isinstance(kind, str) and kind in STORED
 
 
 def _check_side(dialect: Dialect, side: str | None) -> None:
@@ -153,7 +174,10 @@ def _check_settings(folder: Path, settings: Mapping[str, Settings]) -> None:
     """CheckpointError if a file of another model would be overwritten."""
     for name, content in settings.items():
         path = folder / name
-        if path.exists() and path.read_text() != json.dumps(content, indent=2) + "\n":
+        if (
+            path.exists()
+            and path.read_text("utf-8", "replace") != json.dumps(content, indent=2) + "\n"
+        ):
             raise CheckpointError(
                 f"{path}: describes another model; give a folder of its own, or remove it"
             )

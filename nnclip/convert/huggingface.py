@@ -5,7 +5,7 @@ Source: https://github.com/huggingface/transformers, models/clip/modeling_clip.p
 
 from typing import Any
 
-from nnclip.convert.dialect import Dialect, Settings, Source, own_towers
+from nnclip.convert.dialect import Dialect, Settings, Source, own_towers, part
 from nnclip.convert.names import in_blocks, same, split, turned
 from nnclip.convert.open_clip_images import square_side
 from nnclip.convert.transformers_images import (
@@ -17,6 +17,7 @@ from nnclip.convert.transformers_images import (
 from nnclip.errors import CheckpointError
 from nnclip.graph.config import BlockConfig, ClipConfig, ClipResNetConfig
 from nnclip.image import Preprocess
+from nnclip.json_text import brief
 
 FILE = "config.json"
 FILES = (FILE, OWN_FILE, PROCESSOR_FILE)
@@ -74,10 +75,11 @@ def describe(source: Source) -> dict[str, Any]:
     if whole is None:
         raise CheckpointError(f"{source.path}: found no {FILE} beside it, which tells the heads")
     if whole.get("model_type", "clip") != "clip":
-        raise CheckpointError(f"{FILE}: found a {whole['model_type']!r} model, expected 'clip'")
+        found = brief(whole["model_type"])
+        raise CheckpointError(f"{FILE}: found a {found} model, expected 'clip'")
     # what early versions wrote into *_config_dict comes before *_config
     image, text = (
-        {**(whole.get(f"{tower}_config") or {}), **(whole.get(f"{tower}_config_dict") or {})}
+        {**part(whole, f"{tower}_config"), **part(whole, f"{tower}_config_dict")}
         for tower in ("vision", "text")
     )
     told = read_preprocess(source.settings, image.get("image_size", 224))

@@ -6,7 +6,7 @@ Source: https://github.com/mlfoundations/open_clip, src/open_clip/model.py and f
 from typing import Any
 
 from nnclip.convert import open_clip_tokenizer, openai, timm_convnext, timm_vit, timm_vitamin
-from nnclip.convert.dialect import Dialect, Settings, Source
+from nnclip.convert.dialect import Dialect, Settings, Source, part
 from nnclip.convert.families import FILE, SIZES, Family, check
 from nnclip.convert.names import Table, below, same
 from nnclip.convert.open_clip_images import read_preprocess, write_preprocess
@@ -41,8 +41,8 @@ def _cfgs(source: Source) -> tuple[Settings, Settings, Settings] | None:
     whole = source.settings.get(FILE)
     if whole is None:
         return None
-    model = whole.get("model_cfg", whole)
-    return model, dict(model.get("vision_cfg", {})), dict(model.get("text_cfg", {}))
+    model = part(whole, "model_cfg", whole)
+    return model, part(model, "vision_cfg"), part(model, "text_cfg")
 
 
 def _family(families: tuple[Family, ...], cfg: Settings) -> Family:
@@ -60,7 +60,7 @@ def describe(source: Source) -> dict[str, Any]:
         return {}
     model, vision, text = cfgs
     check("model_cfg", model, MODEL)
-    images = source.settings[FILE].get("preprocess_cfg") or {}
+    images = part(source.settings[FILE], "preprocess_cfg")
     return {
         **_family(IMAGES, vision).describe(source, model, vision),
         **_family(TEXTS, text).describe(source, model, text),

@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 from nnclip.convert import openai
-from nnclip.convert.dialect import Settings, Source
+from nnclip.convert.dialect import Settings, Source, whole_number
 from nnclip.convert.families import FILE, SIZES, Family, activation_of, check, eps_of
 from nnclip.convert.names import same
 from nnclip.errors import CheckpointError
@@ -78,16 +78,25 @@ def _describe_vit(source: Source, model: Settings, cfg: Settings) -> dict[str, A
         )
     return {
         "activation": activation_of(bool(model.get("quick_gelu", False)), cfg),
-        "image_heads": cfg.get("width", 768) // cfg.get("head_width", 64),
+        "image_heads": whole_number(cfg, "width", 768)
+        // whole_number(cfg, "head_width", 64, least=1),
         "layer_norm_eps": eps_of(cfg),
         "image_pool": POOLS[cfg.get("pool_type", "tok")],
         "image_norm_after_pool": bool(cfg.get("final_ln_after_pool", False)),
     }
 
 
+def _heads(cfg: Settings, width: int) -> int:
+    return width // whole_number(cfg, "head_width", 64, least=1)
+
+
 def _describe_resnet(source: Source, model: Settings, cfg: Settings) -> dict[str, Any]:
     check("vision_cfg", cfg, VISION)
-    return {"image_heads": cfg.get("width", 64) * 32 // cfg.get("head_width", 64)}
+    return {
+        "image_heads": whole_number(cfg, "width", 64)
+        * 32
+        // whole_number(cfg, "head_width", 64, least=1)
+    }
 
 
 def describe_text(source: Source, model: Settings, cfg: Settings) -> dict[str, Any]:

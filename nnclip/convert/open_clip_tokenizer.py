@@ -6,7 +6,7 @@ Source: https://github.com/mlfoundations/open_clip, src/open_clip/tokenizer.py, 
 import json
 from typing import Any
 
-from nnclip.convert.dialect import Settings, Source
+from nnclip.convert.dialect import Settings, Source, read_tokenizer
 from nnclip.convert.families import check
 from nnclip.errors import CheckpointError
 from nnclip.json_text import TOKENIZER_BYTES, read_json
@@ -35,7 +35,7 @@ def describe(source: Source, cfg: Settings) -> dict[str, Any]:
         "text_clean": told.get("clean", "whitespace"),
         "text_pad": _id(tree, names, "pad_token"),
         **({"text_zeroed": sep} if sep else {}),
-        "tokenizer": (folder / FILE).read_text(encoding="utf-8"),
+        "tokenizer": read_tokenizer(folder / FILE),
     }
 
 

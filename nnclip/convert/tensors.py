@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nnclip.weights.h5 import check_finite
+
 # torch's name of a type -> how its bytes lie in a file; NumPy has no bfloat16, see `decode`
 STORED = {
     "float64": "<f8",
@@ -18,6 +20,7 @@ STORED = {
     "uint8": "<u1",
     "bool": "?",
 }
+MOST_AXES = 16
 
 
 @dataclass(frozen=True)
@@ -90,13 +93,15 @@ def without_ones(tensor: Tensor, ones: int) -> Tensor:
 
 
 class Values(Mapping[str, np.ndarray]):
-    """The arrays of tensors, each read when it is asked for and then forgotten."""
+    """The arrays of tensors, each read and found finite when asked for, and then forgotten."""
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         self._tensors = tensors
 
     def __getitem__(self, name: str) -> np.ndarray:
-        return self._tensors[name].read()
+        array = self._tensors[name].read()
+        check_finite(name, array)
+        return array
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._tensors)

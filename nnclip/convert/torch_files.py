@@ -17,7 +17,7 @@ from typing import IO, Any
 import numpy as np
 
 from nnclip.convert.plain_pickle import MOST_BYTES, PlainUnpickler, ScriptModule
-from nnclip.convert.tensors import Tensor, decode, size_of
+from nnclip.convert.tensors import MOST_AXES, Tensor, decode, size_of
 from nnclip.errors import CheckpointError
 from nnclip.json_text import brief
 
@@ -38,7 +38,6 @@ STORAGES = {
 
 MOST_ENTRIES = 32 << 20  # bytes of a zip file's list of contents; 1,000 tensors take 0.1 MB
 MOST_MODULES, DEEPEST = 100_000, 100  # of a TorchScript archive
-MOST_AXES = 16
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ import argparse
 import json
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,14 @@ from nnclip.convert.tensors import Tensor, Values
 from nnclip.convert.timm_vit import TRUNK
 from nnclip.convert.understood import Understood, understood
 from nnclip.convert.verify import compare
-from nnclip.errors import CheckpointError, NnclipError
+from nnclip.errors import CheckpointError, DataError, NnclipError
 from nnclip.files import shown
 from nnclip.graph.bert import POOLINGS
 from nnclip.graph.convolution import is_statistic
 from nnclip.graph.layers import ACTIVATIONS
 from nnclip.graph.losses import SOFTMAX, scalar_names
+from nnclip.graph.towers import TEXT_TOWERS
+from nnclip.json_text import brief
 from nnclip.weights.h5 import write_h5
 from nnclip.weights.model import check_names_and_shapes
 
@@ -85,9 +88,10 @@ def plan(source: Source, dialect: Dialect, given: Mapping[str, Any] | None = Non
     for name in scalar_names() & tensors.keys():
         if tensors[name].shape == (1,):  # an option of open_clip
             tensors[name] = _flat(tensors[name])
-    table = dialect.reads(source)
+    with _settings(dialect, source):
+        table = dialect.reads(source)
+        metadata = {**dialect.describe(source), **(given or {})}
     published = to_published(tensors, table)
-    metadata = {**dialect.describe(source), **(given or {})}
     if dialect.side is None and table is dialect.table:
         _check_towers(source, dialect, published)
     _check_told(dialect, source, metadata)
@@ -96,12 +100,31 @@ def plan(source: Source, dialect: Dialect, given: Mapping[str, Any] | None = Non
     check_names_and_shapes(
         {k: t.shape for k, t in tensors.items()}, {k: t.shape for k, t in expected.items()}
     )
+    for name, tensor in tensors.items():
+        if "float" not in tensor.dtype:
+            raise CheckpointError(
+                f"tensor {name}: found values of type {tensor.dtype}, expected floats"
+            )
     dropped = tuple(name for name in source.tensors if name not in tensors)
     return Conversion(source, dialect, what, {k: published[k] for k in what.shapes}, dropped)
 
 
 def _flat(tensor: Tensor) -> Tensor:
     return Tensor((), tensor.dtype, lambda: tensor.read().reshape(()))
+
+
+@contextmanager
+def _settings(dialect: Dialect, source: Source) -> Iterator[None]:
+    """Settings beside a checkpoint may hold values of any kind; what fails at one says so."""
+    try:
+        yield
+    except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
+        if isinstance(error, NnclipError):
+            raise
+        raise CheckpointError(
+            f"{', '.join(source.settings)}: found a value of a kind that is not known there "
+            f"({error}), expected the settings of {dialect.name}"
+        ) from error
 
 
 def _check_towers(source: Source, dialect: Dialect, published: Mapping[str, Tensor]) -> None:
@@ -133,10 +156,10 @@ def _shape_only(shape: tuple[int, ...]) -> Tensor:
 
 def _check_told(dialect: Dialect, source: Source, metadata: Mapping[str, Any]) -> None:
     for key in ("activation", "text_activation"):
-        if metadata.get(key, "quick_gelu") not in ACTIVATIONS:
-            raise CheckpointError(
-                f"{key}: found {metadata[key]}, expected one of {', '.join(ACTIVATIONS)}"
-            )
+        activation = metadata.get(key, "quick_gelu")
+        if not isinstance(activation, str) or activation not in ACTIVATIONS:
+            found = brief(activation).strip("'")
+            raise CheckpointError(f"{key}: found {found}, expected one of {', '.join(ACTIVATIONS)}")
     needed = ("text_activation", "text_heads")  # those of the image come with them, if it has any
     if dialect.name == "open_clip" and not all(key in metadata for key in needed):
         raise CheckpointError(
@@ -170,16 +193,25 @@ def convert_file(
     opened = open_checkpoint(source, config)
     try:
         conversion = plan(opened, dialect_of(opened, dialect), given)
-        metadata, frozen = (
-            conversion.metadata(),
-            frozenset(filter(is_statistic, conversion.tensors)),
-        )
+        metadata = conversion.metadata()
+        frozen = frozenset(filter(is_statistic, conversion.tensors))
+        _check_tokenizer(conversion.what, metadata, source)
         write_h5(destination, Values(conversion.tensors), metadata, half=half, frozen=frozen)
     except CheckpointError as error:
         if str(source) in str(error) or str(destination) in str(error):
             raise
         raise CheckpointError(f"{source}: {error}") from error
     return conversion
+
+
+def _check_tokenizer(what: Understood, metadata: Mapping[str, Any], source: Path) -> None:
+    """CheckpointError if the model that is to be written could not be loaded for its vocabulary."""
+    for tower in what.towers:
+        if isinstance(tower, TEXT_TOWERS):
+            try:
+                tower.tokenizer(metadata, source)
+            except DataError as error:
+                raise CheckpointError(str(error)) from error
 
 
 def _report(conversion: Conversion, destination: Path) -> None:

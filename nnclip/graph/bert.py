@@ -92,16 +92,16 @@ class BertConfig:
         if not reader.has(f"{SCOPE}/"):
             return None
         shapes, positions = reader.shapes, reader.shape(f"{SCOPE}/positional_embedding", 2)[0]
-        first = int(reader.number("bert_first_position", 0, 0))
+        first = reader.integer("bert_first_position", 0, 0)
         config = cls(
             vocabulary=reader.shape(TABLE, 2)[0],
             positions=positions,
-            context=int(reader.number("bert_context", positions - first, 1)),
+            context=reader.integer("bert_context", positions - first, 1),
             blocks=reader.blocks(
                 f"{SCOPE}/", "bert_heads", ("bert_activation", "gelu"), ("bert_eps", 1e-12)
             ),
             types=(shapes.get(f"{SCOPE}/type_embedding") or (0,))[0],
-            pad=int(reader.number("bert_pad", 0, 0)),
+            pad=reader.integer("bert_pad", 0, 0),
             first_position=first,
             pooling=reader.choice("bert_pooling", "first", POOLINGS),
             projection=(shapes.get(f"{SCOPE}/projection/W") or (0,))[0],

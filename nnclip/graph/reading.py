@@ -14,8 +14,11 @@ from nnclip.errors import CheckpointError, ConfigError
 from nnclip.graph.layers import ACTIVATIONS
 from nnclip.graph.transformer import BlockConfig
 from nnclip.image import Preprocess
+from nnclip.json_text import brief
 
 Shapes = Mapping[str, tuple[int, ...]]
+MOST = 1 << 20  # heads, tokens: more than any model has
+MOST_PIXELS = 1 << 13  # along a side
 
 
 def option(key: str, default: Any, choices: Collection[Any]) -> Any:
@@ -60,9 +63,18 @@ class Reader:
         found = self.metadata.get(key, default)
         if not isinstance(found, int | float) or not least <= found < math.inf:
             raise CheckpointError(
-                f"metadata {key}: found {found!r}, expected a number of at least {least:g}"
+                f"metadata {key}: found {brief(found)}, expected a number of at least {least:g}"
             )
         return float(found)
+
+    def integer(self, key: str, default: int, least: int, most: int = MOST) -> int:
+        """The same of a number that must be whole, and no larger than any model has."""
+        found = self.number(key, default, least)
+        if found != int(found) or found > most:
+            raise CheckpointError(
+                f"metadata {key}: found {found:g}, expected an integer of at most {most:,}"
+            )
+        return int(found)
 
     def preprocess(self, default: Preprocess, least: int) -> Preprocess:
         """What the metadata tells of it, for the rest the default.
@@ -70,7 +82,7 @@ class Reader:
         Raises:
             CheckpointError: a value that cannot be, or a resolution below `least`.
         """
-        self.number("resolution", default.resolution, least)
+        self.integer("resolution", default.resolution, least, MOST_PIXELS)
         try:
             return Preprocess.from_metadata(self.metadata, default)
         except ConfigError as error:
@@ -79,9 +91,9 @@ class Reader:
     def choice(self, key: str, default: str, choices: Mapping[str, Any]) -> str:
         """A word of the metadata that is a key of `choices`; CheckpointError if it is not."""
         found = self.metadata.get(key, default)
-        if found not in choices:
+        if not isinstance(found, str) or found not in choices:
             raise CheckpointError(
-                f"metadata {key}: found {found!r}, expected one of {', '.join(choices)}"
+                f"metadata {key}: found {brief(found)}, expected one of {', '.join(choices)}"
             )
         return str(found)
 
@@ -92,10 +104,10 @@ class Reader:
             key, choices = one.metadata["key"], one.metadata["choices"]
             value = self.metadata.get(key, one.default)
             if not choices:
-                value = int(self.number(key, one.default, 0))
+                value = self.integer(key, one.default, 0)
             elif value not in choices:
                 raise CheckpointError(
-                    f"metadata {key}: found {value!r}, expected one of "
+                    f"metadata {key}: found {brief(value)}, expected one of "
                     f"{', '.join(map(str, choices))}"
                 )
             found[one.name] = value
@@ -127,7 +139,7 @@ class Reader:
         """
         first = f"{prefix}transformer/resblocks/0/"
         hidden, width = self.shape(f"{first}mlp/c_fc/W", 2)
-        count = int(self.number(heads, max(width // 64, 1), 1))
+        count = self.integer(heads, max(width // 64, 1), 1)
         if width % count:
             raise CheckpointError(
                 f"metadata {heads}: found {count}, expected a divisor of the width {width}"

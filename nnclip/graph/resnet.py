@@ -84,7 +84,7 @@ class ClipResNetConfig:
                 f"metadata resolution: found {preprocess.resolution}, expected {grid * SHRINKS}, "
                 f"as many pixels as {tokens} tokens see"
             )
-        heads = int(reader.number("image_heads", max(channels // 64, 1), 1))
+        heads = reader.integer("image_heads", max(channels // 64, 1), 1)
         if channels % heads:
             raise CheckpointError(
                 f"metadata image_heads: found {heads}, expected a divisor of the width {channels}"

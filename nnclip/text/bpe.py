@@ -8,6 +8,7 @@ Source: OpenAI CLIP, `simple_tokenizer`; after GPT-2's byte-level encoding.
 """
 
 import gzip
+import zlib
 
 import regex
 
@@ -87,7 +88,7 @@ def openai_merges() -> Merges:
     path = asset(_OPENAI_FILE)
     try:
         lines = gzip.decompress(path.read_bytes()).decode("utf-8").split("\n")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise DataError(f"{path} is damaged ({error}): restore it from the repository") from error
     pairs = [tuple(line.split()) for line in lines[1 : 1 + _OPENAI_MERGES]]
     merges = tuple((pair[0], pair[1]) for pair in pairs if len(pair) == 2)

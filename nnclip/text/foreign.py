@@ -14,6 +14,7 @@ import tokenizers
 from nnclip.errors import ConfigError, DataError
 from nnclip.text.around import Around
 from nnclip.text.tokenizer import checked_texts, shown
+from nnclip.text.tokenizer_json import guarded, make_tokenizer
 
 
 @dataclass(frozen=True)
@@ -40,22 +41,17 @@ class ForeignTokenizer:
             )
 
     @cached_property
+    def _made(self) -> tuple[tokenizers.Tokenizer, int]:
+        return make_tokenizer(self.json, self.name)
+
+    @property
     def _tokenizer(self) -> tokenizers.Tokenizer:
-        try:
-            made = tokenizers.Tokenizer.from_str(self.json)
-        except Exception as error:  # the library raises nothing more special
-            raise DataError(
-                f"{self.name}: found no tokenizer that `tokenizers` {tokenizers.__version__} can "
-                f"read ({error})"
-            ) from error
-        made.no_padding()
-        made.no_truncation()
-        return made
+        return self._made[0]
 
     @property
     def vocab_size(self) -> int:
-        """The number of tokens, special ones included."""
-        return int(self._tokenizer.get_vocab_size(with_added_tokens=True))
+        """The rows that a table needs for all ids, special ones included: the highest and one."""
+        return self._made[1]
 
     def __call__(
         self, texts: str | Sequence[str], context_length: int = 128, truncate: bool = False
@@ -100,9 +96,14 @@ class ForeignTokenizer:
             self.around.before(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
             for text in texts
         ]
+        tokenizer = self._tokenizer
         if len(clean) == 1:  # starts no threads
-            return [self._tokenizer.encode(clean[0], add_special_tokens=False)]
-        return list(self._tokenizer.encode_batch(clean, add_special_tokens=False))
+            return [
+                guarded(self.name, lambda: tokenizer.encode(clean[0], add_special_tokens=False))
+            ]
+        return list(
+            guarded(self.name, lambda: tokenizer.encode_batch(clean, add_special_tokens=False))
+        )
 
     def encode(self, text: str) -> list[int]:
         """The token ids of one text, without start and end."""
@@ -119,7 +120,8 @@ class ForeignTokenizer:
             raise DataError(
                 f"token ids {min(numbers)} to {max(numbers)}, expected 0 to {self.vocab_size - 1}"
             )
-        return str(self._tokenizer.decode(numbers, skip_special_tokens=True))
+        tokenizer = self._tokenizer
+        return guarded(self.name, lambda: str(tokenizer.decode(numbers, skip_special_tokens=True)))
 
     def to_json(self) -> str:
         """The content of its tokenizer.json."""

@@ -11,6 +11,8 @@ import tokenizers
 from tokenizers import models, normalizers, pre_tokenizers, processors
 
 from nnclip.errors import ConfigError, DataError
+from nnclip.files import read_regular
+from nnclip.json_text import TOKENIZER_BYTES, parse_json
 from nnclip.text.bpe import (
     END_OF_TEXT,
     END_OF_WORD,
@@ -200,8 +202,8 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
         DataError: the file is missing or is no such tokenizer.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_regular(path, TOKENIZER_BYTES)[0].decode("utf-8")
+    except (OSError, ValueError) as error:
         raise DataError(f"cannot read the vocabulary {path}: {error}") from error
     return tokenizer_from_json(text, str(path))
 
@@ -213,7 +215,7 @@ def tokenizer_from_json(text: str, name: str = "the vocabulary") -> Tokenizer:
         DataError: the JSON is no byte-level BPE whose ids are laid out as in `nnclip.text.bpe`.
     """
     try:
-        content = json.loads(text)
+        content = parse_json(text, TOKENIZER_BYTES)
         model = content["model"]
         pairs = [pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"]]
         merges = tuple((str(first), str(second)) for first, second in pairs)

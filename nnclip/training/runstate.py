@@ -9,6 +9,7 @@ import numpy as np
 
 from nnclip.engine.memory import float_memory
 from nnclip.errors import CheckpointError
+from nnclip.json_text import brief
 from nnclip.nnabla import nn
 from nnclip.training.checkpoint import (
     Checkpoint,
@@ -99,6 +100,7 @@ def resume(
         return None
     checkpoint = find_checkpoint(wanted, folder) if communicator.rank == 0 else None
     if checkpoint is not None:
+        run_of(checkpoint.state)  # before anything is changed
         restore(checkpoint, variables, optimiser)
     state = communicator.gather(checkpoint and checkpoint.state)[0]
     if state is None:
@@ -111,7 +113,26 @@ def resume(
     optimiser.load_state(arrays)
     if len(state["random"]) == communicator.size:
         restore_random_state(state["random"][communicator.rank])
-    return RunState(**state["run"])
+    return run_of(state)
+
+
+def run_of(state: dict[str, Any]) -> RunState:
+    """Where the run of a checkpoint stands; CheckpointError if its state is not one of a run."""
+    run, random = state.get("run"), state.get("random")
+    try:
+        found = RunState(**run)  # type: ignore[arg-type]
+        scale, steps = found.loss_scale
+        counts = (found.step, found.position, found.batch, found.pairs, steps)
+        good = all(type(n) is int and n >= 0 for n in counts)
+        good = good and all(isinstance(n, int | float) for n in (found.best, scale))
+    except (TypeError, ValueError):
+        good = False
+    if not good or not isinstance(found.broken, list) or not isinstance(random, list):
+        raise CheckpointError(
+            f"--resume: found the state {brief(run)} in the checkpoint, expected the steps of a "
+            "run and the state of its random numbers; go on from an earlier checkpoint"
+        )
+    return found
 
 
 def restore(
@@ -151,6 +172,12 @@ def random_state() -> dict[str, Any]:
 
 
 def restore_random_state(state: dict[str, Any]) -> None:
-    """The inverse of `random_state`."""
-    key = np.array(state["state"]["key"], np.uint32)
-    np.random.set_state({**state, "state": {**state["state"], "key": key}})
+    """The inverse of `random_state`; CheckpointError if this is none."""
+    try:
+        key = np.array(state["state"]["key"], np.uint32)
+        np.random.set_state({**state, "state": {**state["state"], "key": key}})
+    except (TypeError, ValueError, LookupError, OverflowError) as error:
+        raise CheckpointError(
+            f"--resume: found no state of random numbers in the checkpoint ({error}); go on from "
+            "an earlier one"
+        ) from error

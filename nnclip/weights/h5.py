@@ -202,7 +202,7 @@ def write_h5(
         with h5py.File(temporary, "w", libver="latest") as file:
             for index, (name, array) in enumerate(arrays.items()):
                 narrow = half and np.issubdtype(array.dtype, np.floating)
-                stored = np.ascontiguousarray(array.astype(np.float16) if narrow else array)
+                stored = np.ascontiguousarray(_narrowed(name, array) if narrow else array)
                 dataset = file.create_dataset(name, data=stored)
                 dataset.attrs[SUM] = zlib.crc32(stored.data)
                 dataset.attrs["index"] = index
@@ -213,6 +213,17 @@ def write_h5(
         write_whole(Path(path), fill)
     except (OSError, RuntimeError) as error:  # h5py's close() raises the latter on a full disk
         raise CheckpointError(f"{path}: cannot be written ({error})") from error
+
+
+def _narrowed(name: str, array: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        narrow = array.astype(np.float16)
+    if np.isinf(narrow).any() and np.isfinite(array).all():
+        raise CheckpointError(
+            f"tensor {name}: found values up to {np.abs(array).max():.6g}, expected at most 65504, "
+            "what float16 holds; store float32"
+        )
+    return narrow
 
 
 def write_whole(path: Path, fill: Callable[[str], None]) -> None:

@@ -43,7 +43,7 @@ def state():
     """A small state dictionary of OpenAI's code."""
     from nnclip.convert.reference import openai_code
 
-    return openai_code().CLIP(16, 16, 1, 64, 8, 8, 50, 64, 1, 1).state_dict()
+    return openai_code().CLIP(16, 16, 1, 64, 8, 8, 49408, 64, 1, 1).state_dict()
 
 
 @pytest.fixture

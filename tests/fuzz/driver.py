@@ -77,7 +77,7 @@ def fuzz(
             stderr=subprocess.DEVNULL,
             cwd=ROOT,
         ) as worker:
-            number, damage = start, "none yet: the good files"
+            number, damage = -1, ""
             for line in _lines(worker, seconds):
                 if line is None:
                     worker.kill()
@@ -88,6 +88,8 @@ def fuzz(
                     counts[result] += 1
                 elif result:
                     faults.append(f"case {number} ({damage}): {result}")
+        if number < 0:
+            raise RuntimeError(f"the good files of {subject} cannot be made or read: {command}")
         if worker.returncode == 0:
             break
         if worker.returncode != -9:

@@ -12,6 +12,7 @@ import numpy as np
 
 from nnclip.graph.config import BlockConfig, ClipConfig, TextConfig, VitConfig
 from nnclip.graph.parameters import flatten, make_parameters
+from nnclip.image import Preprocess
 from nnclip.training.checkpoint import read_checkpoint, write_checkpoint
 from nnclip.weights.model import ModelWeights, load_model, save_model
 from tests.fuzz.driver import Subject
@@ -19,7 +20,7 @@ from tests.fuzz.mutations import damage_file
 
 TINY = ClipConfig(
     embed=8,
-    image=VitConfig(resolution=16, patch=8, blocks=BlockConfig(16, 2, 2, 32)),
+    image=VitConfig(Preprocess(16), patch=8, blocks=BlockConfig(16, 2, 2, 32)),
     text=TextConfig(vocabulary=30, context=5, blocks=BlockConfig(8, 2, 2, 16)),
 )
 

@@ -13,6 +13,11 @@ SUBJECTS = [
     "model_files:PUBLISHED_H5",
     "model_files:CHECKPOINT",
     "model_files:CHECKPOINT_BYTES",
+    "foreign_files:TOKENIZER",
+    *(
+        pytest.param(f"foreign_files:{name}", marks=pytest.mark.torch)
+        for name in ("TORCH", "LEGACY_TORCH", "SAFETENSORS", "CONFIG", "OPEN_CLIP_CONFIG")
+    ),
 ]
 
 
