@@ -58,7 +58,7 @@ PROGRAMS = {
     "bytes told in advance": (b"\x96" + (1 << 40).to_bytes(8, "little"), "damaged"),
     "a text told in advance": (b"\x8d" + (1 << 40).to_bytes(8, "little"), "bytes more"),
     "copies of copies": (
-        b"((Vk\nNt" * 100_000 + b"lq\x00ccollections\nOrderedDict\nq\x01"
+        b"(" + b"(Vk\nNt" * 100_000 + b"lq\x00ccollections\nOrderedDict\nq\x01"
         + b"h\x01h\x00\x85R" * 2000,
         "entries, expected fewer",
     ),
