@@ -102,7 +102,7 @@ def _after_in_parent() -> None:
 
 
 def _after_in_child() -> None:
-    OPENVINO_CALLS.__init__()  # type: ignore[misc]  threads that waited at it are gone
+    type(OPENVINO_CALLS).__init__(OPENVINO_CALLS)  # threads that waited at it are gone
     NNABLA_LOCK.release()
     for owner, renew in list(_renewed.items()):
         renew(owner)

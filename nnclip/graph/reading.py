@@ -102,9 +102,10 @@ class Reader:
         found = {}
         for one in (f for f in dataclasses.fields(tower) if "key" in f.metadata):
             key, choices = one.metadata["key"], one.metadata["choices"]
-            value = self.metadata.get(key, one.default)
+            default: Any = one.default
+            value = self.metadata.get(key, default)
             if not choices:
-                value = self.integer(key, one.default, 0)
+                value = self.integer(key, default, 0)
             elif value not in choices:
                 raise CheckpointError(
                     f"metadata {key}: found {brief(value)}, expected one of "

@@ -99,7 +99,8 @@ def join(sides: Sides) -> ModelWeights:
         widths["image"],
         sides.image.config,  # type: ignore[arg-type]
         sides.text.config,  # type: ignore[arg-type]
-        *(heads[side].config if side in heads else None for side in ("image", "text")),
+        image_head=heads["image"].config if "image" in heads else None,
+        text_head=heads["text"].config if "text" in heads else None,
         loss=sides.scorer.loss.name,
     )
     told = {k: v for k, v in sides.text.metadata.items() if k == "tokenizer"}
