@@ -17,9 +17,8 @@ from nnclip.page.lean import import_gradio
 from nnclip.service.model_pool import ModelPool
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The flags."""
-    parser = argparse.ArgumentParser(description="Serve nnclip's page.")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
     parser.add_argument(
         "--host",
         default="127.0.0.1",
@@ -42,12 +41,17 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--allow-urls", action="store_true", help="let visitors name addresses of pictures"
     )
-    return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until interrupted; 2 if it cannot start."""
-    args = parse(argv)
+    parser = argparse.ArgumentParser(description="Serve nnclip's page.")
+    add_arguments(parser)
+    return run(parser.parse_args(argv))
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve as the flags say until interrupted; 2 if it cannot start."""
     with tempfile.TemporaryDirectory(prefix="nnclip-", ignore_cleanup_errors=True) as folder:
         os.environ.setdefault("GRADIO_TEMP_DIR", folder)  # uploads, which nobody else can read
         return _run(args)
