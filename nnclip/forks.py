@@ -30,6 +30,10 @@ class RunningCalls:
     """
 
     def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        """Forget all calls: in a child, the threads that made them are gone."""
         self._changed = threading.Condition()
         self._running: list[int] = []  # the threads of the calls
         self._closed = False
@@ -102,7 +106,7 @@ def _after_in_parent() -> None:
 
 
 def _after_in_child() -> None:
-    type(OPENVINO_CALLS).__init__(OPENVINO_CALLS)  # threads that waited at it are gone
+    OPENVINO_CALLS.renew()
     NNABLA_LOCK.release()
     for owner, renew in list(_renewed.items()):
         renew(owner)

@@ -103,7 +103,7 @@ class MappedArrays:
         except OSError as error:
             logger.info("weights are held in memory: no temporary file for them (%s)", error)
         values = np.empty(span.shape, np.float32)
-        view = memoryview(values.reshape(-1).data).cast("B")
+        view = values.reshape(-1).view(np.uint8).data
 
         def keep(part: bytes, offset: int) -> None:
             view[offset - span.offset :][: len(part)] = part
