@@ -10,7 +10,7 @@ import nnabla as nn
 import numpy as np
 import plain_nnabla
 from exported import Exported
-from measuring import Contender, Report, fastest, installed
+from measuring import NO_BF16, Contender, Report, fastest, installed
 from peers import torch_peers, ways_in_torch
 from products import product_contenders
 
@@ -47,7 +47,7 @@ class Competition:
         self.config = self.weights.config
         self.precisions = [p for p in ("fp32", "bf16") if p in available_precisions()]
         if "bf16" not in self.precisions:
-            report.skip("bf16: this processor has neither AMX nor AVX512-BF16")
+            report.skip(NO_BF16)
         self.towers = {p: Towers(self.weights, p, "cpu", None) for p in self.precisions}
         self.peers = torch_peers(self.weights, report.skip)
         bf16 = "bf16" in self.precisions

@@ -23,7 +23,7 @@ import nnabla as nn
 import nnabla.solvers as S
 import numpy as np
 import plain_nnabla
-from measuring import Contender, Report, judged, ratio, row
+from measuring import NO_BF16, Contender, Report, judged, ratio, row
 from peers import PEERS, TorchPeer, torch_peers
 
 from nnclip.engine import NNABLA_LOCK, AdamW, available_precisions, compile_step
@@ -249,7 +249,7 @@ def measure(
     batch = Batch(weights, size, tokens or weights.config.text.context)
     precisions = [p for p in ("fp32", "bf16") if p in available_precisions()]
     if "bf16" not in precisions:
-        report.skip("bf16: this processor has neither AMX nor AVX512-BF16")
+        report.skip(NO_BF16)
     names = TAKE_PART.get(model, tuple(PEERS))
     for absent in sorted(set(PEERS) - set(names)):
         report.skip(f"{model}: {absent}, for want of memory")

@@ -26,6 +26,7 @@ import numpy as np
 CORES = len(os.sched_getaffinity(0))
 PAUSE = 0.02  # seconds between contenders, in which threads that wait by spinning go to sleep
 LEAST = 0.1  # seconds of calls a round, so that short calls are averaged
+NO_BF16 = "bf16: this processor has neither AMX nor AVX512-BF16"
 PACKAGES = (
     *("nnabla", "openvino", "nncf", "torch", "open_clip_torch", "clip-anytorch", "transformers"),
     *("onnxruntime", "numpy"),

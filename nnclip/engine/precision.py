@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import os
 from pathlib import Path
 
 from nnclip.errors import ConfigError
 
 PRECISIONS = ("fp32", "bf16", "int8")
+# By these, the first that is set, oneDNN (in OpenVINO and in torch) is held to older instructions.
+HELD_BY = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
+WITHOUT_BF16 = {
+    *("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI"),
+}
 CPUINFO = Path("/proc/cpuinfo")
 
 
@@ -52,10 +58,11 @@ def _cpuinfo(key: str) -> str:
 def available_precisions() -> tuple[str, ...]:
     """Precisions that `compile_graph` takes on this processor, the exact one first.
 
-    bf16 is listed only where the processor has instructions for it: emulated, it would be slower
-    than fp32 and less exact.
+    bf16 is listed only where the processor has instructions for it and oneDNN is not held to older
+    ones: emulated, it would be some 25 times slower than fp32 and less exact.
     """
-    native = cpu_flags() & {"amx_bf16", "avx512_bf16"}
+    held = next((os.environ[name] for name in HELD_BY if os.environ.get(name)), "")
+    native = cpu_flags() & {"amx_bf16", "avx512_bf16"} and held.upper() not in WITHOUT_BF16
     return tuple(p for p in PRECISIONS if p != "bf16" or native)
 
 
@@ -75,6 +82,7 @@ def check_precision(precision: str) -> str:
     if precision not in available_precisions():
         raise ConfigError(
             f"precision {precision} needs a processor with AMX or AVX512-BF16, which this one is "
-            f"not; choose one of {', '.join(available_precisions())}"
+            f"not (or {HELD_BY[0]} holds it to less); choose one of "
+            f"{', '.join(available_precisions())}"
         )
     return precision

@@ -257,12 +257,24 @@ def test_no_threads_or_streams_are_refused(options):
         compile_graph({"x": x}, {"y": x + 1}, **options)
 
 
-def test_a_cpu_without_bf16_is_told(monkeypatch):
-    monkeypatch.setattr("nnclip.engine.precision.cpu_flags", lambda: frozenset({"avx2"}))
+@pytest.mark.parametrize(
+    ("flags", "held"),
+    [({"avx2"}, ""), ({"avx512_bf16"}, "avx2"), ({"amx_bf16"}, "AVX512_CORE_VNNI")],
+)
+def test_a_cpu_without_bf16_is_told(monkeypatch, flags, held):
+    monkeypatch.setattr("nnclip.engine.precision.cpu_flags", lambda: frozenset(flags))
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", held)
     assert default_precision() == "fp32"
     x = nn.Variable((2, 6))
     with pytest.raises(ConfigError, match="choose one of fp32, int8"):
         compile_graph({"x": x}, {"y": x + 1}, precision="bf16")
+
+
+@pytest.mark.parametrize("held", ["", "DEFAULT", "AVX512_CORE_BF16", "avx512_core_amx"])
+def test_a_cpu_with_bf16_takes_it(monkeypatch, held):
+    monkeypatch.setattr("nnclip.engine.precision.cpu_flags", lambda: frozenset({"avx512_bf16"}))
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", held)
+    assert default_precision() == "bf16"
 
 
 @pytest.mark.parametrize("precision", ["fp8", "BF16"])

