@@ -12,9 +12,8 @@ from nnclip.errors import ConfigError
 PRECISIONS = ("fp32", "bf16", "int8")
 # By these, the first that is set, oneDNN (in OpenVINO and in torch) is held to older instructions.
 HELD_BY = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
-WITHOUT_BF16 = {
-    *("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI"),
-}
+WITHOUT_VNNI = {"SSE41", "AVX", "AVX2", "AVX512_CORE"}
+WITHOUT_BF16 = WITHOUT_VNNI | {"AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE_VNNI"}
 CPUINFO = Path("/proc/cpuinfo")
 
 
@@ -61,9 +60,19 @@ def available_precisions() -> tuple[str, ...]:
     bf16 is listed only where the processor has instructions for it and oneDNN is not held to older
     ones: emulated, it would be some 25 times slower than fp32 and less exact.
     """
-    held = next((os.environ[name] for name in HELD_BY if os.environ.get(name)), "")
-    native = cpu_flags() & {"amx_bf16", "avx512_bf16"} and held.upper() not in WITHOUT_BF16
+    native = _may_use({"amx_bf16", "avx512_bf16"}, WITHOUT_BF16)
     return tuple(p for p in PRECISIONS if p != "bf16" or native)
+
+
+def sums_int8_exactly() -> bool:
+    """Whether products of int8 are added up in 32 bits: VNNI. In 16 bits, large sums are cut."""
+    return _may_use({"avx512_vnni", "avx_vnni", "amx_int8"}, WITHOUT_VNNI)
+
+
+def _may_use(flags: set[str], lacking: set[str]) -> bool:
+    """Whether the processor has one of these, and oneDNN is held to none of the levels without."""
+    held = next((os.environ[name] for name in HELD_BY if os.environ.get(name)), "")
+    return bool(cpu_flags() & flags) and held.upper() not in lacking
 
 
 def default_precision() -> str:

@@ -17,6 +17,7 @@ from nnclip.engine import (
     interpret_graph,
     unsupported_ops,
 )
+from nnclip.engine.precision import sums_int8_exactly
 from nnclip.errors import ConfigError, DataError, UnsupportedOpError
 
 
@@ -275,6 +276,21 @@ def test_a_cpu_with_bf16_takes_it(monkeypatch, held):
     monkeypatch.setattr("nnclip.engine.precision.cpu_flags", lambda: frozenset({"avx512_bf16"}))
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", held)
     assert default_precision() == "bf16"
+
+
+@pytest.mark.parametrize(
+    ("flags", "held", "exact"),
+    [
+        ({"avx512_vnni"}, "", True),
+        ({"avx_vnni"}, "AVX2_VNNI", True),
+        ({"avx512f"}, "", False),
+        ({"avx512_vnni"}, "AVX512_CORE", False),
+    ],
+)
+def test_a_cpu_that_cuts_sums_of_int8_is_known(monkeypatch, flags, held, exact):
+    monkeypatch.setattr("nnclip.engine.precision.cpu_flags", lambda: frozenset(flags))
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", held)
+    assert sums_int8_exactly() is exact
 
 
 @pytest.mark.parametrize("precision", ["fp8", "BF16"])
