@@ -75,6 +75,7 @@ def test_many_threads_get_their_own_answers(network, weights, latency):
 
 @pytest.mark.parametrize("options, requests", [({}, 1), ({"streams": 2, "threads": 2}, 2)])
 def test_streams_are_how_many_calls_run_side_by_side(network, weights, options, requests):
+    requests = min(requests, len(os.sched_getaffinity(0)))  # a core has one stream at most
     graph = compiled(network, weights, chunk=2, **options)
     properties = graph._model.get_property
     assert properties("OPTIMAL_NUMBER_OF_INFER_REQUESTS") == requests == graph._requests.qsize()
@@ -101,7 +102,8 @@ def test_several_graphs_share_the_processor(network, weights, latency):
     graphs += [compiled(network, weights, latency=latency) for _ in range(3)]
     for graph in graphs:
         graph(x=x)
-    assert len(os.listdir("/proc/self/task")) <= threads + 3 * cores
+    # a lone core's graph has a second thread, which hands the work over
+    assert len(os.listdir("/proc/self/task")) <= threads + 3 * max(cores, 2)
 
 
 def test_a_compiled_graph_is_found_in_its_cache(network, weights, tmp_path):
