@@ -56,7 +56,7 @@ def fuzz(
     subject: str,
     folder: Path,
     cases: range,
-    seconds: float = 20.0,
+    seconds: float = 60.0,
     memory: int = 1 << 30,
 ) -> Found:
     """Try cases of a subject.
