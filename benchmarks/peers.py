@@ -22,9 +22,10 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for convert/, in any working folder
 
 from nnclip.convert import bert, huggingface, open_clip, openai
+from nnclip.convert.dialect import Dialect
 from nnclip.convert.names import Table, to_foreign, to_published
 from nnclip.convert.tensors import of_array
-from nnclip.graph.config import BertConfig, ClipResNetConfig
+from nnclip.errors import CheckpointError
 from nnclip.weights.model import ModelWeights
 from nnclip.weights.tower import side_of
 
@@ -85,16 +86,7 @@ def openai_module() -> ModuleType:
 
 
 def _openai(weights: ModelWeights) -> torch.nn.Module:
-    c = weights.config
-    image, text = c.image, c.text
-    if isinstance(image, ClipResNetConfig):
-        vision = (image.layers, image.width, None)
-    else:
-        vision = (image.blocks.layers, image.blocks.width, image.patch)
-    return openai_module().CLIP(
-        *(c.embed, image.resolution, *vision),
-        *(text.context, text.vocabulary, text.blocks.width, text.blocks.heads, text.blocks.layers),
-    )
+    return openai.DIALECT.code.build(weights.config)
 
 
 def _open_clip(weights: ModelWeights) -> torch.nn.Module:
@@ -142,14 +134,14 @@ def _first_token(model: Any) -> tuple[Encode, Encode]:
     return encode_text, encode_text
 
 
-# name -> modules that it needs, how it is built, its table of names; of whole models, of encoders
-PEERS: Mapping[str, tuple[tuple[str, ...], Callable[[ModelWeights], Any], Table]] = {
-    "openai": (("torch", "clip"), _openai, openai.TABLE),
-    "open_clip": (("torch", "open_clip"), _open_clip, open_clip.DIALECT.table),
-    "transformers": (("torch", "transformers"), _transformers, huggingface.TABLE),
+# name -> modules that it needs, how it is built, its names; of whole models, of encoders
+PEERS: Mapping[str, tuple[tuple[str, ...], Callable[[ModelWeights], Any], Dialect]] = {
+    "openai": (("torch", "clip"), _openai, openai.DIALECT),
+    "open_clip": (("torch", "open_clip"), _open_clip, open_clip.DIALECT),
+    "transformers": (("torch", "transformers"), _transformers, huggingface.DIALECT),
 }
-TEXT_PEERS: Mapping[str, tuple[tuple[str, ...], Callable[[ModelWeights], Any], Table]] = {
-    "transformers encoder": (("torch", "transformers"), _encoder, bert.BERT),
+TEXT_PEERS: Mapping[str, tuple[tuple[str, ...], Callable[[ModelWeights], Any], Dialect]] = {
+    "transformers encoder": (("torch", "transformers"), _encoder, bert.DIALECT),
 }
 ENCODERS = {
     "openai": _methods,
@@ -169,15 +161,18 @@ def torch_peers(
         skip: told what is not installed.
         names: keys of PEERS, or of TEXT_PEERS where the text tower is an encoder; None for all.
     """
-    alone = isinstance(weights.config.text, BertConfig)
+    alone = any(part.tower is type(weights.config.text) for part in bert.BERTS)
     known = TEXT_PEERS if alone else PEERS
     variables = {n: v for n, v in weights.variables().items() if not alone or side_of(n) == "text"}
     logging.getLogger("transformers").setLevel(logging.ERROR)
     peers = []
     for name in names or known:
-        modules, build, table = known[name]
-        if name == "transformers" and isinstance(weights.config.image, ClipResNetConfig):
-            skip("transformers: has no ResNet of CLIP")
+        modules, build, dialect = known[name]
+        towers = (weights.config.text,) if alone else (weights.config.image, weights.config.text)
+        try:
+            table = dialect.names.writing(towers)
+        except CheckpointError as error:
+            skip(f"{name}: {error}")
             continue
         if not measuring.installed(*modules):
             absent = [module for module in modules if not measuring.installed(module)]

@@ -6,14 +6,25 @@ the heads that a checkpoint was trained with are no part of what nnclip reads.
 Source: https://github.com/huggingface/transformers, models/bert, distilbert, roberta, xlm_roberta.
 """
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from nnclip.convert.dialect import Dialect, Settings, Source, whole_number
+import numpy as np
+
+from nnclip.convert.dialect import (
+    Code,
+    Dialect,
+    Part,
+    Settings,
+    Source,
+    names_of,
+    part_of,
+    whole_number,
+)
 from nnclip.convert.names import Rule, Table, in_blocks, same, split
 from nnclip.errors import CheckpointError
 from nnclip.graph.bert import BertConfig
-from nnclip.graph.config import ClipConfig
 from nnclip.graph.towers import TextTower, Tower
 from nnclip.json_text import brief
 
@@ -89,12 +100,12 @@ DROPPED = (
 )
 
 
-def is_bert(source: Source) -> bool:
+def _is_bert(source: Source) -> bool:
     """Whether the names are those of the encoder of BERT, RoBERTa or XLM-R."""
     return "encoder.layer.0.attention.self.query.weight" in source.tensors
 
 
-def is_distilbert(source: Source) -> bool:
+def _is_distilbert(source: Source) -> bool:
     """Whether the names are those of DistilBERT's encoder."""
     return "transformer.layer.0.attention.q_lin.weight" in source.tensors
 
@@ -153,87 +164,135 @@ def carried(source: Source, config: TextTower) -> dict[str, Any]:
     return told
 
 
-def _checked(config: ClipConfig | Tower) -> BertConfig:
-    if not isinstance(config, BertConfig):
+def _settings_of(texts: tuple[Part, ...], tower: Tower) -> dict[str, Settings]:
+    """The file that `AutoModel.from_pretrained` reads."""
+    told = part_of(texts, tower, "these encoders").write(tower)
+    if width := told.pop("projection"):
         raise CheckpointError(
-            f"found a {type(config).__name__}, but this code knows only BERT's encoder and its kin"
+            f"found features projected to {width}, but this code has no projection"
         )
-    if config.projection:
-        raise CheckpointError(
-            f"found features projected to {config.projection}, but this code has no projection"
-        )
-    return config
+    return {FILE: told}
 
 
-def settings_of_bert(config: ClipConfig | Tower) -> dict[str, Settings]:
-    """The file that `AutoModel.from_pretrained` reads, as BERT's or XLM-R's."""
-    config = _checked(config)
-    blocks, roberta = config.blocks, config.first_position > 0
-    if not config.types:
+def settings_of_bert(tower: Tower) -> dict[str, Settings]:
+    """The file of an encoder of BERT or XLM-R."""
+    return _settings_of(BERTS, tower)
+
+
+def settings_of_distilbert(tower: Tower) -> dict[str, Settings]:
+    """The file of an encoder of DistilBERT."""
+    return _settings_of(DISTILBERTS, tower)
+
+
+def _write_bert(tower: BertConfig) -> dict[str, Any]:
+    blocks, roberta = tower.blocks, tower.first_position > 0
+    if not tower.types:
         raise CheckpointError("found no token types: use --dialect distilbert")
-    if roberta and config.first_position != config.pad + 1:
+    if roberta and tower.first_position != tower.pad + 1:
         raise CheckpointError(
-            f"found positions from {config.first_position} on, expected {config.pad + 1}"
+            f"found positions from {tower.first_position} on, expected {tower.pad + 1}"
         )
     return {
-        FILE: {
-            "architectures": ["XLMRobertaModel" if roberta else "BertModel"],
-            "model_type": "xlm-roberta" if roberta else "bert",
-            "hidden_act": blocks.activation,
-            "hidden_size": blocks.width,
-            "intermediate_size": blocks.hidden,
-            "layer_norm_eps": blocks.eps,
-            "max_position_embeddings": config.positions,
-            "num_attention_heads": blocks.heads,
-            "num_hidden_layers": blocks.layers,
-            "pad_token_id": config.pad,
-            "type_vocab_size": config.types,
-            "vocab_size": config.vocabulary,
-        }
+        "architectures": ["XLMRobertaModel" if roberta else "BertModel"],
+        "model_type": "xlm-roberta" if roberta else "bert",
+        "hidden_act": blocks.activation,
+        "hidden_size": blocks.width,
+        "intermediate_size": blocks.hidden,
+        "layer_norm_eps": blocks.eps,
+        "max_position_embeddings": tower.positions,
+        "num_attention_heads": blocks.heads,
+        "num_hidden_layers": blocks.layers,
+        "pad_token_id": tower.pad,
+        "type_vocab_size": tower.types,
+        "vocab_size": tower.vocabulary,
+        "projection": tower.projection,
     }
 
 
-def settings_of_distilbert(config: ClipConfig | Tower) -> dict[str, Settings]:
-    """The file that `AutoModel.from_pretrained` reads, as DistilBERT's."""
-    config = _checked(config)
-    blocks = config.blocks
-    if config.types or config.first_position or blocks.eps != 1e-12:
+def _write_distilbert(tower: BertConfig) -> dict[str, Any]:
+    blocks = tower.blocks
+    if tower.types or tower.first_position or blocks.eps != 1e-12:
         raise CheckpointError(
-            f"found {config.types} token types, positions from {config.first_position} on and an "
+            f"found {tower.types} token types, positions from {tower.first_position} on and an "
             f"epsilon of {blocks.eps:g}, but DistilBERT has 0, 0 and 1e-12: use --dialect bert"
         )
     return {
-        FILE: {
-            "architectures": ["DistilBertModel"],
-            "model_type": "distilbert",
-            "activation": blocks.activation,
-            "dim": blocks.width,
-            "hidden_dim": blocks.hidden,
-            "max_position_embeddings": config.positions,
-            "n_heads": blocks.heads,
-            "n_layers": blocks.layers,
-            "pad_token_id": config.pad,
-            "vocab_size": config.vocabulary,
-        }
+        "architectures": ["DistilBertModel"],
+        "model_type": "distilbert",
+        "activation": blocks.activation,
+        "dim": blocks.width,
+        "hidden_dim": blocks.hidden,
+        "max_position_embeddings": tower.positions,
+        "n_heads": blocks.heads,
+        "n_layers": blocks.layers,
+        "pad_token_id": tower.pad,
+        "vocab_size": tower.vocabulary,
+        "projection": tower.projection,
     }
 
 
+def _build(told: dict[str, Any], tower: BertConfig, **pooler: Any) -> Any:
+    """The encoder of these settings, and the projection that transformers lacks."""
+    import torch
+    import transformers
+
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    width, kind = told.pop("projection"), told.pop("architectures")[0]
+    settings = getattr(transformers, kind.replace("Model", "Config"))(**told)
+    model = getattr(transformers, kind)(settings, **pooler)
+    if width:
+        model.projection = torch.nn.Linear(tower.blocks.width, width, tower.projection_bias)
+    return model
+
+
+def tokens_and_features(model: Any, tower: BertConfig, ids_NL: np.ndarray) -> tuple[Any, Any]:
+    """Tokens (N, L, D) and features (N, E) of texts as torch's tensors, differentiable.
+
+    Source: sentence-transformers' Pooling and Dense; M-CLIP's MultilingualCLIP.forward.
+    """
+    import torch
+
+    ids, mask = torch.from_numpy(ids_NL.astype(np.int64)), torch.from_numpy(ids_NL != tower.pad)
+    tokens_NLD = model(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+    if tower.pooling == "first":
+        pooled_ND = tokens_NLD[:, 0]
+    else:
+        pooled_ND = (tokens_NLD * mask[:, :, None]).sum(1) / mask.sum(1, keepdim=True)
+    return tokens_NLD, model.projection(pooled_ND) if tower.projection else pooled_ND
+
+
+def _features(model: Any, tower: BertConfig, inputs: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    return {"text": tokens_and_features(model, tower, inputs["text"])[1]}
+
+
+def _code(build: Callable[[BertConfig], Any]) -> Code:
+    return Code("transformers", "transformers", build, _features)
+
+
+BERTS = (Part(BertConfig, "BERT and its kin", BERT, write=_write_bert),)
+DISTILBERTS = (Part(BertConfig, "DistilBERT", DISTILBERT, write=_write_distilbert),)
 DIALECT = Dialect(
     "bert",
-    BERT,
+    names_of("BERT", (), BERTS),
     DROPPED,
+    _is_bert,
     describe,
     settings_of_bert,
+    _code(lambda tower: _build(_write_bert(tower), tower, add_pooling_layer=False)),
+    settings=(FILE,),
     file="model.safetensors",
     side="text",
     carried=carried,
 )
 DISTILBERT_DIALECT = Dialect(
     "distilbert",
-    DISTILBERT,
+    names_of("DistilBERT", (), DISTILBERTS),
     DROPPED,
+    _is_distilbert,
     describe,
     settings_of_distilbert,
+    _code(lambda tower: _build(_write_distilbert(tower), tower)),
+    settings=(FILE,),
     file="model.safetensors",
     side="text",
     carried=carried,

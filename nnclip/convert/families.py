@@ -11,6 +11,7 @@ from nnclip.convert.dialect import Settings, Source
 from nnclip.convert.names import Table
 from nnclip.convert.open_clip_images import FILE
 from nnclip.errors import CheckpointError
+from nnclip.graph.towers import Tower
 
 SIZES: tuple[Any, ...] = ()  # any value: shapes or the other settings tell it
 
@@ -20,19 +21,25 @@ class Family:
     """One kind of tower in open_clip's code.
 
     Attributes:
+        tower: the class of its configuration.
         knows: whether the settings of a tower (`vision_cfg` or `text_cfg`) are of this family.
         table: published name -> open_clip's.
         describe: metadata, from the source, the settings of the model and those of the tower.
-        settings_of: the settings of a tower; None if it is not of this family.
+        settings_of: the settings of a tower of the class; None if it is not of this family.
         custom: whether open_clip builds a model with such a tower as its CustomTextCLIP, whose
             text tower stands below `text.`.
     """
 
+    tower: type[Tower]
     knows: Callable[[Settings], bool]
     table: Table
     describe: Callable[[Source, Settings, Settings], dict[str, Any]]
     settings_of: Callable[[Any], Settings | None]
     custom: bool = False
+
+    def settings_for(self, tower: Tower) -> Settings | None:
+        """The settings of a tower of any kind; None if it is not of this family."""
+        return self.settings_of(tower) if type(tower) is self.tower else None
 
 
 def check(where: str, told: Settings, known: Mapping[str, tuple[Any, ...]]) -> None:

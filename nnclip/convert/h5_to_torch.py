@@ -82,15 +82,13 @@ def _translate(
     check_names_and_shapes(shapes, what.shapes)
     if what.loss:
         _check_loss(dialect, what.loss)
-    settings = dialect.settings_of(what.config)
+    settings, table = dialect.settings_of(what.config), dialect.names.writing(what.towers)
     _tell_pipeline(dialect, weights.metadata)
     dtypes = dict.fromkeys(arrays, "float32")
     if half:
         known = _source_dtypes(weights.metadata)
         dtypes.update(dict.fromkeys(arrays, "float16") if known is None else known)
-    return to_foreign(
-        {k: _stored(a, dtypes[k]) for k, a in arrays.items()}, dialect.writes(what.config)
-    ), settings
+    return to_foreign({k: _stored(a, dtypes[k]) for k, a in arrays.items()}, table), settings
 
 
 def _tell_pipeline(dialect: Dialect, metadata: Mapping[str, Any]) -> None:
@@ -142,9 +140,9 @@ def _check_side(dialect: Dialect, side: str | None) -> None:
 
 def _check_loss(dialect: Dialect, loss: Loss) -> None:
     """CheckpointError if the dialect's code has no place for a scalar of the loss."""
-    lacking = [name for name in loss.scalars if name not in dialect.table]
+    lacking = [name for name in loss.scalars if name not in dialect.names.scalars]
     if lacking:
-        able = [d.name for d in DIALECTS.values() if loss.scalars.keys() <= d.table.keys()]
+        able = [d.name for d in DIALECTS.values() if loss.scalars.keys() <= d.names.scalars.keys()]
         raise CheckpointError(
             f"found {', '.join(lacking)} of the {loss.name} loss, but {dialect.name}'s code has no "
             f"such parameter; use --dialect {' or '.join(able)}"

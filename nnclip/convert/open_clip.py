@@ -3,10 +3,15 @@
 Source: https://github.com/mlfoundations/open_clip, src/open_clip/model.py and factory.py.
 """
 
+import json
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from nnclip.convert import open_clip_tokenizer, openai, timm_convnext, timm_vit, timm_vitamin
-from nnclip.convert.dialect import Dialect, Settings, Source, part
+from nnclip.convert.built import Built, links_to, quiet
+from nnclip.convert.dialect import Code, Dialect, Names, Settings, Source, part, without_heads
 from nnclip.convert.families import FILE, SIZES, Family, check
 from nnclip.convert.names import Table, below, same
 from nnclip.convert.open_clip_images import read_preprocess, write_preprocess
@@ -14,6 +19,7 @@ from nnclip.convert.open_clip_own import OWN_TEXT, RESNET, VIT, check_quick
 from nnclip.errors import CheckpointError
 from nnclip.graph.config import ClipConfig
 from nnclip.graph.losses import LOSSES
+from nnclip.graph.towers import Tower
 
 # The first that knows a tower's settings is its family; so is the first that can write a tower.
 IMAGES: tuple[Family, ...] = (
@@ -33,7 +39,6 @@ MODEL = {
 }
 SCALARS = {name: same(name) for name in ("logit_scale", "logit_bias")}
 BELOW = "text."  # before the names of text towers of CustomTextCLIP
-TABLE = {**openai.TABLE, **SCALARS}  # of models whose towers are OpenAI's
 
 
 def _cfgs(source: Source) -> tuple[Settings, Settings, Settings] | None:
@@ -71,8 +76,9 @@ def describe(source: Source) -> dict[str, Any]:
 
 def settings_of(config: ClipConfig) -> dict[str, Settings]:
     """The file that open_clip's `local-dir:` reads."""
-    image, text = _written(config)
-    vision, words = image.settings_of(config.image), text.settings_of(config.text)
+    without_heads(config, "open_clip")
+    image, text = _written(config.image, config.text)
+    vision, words = image.settings_for(config.image), text.settings_for(config.text)
     assert vision is not None and words is not None
     model = {
         "embed_dim": config.embed,
@@ -87,39 +93,56 @@ def settings_of(config: ClipConfig) -> dict[str, Settings]:
     return {FILE: {"model_cfg": model, "preprocess_cfg": write_preprocess(config.image.preprocess)}}
 
 
-def _written(config: ClipConfig) -> tuple[Family, Family]:
+def _written(image: Tower, text: Tower) -> tuple[Family, Family]:
     """The families that can write both towers; CheckpointError if open_clip has no such model."""
-    if config.image_head or config.text_head:
-        raise CheckpointError("found a head, but the code of open_clip knows none")
-    image = next((f for f in IMAGES if f.settings_of(config.image) is not None), None)
-    text = next((f for f in TEXTS if f.settings_of(config.text) is not None), None)
-    for tower, family in ((config.image, image), (config.text, text)):
-        if family is None:
-            raise CheckpointError(
-                f"found a {tower.kind}, which the code of open_clip does not know"
-            )
-    assert image is not None and text is not None
-    return image, text
+    return _writer(IMAGES, image), _writer(TEXTS, text)
+
+
+def _writer(families: tuple[Family, ...], tower: Tower) -> Family:
+    for family in families:
+        if family.settings_for(tower) is not None:
+            return family
+    raise CheckpointError(f"found a {tower.kind}, which the code of open_clip does not know")
 
 
 def _table(image: Family, text: Family, custom: bool) -> Table:
     return {**image.table, **(below(BELOW, text.table) if custom else text.table), **SCALARS}
 
 
-def _table_in(source: Source) -> Table:
-    custom = any(name.startswith(BELOW) for name in source.tensors)
-    cfgs = _cfgs(source)
-    image = VIT if cfgs is None else _family(IMAGES, cfgs[1])
-    text = OWN_TEXT if cfgs is None else _family(TEXTS, cfgs[2])
-    lacking = cfgs is not None and (cfgs[1].get("no_ln_pre") or cfgs[2].get("proj_bias"))
-    if custom or lacking or text is not OWN_TEXT or image not in (VIT, RESNET):
-        return _table(image, text, custom)
-    return TABLE  # OpenAI's layout, of which all must be there
+def _is_custom(source: Source) -> bool:
+    """Whether the text tower stands below a name of its own."""
+    return any(name.startswith(BELOW) for name in source.tensors)
 
 
-def _table_for(config: ClipConfig) -> Table:
-    image, text = _written(config)
+def _found(source: Source) -> tuple[Family, Family]:
+    """The families of a source: by its settings, without them by OpenAI's names."""
+    if cfgs := _cfgs(source):
+        return _family(IMAGES, cfgs[1]), _family(TEXTS, cfgs[2])
+    return RESNET if openai.RESNET_MARKER in source.tensors else VIT, OWN_TEXT
+
+
+def _reading(source: Source) -> Table:
+    return _table(*_found(source), _is_custom(source))
+
+
+def _writing(towers: tuple[Tower, ...]) -> Table:
+    image, text = _written(*towers)
     return _table(image, text, image.custom or text.custom)
+
+
+def _needed(source: Source) -> tuple[Table, str]:
+    """Of OpenAI's layout all; others are told by what of them is there."""
+    cfgs, (image, text) = _cfgs(source), _found(source)
+    if cfgs is None and any(name.startswith(timm_vit.TRUNK) for name in source.tensors):
+        raise CheckpointError(
+            f"found an image tower of timm, expected an {FILE} beside it that says which; give the "
+            "file with --config"
+        )
+    lacking = cfgs is not None and (cfgs[1].get("no_ln_pre") or cfgs[2].get("proj_bias"))
+    if _is_custom(source) or lacking or text is not OWN_TEXT or image not in (VIT, RESNET):
+        return {}, ""
+    words = "vision transformer" if image is VIT else "ResNet"
+    return {**image.table, **openai.TEXT, **openai.SCALE}, words
 
 
 def _carried(source: Source, config: ClipConfig) -> dict[str, Any]:
@@ -129,14 +152,65 @@ def _carried(source: Source, config: ClipConfig) -> dict[str, Any]:
     return told
 
 
+def _claims(source: Source) -> bool:
+    of_open_clip = source.kind == "safetensors file" or source.path.name.startswith("open_clip")
+    return openai.has_names(source) and (of_open_clip or source.wrapped or FILE in source.settings)
+
+
+def _check_told(metadata: Mapping[str, Any]) -> None:
+    # what is told of the image tower comes with them, if it has any
+    if not all(key in metadata for key in ("text_activation", "text_heads")):
+        raise CheckpointError(
+            f"found no {FILE} beside it, which tells the activation and the heads; "
+            "give the file with --config, or say --activation and --heads"
+        )
+
+
+def _build(config: ClipConfig) -> Any:
+    import open_clip.model
+
+    told = dict(settings_of(config)[FILE]["model_cfg"])
+    custom = told.pop("custom_text", False)
+    return (open_clip.model.CustomTextCLIP if custom else open_clip.model.CLIP)(**told)
+
+
+def _open(source: Source) -> Built | None:
+    from open_clip import create_model_and_transforms
+
+    told = source.settings.get(FILE)
+    if told is None or len(source.files) > 1:
+        return None
+    whole = told if "model_cfg" in told else {"model_cfg": told}
+    file = source.files[0]
+    suffix = file.suffix if file.suffix == ".safetensors" else ".bin"
+    links = {f"open_clip_model{suffix}": file}
+    with links_to(links) as folder, quiet():
+        (folder / FILE).write_text(json.dumps(whole), encoding="utf-8")
+        for other in source.files[0].parent.glob("*.json"):  # tokenizers
+            if not (folder / other.name).exists():
+                (folder / other.name).symlink_to(other.resolve())
+        model, _, transform = create_model_and_transforms(f"local-dir:{folder}")
+    return Built(model.eval(), lambda image: np.asarray(transform(image)))
+
+
 DIALECT = Dialect(
     "open_clip",
-    TABLE,
+    Names(_reading, _writing, _needed, SCALARS),
     openai.DROPPED,
+    _claims,
     describe,
     settings_of,
+    Code(
+        "open_clip_torch",
+        "open_clip",
+        _build,
+        openai.encoded,
+        open=_open,
+        logits=lambda model, images, ids: model.get_logits(images, ids)[0],
+        blocks=openai.blocks_of,
+    ),
+    settings=(FILE,),
     file="open_clip_model.safetensors",
     carried=_carried,
-    table_in=_table_in,
-    table_for=_table_for,
+    check_told=_check_told,
 )

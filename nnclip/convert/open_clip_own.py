@@ -58,7 +58,7 @@ TEXT = {
     **dict.fromkeys(("hf_model_pretrained", "hf_proj_type", "hf_pooler_type"), SIZES),
 }
 TEXT_TABLE = {
-    **{name: rule for name, rule in openai.TEXT.items() if name != "logit_scale"},
+    **openai.TEXT,
     "text_projection/W": same("text_projection.weight"),
     "text_projection/b": same("text_projection.bias"),
 }
@@ -128,9 +128,7 @@ def _blocks(config: BlockConfig) -> dict[str, Any]:
     return settings
 
 
-def _vit_settings(image: Any) -> Settings | None:
-    if not isinstance(image, VitConfig):
-        return None
+def _vit_settings(image: VitConfig) -> Settings | None:
     fields = (image.projection, image.class_token, image.placed, image.patch_bias)
     if fields != ("matrix", True, "all", False) or image.pool not in POOLS.values():
         return None
@@ -145,9 +143,7 @@ def _vit_settings(image: Any) -> Settings | None:
     return told if image.norm_before else {**told, "no_ln_pre": True}
 
 
-def _resnet_settings(image: Any) -> Settings | None:
-    if not isinstance(image, ClipResNetConfig):
-        return None
+def _resnet_settings(image: ClipResNetConfig) -> Settings:
     return {
         "layers": list(image.layers),
         "width": image.width,
@@ -157,10 +153,8 @@ def _resnet_settings(image: Any) -> Settings | None:
     }
 
 
-def text_settings(text: Any) -> Settings | None:
-    """The `text_cfg` of CLIP's text transformer; None if it is another tower."""
-    if not isinstance(text, TextConfig):
-        return None
+def text_settings(text: TextConfig) -> Settings:
+    """The `text_cfg` of CLIP's text transformer."""
     told = {
         **_blocks(text.blocks),
         "heads": text.blocks.heads,
@@ -180,7 +174,7 @@ def text_settings(text: Any) -> Settings | None:
 
 def check_quick(image: Any, text: Any) -> bool:
     """Whether both towers have QuickGELU; CheckpointError if one of them alone has it."""
-    towers = (one for one in (image, text) if isinstance(one, VitConfig | TextConfig))
+    towers = (one for one in (image, text) if hasattr(one, "blocks"))
     found = {tower.blocks.activation for tower in towers}
     if "quick_gelu" in found and len(found) > 1:
         raise CheckpointError(
@@ -190,9 +184,11 @@ def check_quick(image: Any, text: Any) -> bool:
     return "quick_gelu" in found
 
 
-VIT = Family(lambda cfg: not _is_resnet(cfg), openai.VIT, _describe_vit, _vit_settings)
-RESNET = Family(lambda cfg: _is_resnet(cfg), openai.RESNET, _describe_resnet, _resnet_settings)
-OWN_TEXT = Family(lambda cfg: True, TEXT_TABLE, describe_text, text_settings)
+VIT = Family(VitConfig, lambda cfg: not _is_resnet(cfg), openai.VIT, _describe_vit, _vit_settings)
+RESNET = Family(
+    ClipResNetConfig, lambda cfg: _is_resnet(cfg), openai.RESNET, _describe_resnet, _resnet_settings
+)
+OWN_TEXT = Family(TextConfig, lambda cfg: True, TEXT_TABLE, describe_text, text_settings)
 
 
 def _is_resnet(cfg: Settings) -> bool:

@@ -3,15 +3,31 @@
 Source: https://github.com/openai/CLIP, clip/model.py.
 """
 
+import importlib.util
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
 from nnclip.convert import resnets
-from nnclip.convert.dialect import Dialect, Settings, Source, own_towers
+from nnclip.convert.built import Built
+from nnclip.convert.dialect import (
+    Code,
+    Dialect,
+    Part,
+    Settings,
+    Source,
+    names_of,
+    part_of,
+    without_heads,
+)
 from nnclip.convert.names import in_blocks, same
 from nnclip.errors import CheckpointError
-from nnclip.graph.config import BlockConfig, ClipConfig, ClipResNetConfig
-from nnclip.image import Preprocess
+from nnclip.graph.config import BlockConfig, ClipConfig, ClipResNetConfig, TextConfig, VitConfig
+from nnclip.image import CLIP_MEAN, CLIP_STD, Preprocess
 
 BLOCK = {
     "transformer/resblocks/{}/attn/in_proj_W": same("transformer.resblocks.{}.attn.in_proj_weight"),
@@ -56,9 +72,10 @@ TEXT = {
     "ln_final/W": same("ln_final.weight"),
     "ln_final/b": same("ln_final.bias"),
     "text_projection": same("text_projection"),
-    "logit_scale": same("logit_scale"),
 }
-TABLE = {**VIT, **RESNET, **TEXT}
+SCALE = {"logit_scale": same("logit_scale")}
+# tensors that show a vision transformer and a ResNet
+VIT_MARKER, RESNET_MARKER = "visual.class_embedding", "visual.layer1.0.conv1.weight"
 SIZES = {"input_resolution", "context_length", "vocab_size"}  # in the archives of OpenAI only
 # the sizes, which shapes tell as well, the causal mask and the counters of batch normalisations
 DROPPED = (
@@ -71,21 +88,52 @@ def describe(source: Source) -> dict[str, Any]:
     return {}
 
 
+def has_names(source: Source) -> bool:
+    """Whether the names are OpenAI's, which open_clip shares."""
+    return any(key.startswith("visual.") for key in source.tensors)
+
+
+def _claims(source: Source) -> bool:
+    of_openai = source.kind == "TorchScript archive" or SIZES & source.tensors.keys()
+    return has_names(source) and bool(of_openai)
+
+
 def settings_of(config: ClipConfig) -> dict[str, Settings]:
     """No file beside; CheckpointError if OpenAI's code has another constant in place of ours."""
-    image, text = own_towers(config, "OpenAI")
-    if isinstance(image, ClipResNetConfig):
-        _check("image", image.channels, {"heads": (image.heads, image.channels // 64)})
-    else:
-        _check_blocks("image", image.blocks)
-    _check_blocks("text", text.blocks)
-    found = replace(image.preprocess, pipeline="torchvision")
-    if found != Preprocess(image.resolution):
+    _arguments(config)
+    found = replace(config.image.preprocess, pipeline="torchvision")
+    if found != Preprocess(config.image.resolution):
         raise CheckpointError(
             f"images: found a model that wants {found.describe()}, but OpenAI's code knows only "
             "its own preprocessing; use --dialect open_clip or huggingface"
         )
     return {}
+
+
+def _arguments(config: ClipConfig) -> tuple[Any, ...]:
+    """What the constructor of OpenAI's CLIP is given."""
+    without_heads(config, "OpenAI")
+    image = part_of(IMAGES, config.image, "OpenAI").write(config.image)
+    text = part_of(TEXTS, config.text, "OpenAI").write(config.text)
+    return (config.embed, config.image.resolution, *image, *text)
+
+
+def _vit(image: VitConfig) -> tuple[Any, ...]:
+    _check_blocks("image", image.blocks)
+    return image.blocks.layers, image.blocks.width, image.patch
+
+
+def _resnet(image: ClipResNetConfig) -> tuple[Any, ...]:
+    _check("image", image.channels, {"heads": (image.heads, image.channels // 64)})
+    return image.layers, image.width, None
+
+
+def _text(text: TextConfig) -> tuple[Any, ...]:
+    blocks = text.blocks
+    _check_blocks("text", blocks)
+    if not text.causal:
+        raise CheckpointError("found a text tower that is not causal, but OpenAI's code knows none")
+    return text.context, text.vocabulary, blocks.width, blocks.heads, blocks.layers
 
 
 def _check_blocks(tower: str, blocks: BlockConfig) -> None:
@@ -104,4 +152,85 @@ def _check(tower: str, width: int, constants: dict[str, tuple[Any, Any]]) -> Non
             )
 
 
-DIALECT = Dialect("openai", TABLE, DROPPED, describe, settings_of)
+def openai_code() -> Any:
+    """The module clip/model.py, without its package, which wants more than torch."""
+    package = importlib.util.find_spec("clip")
+    assert package is not None and package.origin is not None
+    file = Path(package.origin).with_name("model.py")
+    spec = importlib.util.spec_from_file_location("openai_clip_model", file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _build(config: ClipConfig) -> Any:
+    return openai_code().CLIP(*_arguments(config))
+
+
+def _open(source: Source) -> Built:
+    import torch
+
+    state = {name: torch.from_numpy(t.read().copy()) for name, t in source.tensors.items()}
+    model = openai_code().build_model(dict(state)).float()  # rounds to float16 on its way
+    model.load_state_dict({k: v for k, v in state.items() if k in model.state_dict()})
+    return Built(model.eval(), _openai_transform(model.visual.input_resolution))
+
+
+def _openai_transform(resolution: int) -> Callable[[Image.Image], np.ndarray]:
+    """The pipeline of clip/clip.py, a module that needs more than torch."""
+    from torchvision import transforms as T
+
+    steps = T.Compose(
+        [
+            T.Resize(resolution, interpolation=T.InterpolationMode.BICUBIC),
+            T.CenterCrop(resolution),
+            lambda image: image.convert("RGB"),
+            T.ToTensor(),
+            T.Normalize(CLIP_MEAN, CLIP_STD),
+        ]
+    )
+    return lambda image: np.asarray(steps(image))
+
+
+def encoded(model: Any, config: ClipConfig, inputs: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Features of both sides by code with `encode_image` and `encode_text`, as open_clip's too."""
+    import torch
+
+    images, ids = torch.from_numpy(inputs["image"]), torch.from_numpy(inputs["text"]).long()
+    return {"image": model.encode_image(images), "text": model.encode_text(ids)}
+
+
+def blocks_of(model: Any) -> dict[str, Any]:
+    """The blocks or stages of both towers, as open_clip names them too."""
+    visual = model.visual
+    if hasattr(visual, "layer4"):
+        image = [visual.layer1, visual.layer2, visual.layer3, visual.layer4]
+    else:
+        image = visual.transformer.resblocks
+    return {"image": image, "text": model.transformer.resblocks}
+
+
+IMAGES = (
+    Part(VitConfig, "vision transformer", VIT, VIT_MARKER, write=_vit),
+    Part(ClipResNetConfig, "ResNet", RESNET, RESNET_MARKER, write=_resnet),
+)
+TEXTS = (Part(TextConfig, "CLIP's text transformer", TEXT, write=_text),)
+DIALECT = Dialect(
+    "openai",
+    names_of("OpenAI", IMAGES, TEXTS, SCALE),
+    DROPPED,
+    _claims,
+    describe,
+    settings_of,
+    Code(
+        "clip-anytorch",
+        "clip",
+        _build,
+        encoded,
+        open=_open,
+        logits=lambda model, images, ids: model(images, ids)[0],
+        blocks=blocks_of,
+        tokens_first=True,
+    ),
+)

@@ -14,18 +14,18 @@ from nnclip.errors import CheckpointError, DataError
 from nnclip.files import open_regular
 from nnclip.json_text import brief
 
+# Where nothing is said, the first that claims a source reads it.
 DIALECTS: dict[str, Dialect] = {
     dialect.name: dialect
     for dialect in (
+        huggingface.DIALECT,
         openai.DIALECT,
         open_clip.DIALECT,
-        huggingface.DIALECT,
         torchvision.DIALECT,
         bert.DIALECT,
         bert.DISTILBERT_DIALECT,
     )
 }
-SETTINGS = (open_clip.FILE, *huggingface.FILES)
 IN_FOLDER = (  # timm's folders hold the image tower alone, too, as model.safetensors
     "open_clip_model.safetensors",
     "open_clip_pytorch_model.safetensors",
@@ -49,7 +49,10 @@ def open_source(path: Path, config: Path | None = None) -> Source:
         CheckpointError: no such file, damaged, not a checkpoint, or it wants to run code.
     """
     file = _file_of(path)
-    settings = {n: read_settings(file.parent / n) for n in SETTINGS if (file.parent / n).is_file()}
+    beside = {
+        name: file.parent / name for dialect in DIALECTS.values() for name in dialect.settings
+    }
+    settings = {name: read_settings(path) for name, path in beside.items() if path.is_file()}
     if config is not None:
         settings[open_clip.FILE] = read_settings(config)
     if file.name.endswith(".index.json"):
@@ -119,24 +122,14 @@ def dialect_of(source: Source, name: str = "auto") -> Dialect:
                 f"found no dialect {name!r}, expected one of {', '.join(DIALECTS)}"
             )
         return DIALECTS[name]
-    if any(key.startswith(("vision_model.", "text_model.")) for key in source.tensors):
-        return huggingface.DIALECT
-    if any(key.startswith("visual.") for key in source.tensors):
-        if source.kind == "TorchScript archive" or openai.SIZES & source.tensors.keys():
-            return openai.DIALECT
-        of_open_clip = source.kind == "safetensors file" or source.path.name.startswith("open_clip")
-        if of_open_clip or source.wrapped or open_clip.FILE in source.settings:
-            return open_clip.DIALECT
+    for dialect in DIALECTS.values():
+        if dialect.claims(source):
+            return dialect
+    if openai.has_names(source):
         raise CheckpointError(
             f"{source.path}: found names that openai and open_clip share, but their activations "
             "differ; say which it is with --dialect openai or --dialect open_clip"
         )
-    if torchvision.is_torchvision(source):
-        return torchvision.DIALECT
-    if bert.is_bert(source):
-        return bert.DIALECT
-    if bert.is_distilbert(source):
-        return bert.DISTILBERT_DIALECT
     shown = ", ".join(list(source.tensors)[:3])
     raise CheckpointError(
         f"{source.path}: found no CLIP of a known dialect (its first tensors: {shown}), expected "

@@ -63,10 +63,8 @@ def describe(source: Source, model: Settings, cfg: Settings) -> dict[str, Any]:
     return {"layer_norm_eps": NAMES[cfg["timm_model_name"]].eps}
 
 
-def settings_of(image: Any) -> Settings | None:
+def settings_of(image: ConvNextConfig) -> Settings | None:
     """The `vision_cfg` of a tower that has a timm name; None if it has none."""
-    if not isinstance(image, ConvNextConfig):
-        return None
     own = Named(image.widths[0], image.layers, image.eps)
     name = next((name for name, named in NAMES.items() if named == own), None)
     if name is None or image.widths != tuple(own.width << s for s in range(4)):
@@ -79,4 +77,6 @@ def settings_of(image: Any) -> Settings | None:
     }
 
 
-FAMILY = Family(lambda cfg: cfg.get("timm_model_name") in NAMES, _table(), describe, settings_of)
+FAMILY = Family(
+    ConvNextConfig, lambda cfg: cfg.get("timm_model_name") in NAMES, _table(), describe, settings_of
+)

@@ -113,9 +113,9 @@ def describe(source: Source, model: Settings, cfg: Settings) -> dict[str, Any]:
     return told if linear else {**told, "image_projection": "none"}
 
 
-def settings_of(image: Any) -> Settings | None:
+def settings_of(image: VitConfig) -> Settings | None:
     """The `vision_cfg` of a tower that has a timm name; None if it has none."""
-    if not isinstance(image, VitConfig) or image.projection == "matrix":
+    if image.projection == "matrix":
         return None
     widths = {768: "base", 1024: "large", 1152: "so400m", 1536: "giantopt"}
     if image.pool == "attention":
@@ -132,4 +132,6 @@ def settings_of(image: Any) -> Settings | None:
     return {**told, "timm_pool": POOLS[image.pool], "timm_proj": None if linear else "none"}
 
 
-FAMILY = Family(lambda cfg: _named(cfg) is not None, TABLE, describe, settings_of, custom=True)
+FAMILY = Family(
+    VitConfig, lambda cfg: _named(cfg) is not None, TABLE, describe, settings_of, custom=True
+)

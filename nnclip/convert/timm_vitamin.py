@@ -71,9 +71,9 @@ def describe(source: Source, model: Settings, cfg: Settings) -> dict[str, Any]:
     return told | ({"image_positions": "none"} if size[1] == "xlarge" else {})
 
 
-def settings_of(image: Any) -> Settings | None:
+def settings_of(image: VitConfig) -> Settings | None:
     """The `vision_cfg` of a tower that has a timm name; None if it has none."""
-    if not isinstance(image, VitConfig) or not isinstance(image.stem, MBConvStem):
+    if not isinstance(image.stem, MBConvStem):
         return None
     size, resolutions = WRITTEN.get(image.blocks.width, ("", ()))
     told = (image.blocks.heads, image.placed)
@@ -90,4 +90,4 @@ def settings_of(image: Any) -> Settings | None:
     }
 
 
-FAMILY = Family(knows, _table(), describe, settings_of, custom=True)
+FAMILY = Family(VitConfig, knows, _table(), describe, settings_of, custom=True)

@@ -15,14 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nnclip.convert import openai
 from nnclip.convert.dialect import Dialect, Source
 from nnclip.convert.encoders import open_checkpoint
 from nnclip.convert.names import to_foreign, to_published, without
 from nnclip.convert.report import shortened
 from nnclip.convert.source import DIALECTS, dialect_of, sha256_of
 from nnclip.convert.tensors import Tensor, Values
-from nnclip.convert.timm_vit import TRUNK
 from nnclip.convert.understood import Understood, understood
 from nnclip.convert.verify import compare
 from nnclip.errors import CheckpointError, DataError, NnclipError
@@ -31,13 +29,11 @@ from nnclip.graph.bert import POOLINGS
 from nnclip.graph.convolution import is_statistic
 from nnclip.graph.layers import ACTIVATIONS
 from nnclip.graph.losses import SOFTMAX, scalar_names
-from nnclip.graph.towers import TEXT_TOWERS
 from nnclip.json_text import brief
 from nnclip.weights.h5 import write_h5
 from nnclip.weights.model import check_names_and_shapes
 
 TOLERANCE = {False: 2e-5, True: 5e-3}  # of features relative to their norm; stored as float16?
-RESNET = "visual.layer1.0.conv1.weight"  # a tensor of OpenAI's and open_clip's ResNets
 
 
 @dataclass(frozen=True)
@@ -89,12 +85,12 @@ def plan(source: Source, dialect: Dialect, given: Mapping[str, Any] | None = Non
         if tensors[name].shape == (1,):  # an option of open_clip
             tensors[name] = _flat(tensors[name])
     with _settings(dialect, source):
-        table = dialect.reads(source)
+        table = dialect.names.reading(source)
         metadata = {**dialect.describe(source), **(given or {})}
     published = to_published(tensors, table)
-    if dialect.side is None and table is dialect.table:
+    if dialect.side is None:
         _check_towers(source, dialect, published)
-    _check_told(dialect, source, metadata)
+    _check_told(dialect, metadata)
     what = understood(dialect.side, {k: t.shape for k, t in published.items()}, metadata)
     expected = to_foreign({k: _shape_only(v) for k, v in what.shapes.items()}, table)
     check_names_and_shapes(
@@ -129,21 +125,13 @@ def _settings(dialect: Dialect, source: Source) -> Iterator[None]:
 
 def _check_towers(source: Source, dialect: Dialect, published: Mapping[str, Tensor]) -> None:
     """CheckpointError unless the tensors around the blocks, that tell the sizes, are there."""
-    if any(name.startswith(TRUNK) for name in source.tensors):
-        raise CheckpointError(
-            "found an image tower of timm, expected an open_clip_config.json beside it that says "
-            "which; give the file with --config"
-        )
-    own, other = openai.VIT, openai.RESNET
-    if RESNET in source.tensors:
-        own, other = other, own
-    optional = (other.keys() - own.keys()) | (scalar_names() - SOFTMAX.scalars.keys())
-    for name, rule in dialect.table.items():
+    needed, words = dialect.names.needed(source)
+    optional = scalar_names() - SOFTMAX.scalars.keys()
+    for name, rule in needed.items():
         if name.format(0) not in published and name not in optional:
             raise CheckpointError(
                 f"tensor {' or '.join(rule.parts).format(0)}: missing; this is not the whole of a "
-                f"CLIP of {dialect.name} with a "
-                f"{'vision transformer' if own is openai.VIT else 'ResNet'}"
+                f"CLIP of {dialect.name} with a {words}"
             )
 
 
@@ -154,18 +142,13 @@ def _shape_only(shape: tuple[int, ...]) -> Tensor:
     return Tensor(shape, "float32", nothing)
 
 
-def _check_told(dialect: Dialect, source: Source, metadata: Mapping[str, Any]) -> None:
+def _check_told(dialect: Dialect, metadata: Mapping[str, Any]) -> None:
     for key in ("activation", "text_activation"):
         activation = metadata.get(key, "quick_gelu")
         if not isinstance(activation, str) or activation not in ACTIVATIONS:
             found = brief(activation).strip("'")
             raise CheckpointError(f"{key}: found {found}, expected one of {', '.join(ACTIVATIONS)}")
-    needed = ("text_activation", "text_heads")  # those of the image come with them, if it has any
-    if dialect.name == "open_clip" and not all(key in metadata for key in needed):
-        raise CheckpointError(
-            "found no open_clip_config.json beside it, which tells the activation and the heads; "
-            "give the file with --config, or say --activation and --heads"
-        )
+    dialect.check_told(metadata)
 
 
 def convert_file(
@@ -207,7 +190,7 @@ def convert_file(
 def _check_tokenizer(what: Understood, metadata: Mapping[str, Any], source: Path) -> None:
     """CheckpointError if the model that is to be written could not be loaded for its vocabulary."""
     for tower in what.towers:
-        if isinstance(tower, TEXT_TOWERS):
+        if tower.side == "text":
             try:
                 tower.tokenizer(metadata, source)
             except DataError as error:

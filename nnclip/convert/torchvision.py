@@ -3,20 +3,21 @@
 Source: https://github.com/pytorch/vision, torchvision/models/resnet.py.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from nnclip.convert import resnets
-from nnclip.convert.dialect import Dialect, Settings, Source
-from nnclip.errors import CheckpointError
-from nnclip.graph.config import ClipConfig, ResNetConfig
+from nnclip.convert.dialect import Code, Dialect, Part, Settings, Source, names_of, part_of
+from nnclip.graph.config import ResNetConfig
 from nnclip.graph.towers import Tower
 
 TABLE = resnets.table(("conv1", "bn1"), "")
 DROPPED = r"fc\.(weight|bias)|" + resnets.COUNTED  # the classifier is no part of the features
 
 
-def is_torchvision(source: Source) -> bool:
-    """Whether the names are those of a ResNet of torchvision."""
+def _claims(source: Source) -> bool:
     return {"conv1.weight", "layer1.0.conv1.weight"} <= source.tensors.keys()
 
 
@@ -25,13 +26,36 @@ def describe(source: Source) -> dict[str, Any]:
     return {}
 
 
-def settings_of(config: ClipConfig | Tower) -> dict[str, Settings]:
+def settings_of(tower: Tower) -> dict[str, Settings]:
     """No file beside; CheckpointError if this is another tower."""
-    if not isinstance(config, ResNetConfig):
-        raise CheckpointError(
-            f"found a {type(config).__name__}, but torchvision's code knows only its own ResNets"
-        )
+    part_of(IMAGES, tower, "torchvision")
     return {}
 
 
-DIALECT = Dialect("torchvision", TABLE, DROPPED, describe, settings_of, side="image")
+def _build(tower: ResNetConfig) -> Any:
+    import torch
+    from torchvision.models import resnet
+
+    block = resnet.Bottleneck if tower.bottleneck else resnet.BasicBlock
+    model = resnet.ResNet(block, list(tower.layers))
+    model.fc = torch.nn.Identity()
+    return model
+
+
+def _features(model: Any, tower: ResNetConfig, inputs: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    import torch
+
+    return {"image": model(torch.from_numpy(inputs["image"]))}
+
+
+IMAGES = (Part(ResNetConfig, "ResNet", TABLE),)
+DIALECT = Dialect(
+    "torchvision",
+    names_of("torchvision", IMAGES, ()),
+    DROPPED,
+    _claims,
+    describe,
+    settings_of,
+    Code("torchvision", "torchvision", _build, _features),
+    side="image",
+)

@@ -6,59 +6,25 @@ Axes: N batch, R resolution, L tokens, E embedding.
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from nnclip.convert.answers import inputs_of, padded_ids, relative_difference
 from nnclip.convert.dialect import Dialect, Source
 from nnclip.convert.names import without
 from nnclip.errors import CheckpointError, ConfigError
 from nnclip.graph.beside import text_inputs
-from nnclip.graph.config import BertConfig, ClipConfig
+from nnclip.graph.config import ClipConfig
 from nnclip.graph.features import image_features, text_features
 from nnclip.graph.parameters import building
-from nnclip.graph.towers import TextTower, Tower
+from nnclip.graph.towers import Tower
 from nnclip.nnabla import nn
 from nnclip.weights.model import ModelWeights, load_model
 from nnclip.weights.tower import load_tower
 
 PAIRS = 2
-
-
-@dataclass(frozen=True)
-class Answers:
-    """All that a model makes of pictures and texts, in float32.
-
-    Attributes:
-        hidden: "image" and "text" -> the output of each block, (N, L, D).
-        features: "image" and "text" -> (N, E), not normalised.
-        logits: (N, N), a row for each picture.
-        loss: the contrastive loss.
-        gradients: published name -> its gradient.
-    """
-
-    hidden: dict[str, list[np.ndarray]]
-    features: dict[str, np.ndarray]
-    logits: np.ndarray
-    loss: float
-    gradients: dict[str, np.ndarray]
-
-
-def inputs_of(config: ClipConfig, pairs: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Fixed pictures (N, 3, R, R) float32 and token ids (N, L) int64 that end at varying places."""
-    random = np.random.RandomState(seed)
-    size, context, last = config.image.resolution, config.text.context, config.text.vocabulary - 1
-    images_N3RR = random.randn(pairs, 3, size, size).astype(np.float32)
-    ids_NL = random.randint(0, last - 1, (pairs, context))
-    for row, end in enumerate(np.linspace(context - 1, context // 4, pairs).astype(int)):
-        ids_NL[row, end], ids_NL[row, end + 1 :] = last, 0
-    return images_N3RR, ids_NL
-
-
-def relative_difference(found_NX: np.ndarray, expected_NX: np.ndarray) -> float:
-    """The largest difference of any number, relative to the norm of its row (the last axis)."""
-    norms_N1 = np.linalg.norm(expected_NX, axis=-1, keepdims=True)
-    return float((np.abs(found_NX - expected_NX) / norms_N1).max())
 
 
 @dataclass(frozen=True)
@@ -120,22 +86,20 @@ def compare(source: Source, dialect: Dialect, h5: Path) -> Comparison:
         CheckpointError: the dialect's own code has no such model.
     """
     try:
-        import torch
-
-        from nnclip.convert.built import build_by_library
-        from nnclip.convert.reference import encode
-
-        built = None if dialect.side else build_by_library(source, dialect)
+        return _compared(source, dialect, h5)
     except ImportError as error:
         raise ConfigError(
             f"comparing needs torch and {dialect.name}'s own code ({error}): `make setup-dev`, "
             "then try again"
         ) from error
+
+
+def _compared(source: Source, dialect: Dialect, h5: Path) -> Comparison:
     if dialect.side:
         config, inputs, found = _tower_features(h5)
         expected = _torch_features(source, dialect, config, inputs)
         return Comparison(dialect.name, _relative(found, expected))
-    model = load_model(h5)
+    built, model = dialect.open(source), load_model(h5)
     images_N3RR, ids_NL = inputs_of(model.config, PAIRS)
     theirs_N3RR, pixels = images_N3RR, None
     if built is not None and built.prepare is not None:
@@ -146,9 +110,8 @@ def compare(source: Source, dialect: Dialect, h5: Path) -> Comparison:
         inputs = {"image": images_N3RR, "text": ids_NL}
         expected = _torch_features(source, dialect, model.config, inputs)
         return Comparison(dialect.name, _relative(found, expected))
-    with torch.no_grad():
-        image_NE, text_NE = encode(built.model, theirs_N3RR, ids_NL)
-    expected = {"image": image_NE.numpy(), "text": text_NE.numpy()}
+    inputs = {"image": theirs_N3RR, "text": ids_NL}
+    expected = _told(dialect, built.model, model.config, inputs)
     return Comparison(dialect.name, _relative(found, expected), True, pixels)
 
 
@@ -213,32 +176,24 @@ def _tower_features(h5: Path) -> tuple[Tower, Arrays, Arrays]:
     return config, {tower.side: array}, {tower.side: features.d.copy()}
 
 
-def padded_ids(config: TextTower, texts: int, seed: int = 0) -> np.ndarray:
-    """Fixed token ids (N, L) int64 of texts of different lengths; the first fills the context."""
-    ids_NL = np.random.RandomState(seed).randint(0, config.vocabulary, (texts, config.context))
-    ids_NL[ids_NL == config.pad] = (config.pad + 1) % config.vocabulary
-    for row, length in enumerate(np.linspace(config.context, 2, texts).astype(int)):
-        ids_NL[row, length:] = config.pad
-    return ids_NL
-
-
 def _torch_features(
     source: Source, dialect: Dialect, config: ClipConfig | Tower, inputs: Arrays
 ) -> Arrays:
     """Of the dialect's own code, built as nnclip has read it."""
     import torch
 
-    from nnclip.convert.reference import build, encode, encode_pooled
-
-    reference = build(dialect, config)
+    reference = dialect.build(config)
     own = reference.state_dict()
     with torch.no_grad():
         for name, tensor in without(source.tensors, dialect.dropped).items():
             own[name].copy_(torch.from_numpy(tensor.read().copy()).reshape(own[name].shape))
-        if dialect.side is not None:
-            array = inputs[dialect.side]
-            if isinstance(config, BertConfig):
-                return {"text": encode_pooled(reference, config, array)[1].numpy()}
-            return {dialect.side: reference(torch.from_numpy(array)).numpy()}
-        image_NE, text_NE = encode(reference, inputs["image"], inputs["text"])
-    return {"image": image_NE.numpy(), "text": text_NE.numpy()}
+    return _told(dialect, reference, config, inputs)
+
+
+def _told(dialect: Dialect, model: Any, config: ClipConfig | Tower, inputs: Arrays) -> Arrays:
+    """Features by the dialect's code, as arrays."""
+    import torch
+
+    with torch.no_grad():
+        found = dialect.code.features(model, config, inputs)
+    return {side: features.numpy() for side, features in found.items()}

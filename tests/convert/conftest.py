@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 
 from nnclip.clip import CLIP
-from nnclip.convert.verify import inputs_of, relative_difference
+from nnclip.convert.answers import inputs_of, relative_difference
+from nnclip.convert.openai import openai_code
+from nnclip.convert.source import DIALECTS
 from tests.lazy import lazy
 
-reference = lazy("nnclip.convert.reference")
 torch = lazy("torch")
 
 VOCABULARY = 49408  # so that nnclip.CLIP finds a tokenizer that fits
@@ -42,7 +43,7 @@ class Sample:
 def openai_model() -> torch.nn.Module:
     """Embedding 32; pictures of 16 by patches of 8; two blocks of 64 and three of 128."""
     torch.manual_seed(0)
-    return reference.openai_code().CLIP(32, 16, 2, 64, 8, 12, VOCABULARY, 128, 2, 3).eval()
+    return openai_code().CLIP(32, 16, 2, 64, 8, 12, VOCABULARY, 128, 2, 3).eval()
 
 
 def openai_archive(folder: Path) -> Sample:
@@ -51,7 +52,7 @@ def openai_archive(folder: Path) -> Sample:
 
 
 def archived(model: torch.nn.Module, resolution: int, folder: Path) -> Sample:
-    reference.openai_code().convert_weights(model)  # rounds the values
+    openai_code().convert_weights(model)  # rounds the values
     model.float()
     for name, size in zip(OPENAI_SIZES, (resolution, 12, VOCABULARY), strict=True):
         if name in vars(model):
@@ -72,7 +73,7 @@ def archived(model: torch.nn.Module, resolution: int, folder: Path) -> Sample:
 def openai_resnet_archive(folder: Path) -> Sample:
     """A ResNet of 16 channels; pictures of 64."""
     torch.manual_seed(3)
-    code = reference.openai_code()
+    code = openai_code()
     model = code.CLIP(32, 64, (1, 2, 1, 1), 16, None, 12, VOCABULARY, 64, 1, 2).eval()
     return archived(enlivened(model), 64, folder)
 
@@ -309,8 +310,10 @@ def _differences(model: torch.nn.Module, h5: Path) -> tuple[float, float]:
     """How far the features of pictures and of texts are from those of `model`, relative."""
     ours = CLIP(h5)
     images, ids = inputs_of(ours.config, 3)
+    dialect = DIALECTS["huggingface" if hasattr(model, "get_image_features") else "open_clip"]
     with torch.no_grad():
-        expected = [features.numpy() for features in reference.encode(model.float(), images, ids)]
+        told = dialect.code.features(model.float(), None, {"image": images, "text": ids})
+    expected = [told[side].numpy() for side in ("image", "text")]
     found = [
         ours.encode_image(nn.Variable.from_numpy_array(images)),
         ours.encode_text(nn.Variable.from_numpy_array(ids)),

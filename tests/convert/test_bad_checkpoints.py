@@ -41,7 +41,7 @@ def refused(path, expected, **options):
 @pytest.fixture
 def state():
     """A small state dictionary of OpenAI's code."""
-    from nnclip.convert.reference import openai_code
+    from nnclip.convert.openai import openai_code
 
     return openai_code().CLIP(16, 16, 1, 64, 8, 8, 49408, 64, 1, 1).state_dict()
 
@@ -209,7 +209,7 @@ def test_the_wrong_dialect(saved, state):
 
 
 def test_what_a_resnet_lacks_is_named(saved):
-    from nnclip.convert.reference import openai_code
+    from nnclip.convert.openai import openai_code
 
     resnet = openai_code().CLIP(16, 32, (1, 1, 1, 1), 8, None, 8, 50, 64, 1, 1)
     for name in ("visual.bn1.running_mean", "visual.layer3.0.downsample.1.running_var"):

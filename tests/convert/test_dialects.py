@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from nnclip.convert import h5_to_torch, torch_to_h5
+from nnclip.convert.answers import inputs_of
 from nnclip.convert.source import DIALECTS, open_source, sha256_of
-from nnclip.convert.verify import inputs_of
 from nnclip.weights.model import load_model
 from tests.lazy import lazy
 
@@ -196,6 +196,13 @@ def queries_for_keys(table):
     return {**table, name: dataclasses.replace(table[name], parts=(k, q, v))}
 
 
+def damaged(dialect, damage):
+    """The dialect with its table changed."""
+    names = dialect.names
+    wrong = dataclasses.replace(names, reading=lambda source: damage(names.reading(source)))
+    return dataclasses.replace(dialect, names=wrong)
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -214,7 +221,7 @@ def test_a_broken_rule_is_seen(damage, huggingface, tmp_path, monkeypatch, diffe
     torch_to_h5.convert_file(huggingface.path, h5, dialect="huggingface")
     assert max(differences(huggingface.model, h5)) < TOLERANCE
 
-    wrong = dataclasses.replace(right, table=damage(right.table))
+    wrong = damaged(right, damage)
     monkeypatch.setitem(DIALECTS, "huggingface", wrong)
     h5 = tmp_path / "wrong.h5"
     torch_to_h5.convert_file(huggingface.path, h5, dialect="huggingface")
@@ -223,7 +230,7 @@ def test_a_broken_rule_is_seen(damage, huggingface, tmp_path, monkeypatch, diffe
 
 def test_verify_refuses_what_differs(huggingface, tmp_path, monkeypatch, capsys):
     right = DIALECTS["huggingface"]
-    wrong = dataclasses.replace(right, table=queries_for_keys(right.table))
+    wrong = damaged(right, queries_for_keys)
     monkeypatch.setitem(DIALECTS, "huggingface", wrong)
     words = [str(huggingface.path), str(tmp_path / "wrong.h5"), "--verify"]
     words += ["--dialect", "huggingface"]

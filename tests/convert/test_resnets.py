@@ -114,11 +114,17 @@ def test_statistics_that_were_exchanged_are_seen(tmp_path, monkeypatch, capsys):
     model = enlivened(torch.nn.ModuleDict({"visual": resnet.resnet18()}))["visual"]
     torch.save(model.state_dict(), tmp_path / "resnet18.pth")
     right, one, other = DIALECTS["torchvision"], "visual/bn1/W", "visual/bn1/running_var"
-    table = {**right.table, one: right.table[other], other: right.table[one]}
+
+    def exchanged(source):
+        table = right.names.reading(source)
+        return {**table, one: table[other], other: table[one]}
+
+    names = dataclasses.replace(right.names, reading=exchanged)
+    wrong = dataclasses.replace(right, names=names)
     words = [str(tmp_path / "resnet18.pth"), str(tmp_path / "a.h5"), "--verify"]
     words += ["--resolution", "64", "--dialect", "torchvision"]
     assert torch_to_h5.main(words) == 0
-    monkeypatch.setitem(DIALECTS, "torchvision", dataclasses.replace(right, table=table))
+    monkeypatch.setitem(DIALECTS, "torchvision", wrong)
     assert torch_to_h5.main(words) == 2
     assert "differ from torch's by" in capsys.readouterr().err
 

@@ -9,7 +9,7 @@ import nnabla as nn
 import numpy as np
 import pytest
 
-from nnclip.convert.verify import Answers, relative_difference
+from nnclip.convert.answers import Answers, relative_difference
 from nnclip.graph.config import ClipConfig
 from nnclip.graph.derived import FirstHighest
 from nnclip.graph.losses import LOSSES, scalar_parameters

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from nnclip.convert.answers import Answers, inputs_of
 from nnclip.convert.names import to_foreign
 from nnclip.convert.source import DIALECTS
 from nnclip.convert.tensors import of_array
-from nnclip.convert.verify import Answers, inputs_of
 from nnclip.graph.config import BlockConfig, ClipConfig, TextConfig, VitConfig, metadata_of
 from nnclip.graph.parameters import expected_shapes
 from nnclip.image import Preprocess
@@ -70,11 +70,11 @@ def make(folder: Path) -> None:
         h5 = folder / f"{name}.h5"
         write_h5(h5, random_arrays(config, seed), metadata_of(config), half=True)
         tensors = {k: of_array(a) for k, a in read_h5(h5).arrays.items()}
-        foreign = to_foreign(tensors, dialect.table)
-        model = reference.build(dialect, config)
+        foreign = to_foreign(tensors, dialect.names.writing((config.image, config.text)))
+        model = dialect.build(config)
         model.load_state_dict({k: torch.from_numpy(t.read().copy()) for k, t in foreign.items()})
         images, ids = inputs_of(config, PAIRS, seed)
-        answers = reference.answers(dialect, model, images, ids)
+        answers = reference.answers(dialect, model, config, images, ids)
         np.savez_compressed(folder / f"{name}.npz", images=images, ids=ids, **flat(answers))
 
 

@@ -48,7 +48,7 @@ CONFIGS = {"bert": BERT, "distilbert": DISTILBERT, "xlm_r": XLM_R, "m_clip": M_C
 
 def texts(config: BertConfig, rows: int = 5) -> np.ndarray:
     """Ids (N, L) int64 of texts that end at different places; the last has padding within."""
-    from nnclip.convert.verify import padded_ids
+    from nnclip.convert.answers import padded_ids
 
     ids = padded_ids(config, rows)
     ids[-1, 1:6] = (5, config.pad, 7, 8, config.pad)
@@ -92,26 +92,26 @@ def by_transformers(config, scope, ids):
     """The same by transformers' own code with the same weights."""
     import torch
 
+    from nnclip.convert.bert import tokens_and_features
     from nnclip.convert.names import to_foreign, to_published
-    from nnclip.convert.reference import build, encode_pooled
     from nnclip.convert.source import DIALECTS
     from nnclip.convert.tensors import of_array
 
     dialect = DIALECTS["bert" if config.types else "distilbert"]
-    model = build(dialect, config)
+    model, table = dialect.build(config), dialect.names.writing((config,))
     arrays = {name: of_array(v.d.copy()) for name, v in flatten(scope).items()}
-    state = {k: torch.from_numpy(t.read()) for k, t in to_foreign(arrays, dialect.table).items()}
+    state = {k: torch.from_numpy(t.read()) for k, t in to_foreign(arrays, table).items()}
     left = model.load_state_dict(state, strict=False)
     assert not left.unexpected_keys and all("ids" in name for name in left.missing_keys)
     blocks = model.transformer.layer if hasattr(model, "transformer") else model.encoder.layer
     hidden = []
     for block in blocks:
         block.register_forward_hook(lambda *args: hidden.append(args[-1]))
-    _, features = encode_pooled(model, config, ids)
+    _, features = tokens_and_features(model, config, ids)
     (features * torch.from_numpy(weighting(features.shape))).sum().backward()
     states = [(h[0] if isinstance(h, tuple) else h).detach().numpy() for h in hidden]
     found = {name: of_array(p.grad.numpy()) for name, p in model.named_parameters()}
-    gradients = {name: t.read() for name, t in to_published(found, dialect.table).items()}
+    gradients = {name: t.read() for name, t in to_published(found, table).items()}
     return features.detach().numpy(), states, gradients
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nnclip.convert.verify import Answers
+from nnclip.convert.answers import Answers
 from nnclip.weights.h5 import read_h5
 from nnclip.weights.model import load_model
 from tests.graph.make_goldens import FOLDER, MODELS, make

@@ -5,8 +5,8 @@ import dataclasses
 import nnabla as nn
 import pytest
 
+from nnclip.convert.answers import inputs_of
 from nnclip.convert.source import DIALECTS
-from nnclip.convert.verify import inputs_of
 from nnclip.graph.config import PUBLISHED, BlockConfig, ClipConfig, TextConfig, VitConfig
 from nnclip.graph.parameters import expected_shapes, scope_of
 from nnclip.image import Preprocess
@@ -45,15 +45,15 @@ def both_sides(name, config, pairs, graph_answers):
 
     torch.manual_seed(0)
     dialect = DIALECTS[name]
-    model = reference.build(dialect, config)
+    model = dialect.build(config)
     with torch.no_grad():  # fresh gains are 1 and biases 0: they would hide errors
         for parameter in model.parameters():
             if parameter.ndim == 1:
                 parameter.add_(0.1 * torch.randn_like(parameter))
     images, ids = inputs_of(config, pairs)
-    expected = reference.answers(dialect, model, images, ids)
+    expected = reference.answers(dialect, model, config, images, ids)
     tensors = {k: of_array(p.detach().numpy()) for k, p in model.named_parameters()}
-    published = to_published(tensors, dialect.table)
+    published = to_published(tensors, dialect.names.writing((config.image, config.text)))
     assert {k: t.shape for k, t in published.items()} == expected_shapes(config)
     scope = scope_of({k: nn.Variable.from_numpy_array(t.read()) for k, t in published.items()})
     del model, tensors, published

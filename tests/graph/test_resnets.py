@@ -63,16 +63,17 @@ class Case(NamedTuple):
         from nnclip.convert.tensors import of_array
 
         clip = isinstance(self.config, ClipResNetConfig)
-        table = DIALECTS["openai" if clip else "torchvision"].table
+        dialect = DIALECTS["openai" if clip else "torchvision"]
         before = "visual." if clip else ""
         found = {before + k: of_array(t.detach().numpy().copy()) for k, t in tensors.items()}
+        table = dialect.names.writing((self.config,))
         return {name: t.read() for name, t in to_published(found, table).items()}
 
 
 def made(name: str, batch: int = 3) -> Case:
     import torch
 
-    from nnclip.convert.reference import build, openai_code
+    from nnclip.convert.openai import openai_code
     from nnclip.convert.source import DIALECTS
 
     config, width = TOWERS[name]
@@ -82,7 +83,7 @@ def made(name: str, batch: int = 3) -> Case:
             config.layers, width, config.heads, config.resolution, config.width
         )
     else:
-        model = build(DIALECTS["torchvision"], config)
+        model = DIALECTS["torchvision"].build(config)
     with torch.no_grad():
         for key, tensor in model.state_dict().items():
             if key.endswith("running_var"):
@@ -222,7 +223,7 @@ def test_shapes_and_metadata_tell_everything(case):
 
 def test_a_resnet_begins_as_openai_begins_it():
     """Gains of 0 at the end of each block; spreads as in OpenAI's `initialize_parameters`."""
-    from nnclip.convert.reference import openai_code
+    from nnclip.convert.openai import openai_code
 
     config = ClipResNetConfig(Preprocess(64), (1, 1, 1, 1), 32, 16)
     model = openai_code().CLIP(64, 64, config.layers, 32, None, 8, 50, 64, 1, 1)

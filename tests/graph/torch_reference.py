@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from nnclip.convert.openai import openai_code
 from nnclip.graph.config import BlockConfig, ClipConfig
 from nnclip.graph.parameters import Scope, flatten
 from tests.graph.answers import Answer
@@ -13,7 +14,6 @@ from tests.lazy import lazy
 
 open_clip = lazy("open_clip")
 torch = lazy("torch")
-reference = lazy("nnclip.convert.reference")
 
 
 def torch_name(name: str) -> str:
@@ -28,7 +28,7 @@ def torch_name(name: str) -> str:
 def openai_model(config: ClipConfig) -> torch.nn.Module:
     """OpenAI's CLIP, initialised by its own code."""
     image, text = config.image, config.text
-    return reference.openai_code().CLIP(
+    return openai_code().CLIP(
         embed_dim=config.embed,
         image_resolution=image.resolution,
         vision_layers=image.blocks.layers,
