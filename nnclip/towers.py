@@ -28,10 +28,9 @@ from nnclip.engine import (
     openvino_available,
     quantize_emitted,
 )
-from nnclip.engine.compiler import check_count
 from nnclip.engine.cuda import gpu_context, gpu_precision, is_gpu
 from nnclip.engine.interpreter import LARGEST
-from nnclip.engine.precision import check_precision
+from nnclip.engine.precision import check_count, check_precision
 from nnclip.errors import ConfigError, DataError
 from nnclip.forks import NNABLA_LOCK, check_process, renew_in_children
 from nnclip.graph.beside import empty_inputs, text_inputs, used_columns

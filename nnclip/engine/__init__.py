@@ -5,13 +5,13 @@ from typing import Any
 
 import nnclip.engine.unreported  # noqa: F401  before OpenVINO is imported
 from nnclip.engine.compiler import (
-    EmittedGraph,
     compile_emitted,
     compile_graph,
     emit_graph,
     free_length,
     unsupported_ops,
 )
+from nnclip.engine.emitted import EmittedGraph
 from nnclip.engine.interpreter import InterpretedBatches, InterpretedGraph, interpret_graph
 from nnclip.engine.precision import (
     PRECISIONS,
@@ -34,7 +34,6 @@ __all__ = [
     "InterpretedGraph",
     "Step",
     "StockStep",
-    "TrainStep",
     "agreement",
     "available_precisions",
     "compile_emitted",
@@ -59,7 +58,6 @@ _LATER = {
     "AdamW": "adamw",
     "Step": "step",
     "StockStep": "stock",
-    "TrainStep": "step",
     "compile_step": "step",
     "save_ir": "export",
     "save_nnp": "export",

@@ -7,48 +7,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from nnclip.engine.arrays import InputSpec
+from nnclip.engine.emitted import EmittedGraph
 from nnclip.engine.precision import check_precision, require_openvino
 from nnclip.engine.runtime import CompiledGraph
 from nnclip.engine.trace import trace
 from nnclip.errors import ConfigError
 from nnclip.forks import NNABLA_LOCK
 from nnclip.nnabla import nn
-
-if TYPE_CHECKING:
-    import openvino as ov
-
-
-def check_count(name: str, count: int | None) -> None:
-    """Make sure that a number of threads or streams is one.
-
-    Raises:
-        ConfigError: If it is neither None nor an integer of at least 1.
-    """
-    if count is not None and (not isinstance(count, int) or count < 1):
-        raise ConfigError(f"{name} is {count!r}; expected an integer of at least 1, or None")
-
-
-@dataclass(frozen=True)
-class EmittedGraph:
-    """A graph written for OpenVINO and not yet compiled; NNabla has done its part.
-
-    Attributes:
-        model: The OpenVINO model.
-        specs: What each input takes.
-        outputs: Names of the outputs.
-    """
-
-    model: ov.Model
-    specs: tuple[InputSpec, ...]
-    outputs: tuple[str, ...]
 
 
 def emit_graph(

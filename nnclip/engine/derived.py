@@ -12,8 +12,8 @@ import numpy as np
 from openvino import Model
 from openvino import opset15 as op
 
-from nnclip.engine.compiler import EmittedGraph
 from nnclip.engine.emit import Output, integers
+from nnclip.engine.emitted import EmittedGraph
 
 Make = Callable[[Output], Output]
 NOWHERE = 2**20  # a place behind all others; OpenVINO may compute integers in float32: below 2**24

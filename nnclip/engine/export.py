@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from nnclip.engine.compiler import EmittedGraph
+from nnclip.engine.emitted import EmittedGraph
 from nnclip.engine.trace import ordered_functions
 from nnclip.errors import UnsupportedOpError
 from nnclip.extras import extra

@@ -15,8 +15,8 @@ from openvino import PartialShape
 from openvino import opset15 as op
 
 from nnclip.engine.arrays import InputSpec
-from nnclip.engine.compiler import EmittedGraph
 from nnclip.engine.emit import Output, integers
+from nnclip.engine.emitted import EmittedGraph
 from nnclip.errors import ConfigError, UnsupportedOpError
 
 

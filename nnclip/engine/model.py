@@ -16,9 +16,9 @@ import openvino as ov
 from openvino import opset15 as op
 
 from nnclip.engine.arrays import InputSpec, input_specs, nominal_batch
-from nnclip.engine.compiler import check_count
 from nnclip.engine.emit import as_float
 from nnclip.engine.lowering import Lowering
+from nnclip.engine.precision import check_count
 from nnclip.engine.trace import trace
 from nnclip.errors import ConfigError
 from nnclip.forks import OPENVINO_CALLS, renew_in_children

@@ -95,3 +95,13 @@ def check_precision(precision: str) -> str:
             f"{', '.join(available_precisions())}"
         )
     return precision
+
+
+def check_count(name: str, count: int | None) -> None:
+    """Make sure that a number of threads or streams is one.
+
+    Raises:
+        ConfigError: If it is neither None nor an integer of at least 1.
+    """
+    if count is not None and (not isinstance(count, int) or count < 1):
+        raise ConfigError(f"{name} is {count!r}; expected an integer of at least 1, or None")

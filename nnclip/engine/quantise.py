@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nnclip.engine.arrays import checked
-from nnclip.engine.compiler import EmittedGraph, emit_graph
+from nnclip.engine.compiler import emit_graph
+from nnclip.engine.emitted import EmittedGraph
 from nnclip.engine.interpreter import InterpretedGraph
 from nnclip.engine.precision import default_precision, sums_int8_exactly
 from nnclip.engine.runtime import CompiledGraph

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -94,40 +94,3 @@ def compile_step(
 def _warn_once(message: str) -> None:
     """Log a warning, unless it was said before: of another batch shape, or part of the step."""
     log.warning(message)
-
-
-class TrainStep:
-    """A training step for any batch shape: the graph is built and compiled once for each.
-
-    Args:
-        build: Takes the shape of every input by name; builds the graph and gives its inputs and
-            outputs by name.
-        parameters: As in `compile_step`.
-        options: The other arguments of `compile_step`.
-    """
-
-    def __init__(
-        self,
-        build: Callable[[Mapping[str, tuple[int, ...]]], tuple[Variables, Variables]],
-        parameters: Variables,
-        **options: object,
-    ) -> None:
-        self._build = build
-        self._parameters = dict(parameters)
-        self._options = options
-        self._steps: dict[tuple[tuple[str, tuple[int, ...]], ...], Step] = {}
-
-    def step(self, **shapes: tuple[int, ...]) -> Step:
-        """The step for these input shapes, compiled now if it is new."""
-        key = tuple(sorted(shapes.items()))
-        if key not in self._steps:
-            inputs, outputs = self._build(shapes)
-            self._steps[key] = compile_step(inputs, outputs, self._parameters, **self._options)  # type: ignore[arg-type]
-        return self._steps[key]
-
-    def __call__(self, *, accumulate: bool = False, **arrays: np.ndarray) -> dict[str, np.ndarray]:
-        """Run the step for the shapes of `arrays`; see `CompiledStep.__call__`."""
-        shapes = {
-            name: tuple(np.shape(a)) for name, a in arrays.items() if not name.startswith("grad_")
-        }
-        return self.step(**shapes)(accumulate=accumulate, **arrays)

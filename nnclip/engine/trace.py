@@ -6,7 +6,6 @@ stop at the named inputs: a feature may be the output of one graph and the input
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -108,12 +107,6 @@ def trace(inputs: Collection[nn.Variable], outputs: Iterable[nn.Variable]) -> Tr
             functions.append(function)
             variable.update(function.outputs)
     return Trace(functions, variable)
-
-
-def missing_types(functions: Iterable[Function], known: Collection[str]) -> Counter[str]:
-    """Count the function types that `known` lacks."""
-    types = (f.info.type_name for f in functions)
-    return Counter(t for t in types if t not in known)
 
 
 def index_rows(functions: list[Function]) -> dict[nn.Variable, int | None]:

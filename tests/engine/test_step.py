@@ -8,7 +8,7 @@ import nnabla.solvers as S
 import numpy as np
 import pytest
 
-from nnclip.engine import TrainStep, available_precisions, compile_step
+from nnclip.engine import available_precisions, compile_step
 from nnclip.engine.compiled_step import CompiledStep
 from nnclip.engine.stock import StockStep
 from nnclip.errors import ConfigError, DataError
@@ -338,23 +338,6 @@ def test_running_statistics_move_as_in_stock_nnabla(weights):
         answers.append([v.g.copy() for v in w.made[2:]] + [mean.d.copy(), variance.d.copy()])
     for got, wanted in zip(*answers, strict=True):
         assert relative(got, wanted) < 1e-5
-
-
-def test_one_step_per_batch_shape(weights):
-    made = weights()
-    table = made(12, 4)
-    built = []
-
-    def build(shapes):
-        built.append(shapes["x"])
-        x = nn.Variable(shapes["x"])
-        return {"x": x}, {"loss": F.sum(F.affine(x, table))}
-
-    step = TrainStep(build, {"table": table}, precision="fp32")
-    for batch in (4, 6, 4):
-        step(x=np.ones((batch, 12), np.float32))
-        np.testing.assert_array_equal(table.g, batch)
-    assert built == [(4, 12), (6, 12)]
 
 
 def test_an_operation_without_a_rule_falls_back_to_nnabla_with_one_warning(weights, caplog):

@@ -14,7 +14,6 @@ from nnclip.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
-EXTENSIONS = ("cuda", "cudnn")
 WHEEL = "nnabla-ext-cuda120"
 TF32 = "NNABLA_CUDA_ALLOW_TF32"  # read by NNabla when the extension is imported, never again
 

@@ -6,23 +6,18 @@ A new function is one `def` here; tests/nnabla compares each with NNabla's own.
 from __future__ import annotations
 
 import builtins
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from nnclip.nnabla.recorder.variable import Compute, Function, Shape, Variable
-
-
-def _record(
-    kind: str,
-    args: dict[str, Any],
-    inputs: Sequence[Variable],
-    shape: Shape,
-    compute: Compute | None = None,
-) -> Variable:
-    return Function(kind, args, inputs, [shape], compute).outputs[0]
+from nnclip.nnabla.recorder.variable import (
+    Compute,
+    Function,
+    Shape,
+    Variable,
+    record,
+)
 
 
 def _float(value: float) -> float:
@@ -33,56 +28,10 @@ def _float(value: float) -> float:
 # Functions that move values about
 
 
-def reshape(x: Variable, shape: Sequence[int], inplace: bool = True) -> Variable:
-    """Other axes for the same values; one of them may be -1."""
-    known = math.prod(n for n in shape if n != -1)
-    full = tuple(x.size // known if n == -1 else int(n) for n in shape)
-    if math.prod(full) != x.size:
-        raise ValueError(f"reshape: found shape {x.shape}, cannot become {tuple(shape)}")
-    args = {"shape": [int(n) for n in shape], "inplace": inplace}
-    return _record("Reshape", args, [x], full, lambda a: a.reshape(full))
-
-
 def transpose(x: Variable, axes: Sequence[int]) -> Variable:
     """The axes in another order."""
     shape = tuple(x.shape[a] for a in axes)
-    return _record("Transpose", {"axes": list(axes)}, [x], shape, lambda a: a.transpose(axes))
-
-
-def sliced(x: Variable, key: Any) -> Variable:
-    """`x[key]` for slices, integers and an ellipsis."""
-    keys = list(key) if isinstance(key, tuple) else [key]
-    if Ellipsis in keys:
-        at = keys.index(Ellipsis)
-        keys[at : at + 1] = [builtins.slice(None)] * (x.ndim - len(keys) + 1)
-    keys += [builtins.slice(None)] * (x.ndim - len(keys))
-    start, stop, step, kept = [], [], [], []
-    for k, size in zip(keys, x.shape, strict=True):
-        if isinstance(k, builtins.slice):
-            start.append(0 if k.start is None else k.start)
-            stop.append(size if k.stop is None else k.stop)
-            step.append(1 if k.step is None else k.step)
-            kept.append(True)
-        else:
-            start.append(k)
-            stop.append(k + 1 if k != -1 else size)
-            step.append(1)
-            kept.append(False)
-    part = slice(x, start, stop, step)
-    if all(kept):
-        return part
-    return reshape(part, [n for n, keep in zip(part.shape, kept, strict=True) if keep])
-
-
-def slice(
-    x: Variable, start: Sequence[int], stop: Sequence[int], step: Sequence[int] | None = None
-) -> Variable:
-    """From `start` to `stop` along every axis."""
-    step = list(step or [1] * x.ndim)
-    where = tuple(map(builtins.slice, start, stop, step))
-    shape = tuple(len(range(*w.indices(n))) for w, n in zip(where, x.shape, strict=True))
-    args = {"start": list(start), "stop": list(stop), "step": step}
-    return _record("Slice", args, [x], shape, lambda a: a[where])
+    return record("Transpose", {"axes": list(axes)}, [x], shape, lambda a: a.transpose(axes))
 
 
 def split(x: Variable, axis: int = 0) -> list[Variable]:
@@ -96,7 +45,7 @@ def split(x: Variable, axis: int = 0) -> list[Variable]:
 def stack(*x: Variable, axis: int = 0) -> Variable:
     """Variables of one shape along a new axis."""
     shape = (*x[0].shape[:axis], len(x), *x[0].shape[axis:])
-    return _record("Stack", {"axis": axis}, x, shape, lambda *a: np.stack(a, axis))
+    return record("Stack", {"axis": axis}, x, shape, lambda *a: np.stack(a, axis))
 
 
 def concatenate(*x: Variable, axis: int | None = None) -> Variable:
@@ -105,7 +54,7 @@ def concatenate(*x: Variable, axis: int | None = None) -> Variable:
     at = at + x[0].ndim if at < 0 else at
     length = builtins.sum(v.shape[at] for v in x)
     shape = (*x[0].shape[:at], length, *x[0].shape[at + 1 :])
-    return _record("Concatenate", {"axis": at}, x, shape, lambda *a: np.concatenate(a, at))
+    return record("Concatenate", {"axis": at}, x, shape, lambda *a: np.concatenate(a, at))
 
 
 def pad(
@@ -120,13 +69,13 @@ def pad(
     compute = None
     if mode == "constant":
         compute = lambda a: np.pad(a, pairs, constant_values=value)  # noqa: E731
-    return _record("Pad", args, [x], shape, compute)
+    return record("Pad", args, [x], shape, compute)
 
 
 def broadcast(x: Variable, shape: Sequence[int]) -> Variable:
     """Axes of length 1 repeated."""
     args = {"shape": list(shape)}
-    return _record("Broadcast", args, [x], tuple(shape), lambda a: np.broadcast_to(a, shape))
+    return record("Broadcast", args, [x], tuple(shape), lambda a: np.broadcast_to(a, shape))
 
 
 # Products and look-ups
@@ -147,12 +96,12 @@ def batch_matmul(
         x = x.swapaxes(-1, -2) if transpose_a else x
         return x @ (y.swapaxes(-1, -2) if transpose_b else y)
 
-    return _record("BatchMatmul", args, [a, b], shape, compute)
+    return record("BatchMatmul", args, [a, b], shape, compute)
 
 
 def embed(x: Variable, w: Variable) -> Variable:
     """Rows of a table."""
-    return _record("Embed", {}, [x, w], (*x.shape, *w.shape[1:]))
+    return record("Embed", {}, [x, w], (*x.shape, *w.shape[1:]))
 
 
 def convolution(
@@ -170,7 +119,7 @@ def convolution(
     args, places = _window(x, weight.shape[2:], base_axis, pad, stride, dilation)
     args |= {"group": group, "channel_last": channel_last}
     shape = (*x.shape[:base_axis], weight.shape[0], *places)
-    return _record("Convolution", args, [x, weight, *([bias] if bias else [])], shape)
+    return record("Convolution", args, [x, weight, *([bias] if bias else [])], shape)
 
 
 def depthwise_convolution(
@@ -187,7 +136,7 @@ def depthwise_convolution(
     args, places = _window(x, weight.shape[1:], base_axis, pad, stride, dilation)
     args["multiplier"] = multiplier
     shape = (*x.shape[:base_axis], weight.shape[0], *places)
-    return _record("DepthwiseConvolution", args, [x, weight, *([bias] if bias else [])], shape)
+    return record("DepthwiseConvolution", args, [x, weight, *([bias] if bias else [])], shape)
 
 
 def _window(
@@ -223,7 +172,7 @@ def average_pooling(
 ) -> Variable:
     """The mean of each window."""
     args, shape = _pooling(x, kernel, stride, ignore_border, pad, channel_last)
-    return _record("AveragePooling", args | {"including_pad": including_pad}, [x], shape)
+    return record("AveragePooling", args | {"including_pad": including_pad}, [x], shape)
 
 
 def max_pooling(
@@ -236,7 +185,7 @@ def max_pooling(
 ) -> Variable:
     """The greatest value of each window."""
     args, shape = _pooling(x, kernel, stride, ignore_border, pad, channel_last)
-    return _record("MaxPooling", args, [x], shape)
+    return record("MaxPooling", args, [x], shape)
 
 
 def _pooling(
@@ -267,7 +216,7 @@ def _pooling(
 
 def _unary(kind: str, compute: Compute | None = None, **args: Any) -> Any:
     def function(x: Variable) -> Variable:
-        return _record(kind, dict(args), [x], x.shape, compute)
+        return record(kind, dict(args), [x], x.shape, compute)
 
     function.__doc__ = f"NNabla's {kind}, value by value."
     return function
@@ -288,7 +237,7 @@ tanh = _unary("Tanh", np.tanh)
 
 def softmax(x: Variable, axis: int | None = None) -> Variable:
     """Shares that sum to 1 along an axis, the last one if it is not told."""
-    return _record("Softmax", {"axis": x.ndim - 1 if axis is None else axis}, [x], x.shape)
+    return record("Softmax", {"axis": x.ndim - 1 if axis is None else axis}, [x], x.shape)
 
 
 def mean(x: Variable, axis: Any = None, keepdims: bool = False) -> Variable:
@@ -306,7 +255,7 @@ def _reduce(kind: str, of: Any, x: Variable, axis: Any, keepdims: bool) -> Varia
     gone = {a % x.ndim for a in axes}
     kept = [1 if i in gone else n for i, n in enumerate(x.shape) if keepdims or i not in gone]
     args = {"axes": axes, "keep_dims": keepdims}
-    return _record(
+    return record(
         kind, args, [x], tuple(kept), lambda a: of(a, axis=tuple(axes), keepdims=keepdims)
     )
 
@@ -317,7 +266,7 @@ def layer_normalization(
     """Layer normalisation over all axes but those of `batch_axis`."""
     axes = [batch_axis] if isinstance(batch_axis, int) else list(batch_axis)
     args = {"batch_axis": axes, "eps": _float(eps), "no_scale": False, "no_bias": False}
-    return _record("LayerNormalization", args, [x, beta, gamma], x.shape)
+    return record("LayerNormalization", args, [x, beta, gamma], x.shape)
 
 
 def batch_normalization(
@@ -340,4 +289,4 @@ def batch_normalization(
         "no_scale": False,
         "no_bias": False,
     }
-    return _record("BatchNormalization", args, [x, beta, gamma, mean, variance], x.shape)
+    return record("BatchNormalization", args, [x, beta, gamma, mean, variance], x.shape)

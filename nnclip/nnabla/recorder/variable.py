@@ -6,6 +6,7 @@ A function keeps its type, arguments, inputs and output shapes. Nothing runs whe
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -127,9 +128,7 @@ class Variable:
             self.parent.forward()
 
     def __getitem__(self, key: Any) -> Variable:
-        from nnclip.nnabla.recorder.functions import sliced
-
-        return sliced(self, key)
+        return _item(self, key)
 
     def __add__(self, other: Any) -> Variable:
         return _binary("Add2", "AddScalar", self, other, 1)
@@ -199,3 +198,60 @@ def _binary(two: str, one: str, x: Variable, other: Any, sign: int) -> Variable:
     if isinstance(other, Variable):
         return elementwise(two, x, other)
     return _scalar(one, x, sign * other)
+
+
+def record(
+    kind: str,
+    args: dict[str, Any],
+    inputs: Sequence[Variable],
+    shape: Shape,
+    compute: Compute | None = None,
+) -> Variable:
+    """Record a function with one output."""
+    return Function(kind, args, inputs, [shape], compute).outputs[0]
+
+
+def reshape(x: Variable, shape: Sequence[int], inplace: bool = True) -> Variable:
+    """Other axes for the same values; one of them may be -1."""
+    known = math.prod(n for n in shape if n != -1)
+    full = tuple(x.size // known if n == -1 else int(n) for n in shape)
+    if math.prod(full) != x.size:
+        raise ValueError(f"reshape: found shape {x.shape}, cannot become {tuple(shape)}")
+    args = {"shape": [int(n) for n in shape], "inplace": inplace}
+    return record("Reshape", args, [x], full, lambda a: a.reshape(full))
+
+
+def sliced(
+    x: Variable, start: Sequence[int], stop: Sequence[int], step: Sequence[int] | None = None
+) -> Variable:
+    """From `start` to `stop` along every axis."""
+    step = list(step or [1] * x.ndim)
+    where = tuple(map(slice, start, stop, step))
+    shape = tuple(len(range(*w.indices(n))) for w, n in zip(where, x.shape, strict=True))
+    args = {"start": list(start), "stop": list(stop), "step": step}
+    return record("Slice", args, [x], shape, lambda a: a[where])
+
+
+def _item(x: Variable, key: Any) -> Variable:
+    """`x[key]` for slices, integers and an ellipsis."""
+    keys = list(key) if isinstance(key, tuple) else [key]
+    if Ellipsis in keys:
+        at = keys.index(Ellipsis)
+        keys[at : at + 1] = [slice(None)] * (x.ndim - len(keys) + 1)
+    keys += [slice(None)] * (x.ndim - len(keys))
+    start, stop, step, kept = [], [], [], []
+    for k, size in zip(keys, x.shape, strict=True):
+        if isinstance(k, slice):
+            start.append(0 if k.start is None else k.start)
+            stop.append(size if k.stop is None else k.stop)
+            step.append(1 if k.step is None else k.step)
+            kept.append(True)
+        else:
+            start.append(k)
+            stop.append(k + 1 if k != -1 else size)
+            step.append(1)
+            kept.append(False)
+    part = sliced(x, start, stop, step)
+    if all(kept):
+        return part
+    return reshape(part, [n for n, keep in zip(part.shape, kept, strict=True) if keep])
