@@ -37,7 +37,15 @@ def open_checkpoint(path: Path, config: Path | None = None) -> Source:
     if (path / MODULES).is_file():
         return _sentence_transformers(path)
     source = open_source(path, config)
-    return _encoder(source) if any(name.endswith(WORDS) for name in source.tensors) else source
+    return _encoder(source) if _is_encoder(source) else source
+
+
+def _is_encoder(source: Source) -> bool:
+    """Whether there are words and no image tower beside them."""
+    beside = ("visual.", "vision_model.")
+    return any(name.endswith(WORDS) for name in source.tensors) and not any(
+        name.startswith(beside) for name in source.tensors
+    )
 
 
 def _encoder(source: Source) -> Source:

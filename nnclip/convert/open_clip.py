@@ -7,11 +7,23 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+<<<<<<< HEAD
 import numpy as np
 
 from nnclip.convert import open_clip_tokenizer, openai, timm_convnext, timm_vit, timm_vitamin
 from nnclip.convert.built import Built, links_to, quiet
 from nnclip.convert.dialect import Code, Dialect, Names, Settings, Source, part, without_heads
+=======
+from nnclip.convert import (
+    open_clip_encoders,
+    open_clip_tokenizer,
+    openai,
+    timm_convnext,
+    timm_vit,
+    timm_vitamin,
+)
+from nnclip.convert.dialect import Dialect, Settings, Source, part
+>>>>>>> 5055c72 (Read RoBERTa, XLM-R and NLLB as open_clip's text towers)
 from nnclip.convert.families import FILE, SIZES, Family, check
 from nnclip.convert.names import Table, below, same
 from nnclip.convert.open_clip_images import read_preprocess, write_preprocess
@@ -29,7 +41,12 @@ IMAGES: tuple[Family, ...] = (
     RESNET,
     VIT,
 )
-TEXTS: tuple[Family, ...] = (OWN_TEXT,)
+TEXTS: tuple[Family, ...] = (
+    open_clip_encoders.ROBERTA_MLP,
+    open_clip_encoders.ROBERTA,
+    open_clip_encoders.NLLB,
+    OWN_TEXT,
+)
 MODEL = {
     **dict.fromkeys(("embed_dim", "vision_cfg", "text_cfg", "quick_gelu"), SIZES),
     # tensors of the file, or their names
@@ -195,9 +212,14 @@ def _open(source: Source) -> Built | None:
 
 DIALECT = Dialect(
     "open_clip",
+<<<<<<< HEAD
     Names(_reading, _writing, _needed, SCALARS),
     openai.DROPPED,
     _claims,
+=======
+    TABLE,
+    f"{openai.DROPPED}|{open_clip_encoders.DROPPED}",
+>>>>>>> 5055c72 (Read RoBERTa, XLM-R and NLLB as open_clip's text towers)
     describe,
     settings_of,
     Code(

@@ -101,6 +101,12 @@ def _describe_resnet(source: Source, model: Settings, cfg: Settings) -> dict[str
 
 def describe_text(source: Source, model: Settings, cfg: Settings) -> dict[str, Any]:
     """Metadata of open_clip's own text transformer, without its tokenizer."""
+    if name := cfg.get("hf_model_name"):
+        raise CheckpointError(
+            f"{FILE}: found the text encoder {name} of transformers with hf_proj_type "
+            f"{cfg.get('hf_proj_type', 'mlp')!r}, which nnclip does not know; docs/models.md lists "
+            "those that it does"
+        )
     check("text_cfg", cfg, TEXT)
     told = {
         "text_activation": activation_of(bool(model.get("quick_gelu", False)), cfg),

@@ -43,6 +43,11 @@ def settings_of(text: Any) -> dict[str, Any]:
     """The part of `text_cfg` that names the tokenizer of a text tower."""
     if text.tokens == "clip":
         return {}
+    if text.clean not in FOREIGN["clean"]:
+        raise CheckpointError(
+            f"found texts cleaned by {text.clean!r}, but the code of open_clip knows only "
+            f"{', '.join(FOREIGN['clean'])}"
+        )
     told = {} if text.clean == "whitespace" else {"clean": text.clean}
     if text.zeroed:
         told["strip_sep_token"] = True

@@ -4,12 +4,13 @@ A post-norm transformer in which every token sees every other but the padding. T
 in little: DistilBERT has no token types, RoBERTa and XLM-R count positions from the padding's id
 plus one and have one type. The tensors stand below `bert`: token_embedding/W (V, D),
 positional_embedding (P, D), type_embedding (T, D), ln_embedding, transformer/resblocks/i as in
-CLIP's towers, and projection/W (E, D) and projection/b where features are projected.
+CLIP's towers, ln_pooled, dense/W (B, D) and dense/b where the pooled token goes through them, and
+projection/W (E, B) and projection/b where features are projected.
 
-Axes: N batch, L tokens, D width, E width of the features.
+Axes: N batch, L tokens, D width, B width after the dense layer, E width of the features.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -22,14 +23,16 @@ from nnclip.graph.layers import (
     ZERO,
     affine,
     attention,
+    gelu,
     layer_norm,
     linear,
     parameter,
 )
-from nnclip.graph.reading import Reader, option_metadata
+from nnclip.graph.reading import Reader, option, option_metadata
 from nnclip.graph.transformer import BlockConfig, Rows, every_row
 from nnclip.nnabla import F, NormalInitializer, nn
 from nnclip.text import ForeignTokenizer
+from nnclip.text.around import CLEANINGS, Around
 from nnclip.text.stored import foreign_tokenizer
 
 SCOPE = "bert"
@@ -37,6 +40,11 @@ TABLE = f"{SCOPE}/token_embedding/W"
 POOLINGS = {
     "first": "the first token",
     "mean": "the mean of all tokens but the padding",
+}
+DENSE: dict[str, Callable[[nn.Variable], nn.Variable]] = {
+    "identity": lambda x: x,
+    "gelu": gelu,
+    "tanh": F.tanh,
 }
 
 
@@ -53,8 +61,13 @@ class BertConfig:
         pad: the id of padding, which no token sees.
         first_position: row of the first token's position; above 0, padding is not counted.
         pooling: a key of POOLINGS.
-        projection: width of a linear map after pooling; 0 without one.
+        pooled_norm: whether a norm follows the pooling.
+        dense: width of a dense layer after that; 0 without one.
+        dense_bias: whether that has a bias.
+        dense_activation: what follows it, a key of DENSE.
+        projection: width of a linear map after all; 0 without one.
         projection_bias: whether that has a bias.
+        clean: what is done to a text before its tokenizer.json, a key of CLEANINGS.
     """
 
     vocabulary: int
@@ -67,16 +80,29 @@ class BertConfig:
     pooling: str = "first"
     projection: int = 0
     projection_bias: bool = False
+    pooled_norm: bool = False
+    dense: int = 0
+    dense_bias: bool = False
+    dense_activation: str = option("bert_dense", "identity", tuple(DENSE))
+    clean: str = option("text_clean", "none", tuple(CLEANINGS))
 
     side: ClassVar[Literal["text"]] = "text"
     trims: ClassVar[str] = "mask"  # no token sees padding
+    tokens: ClassVar[str] = "json"
+    zeroed: ClassVar[int] = 0
     kind: ClassVar[str] = "encoder of BERT's kind"
-    cleaning: ClassVar[str] = "none: tokenizer.json holds it all"
+
+    @property
+    def cleaning(self) -> str:
+        """See `TextTower`."""
+        return (
+            "none: tokenizer.json holds it all" if self.clean == "none" else CLEANINGS[self.clean]
+        )
 
     @property
     def features(self) -> int:
         """Width of the features."""
-        return self.projection or self.blocks.width
+        return self.projection or self.dense or self.blocks.width
 
     @property
     def beside(self) -> Beside:
@@ -106,6 +132,9 @@ class BertConfig:
             pooling=reader.choice("bert_pooling", "first", POOLINGS),
             projection=(shapes.get(f"{SCOPE}/projection/W") or (0,))[0],
             projection_bias=f"{SCOPE}/projection/b" in shapes,
+            pooled_norm=f"{SCOPE}/ln_pooled/W" in shapes,
+            dense=(shapes.get(f"{SCOPE}/dense/W") or (0,))[0],
+            dense_bias=f"{SCOPE}/dense/b" in shapes,
             **reader.options(cls),
         )
         if config.context > positions - first:
@@ -125,6 +154,7 @@ class BertConfig:
             "bert_pad": self.pad,
             "bert_first_position": self.first_position,
             "bert_pooling": self.pooling,
+            "text_tokenizer": self.tokens,
             **option_metadata(self),
         }
 
@@ -147,7 +177,7 @@ class BertConfig:
     def tokenizer(self, metadata: Mapping[str, Any], path: str | Path) -> ForeignTokenizer:
         """The encoder's own, which its file must carry."""
         stored = metadata.get("tokenizer")
-        return foreign_tokenizer(stored, self.pad, self.vocabulary, path, TABLE)
+        return foreign_tokenizer(stored, self.pad, self.vocabulary, path, TABLE, Around(self.clean))
 
 
 def bert_tower(
@@ -225,10 +255,19 @@ def _block(x_NLD: nn.Variable, config: BlockConfig, mask: nn.Variable, rows: Row
 
 
 def _projected(pooled_ND: nn.Variable, config: BertConfig) -> nn.Variable:
-    if not config.projection:
-        return pooled_ND
-    shape_ED = (config.projection, pooled_ND.shape[1])
-    with nn.parameter_scope("projection"):
-        w_ED = parameter("W", shape_ED, _normal())
-        b_E = parameter("b", shape_ED[:1], ZERO) if config.projection_bias else None
-    return affine(pooled_ND, w_ED, b_E)
+    if config.pooled_norm:
+        pooled_ND = layer_norm(pooled_ND, "ln_pooled", config.blocks.eps)
+    if config.dense:
+        dense_NB = _mapped(pooled_ND, config.dense, config.dense_bias, "dense")
+        pooled_ND = DENSE[config.dense_activation](dense_NB)
+    if config.projection:
+        return _mapped(pooled_ND, config.projection, config.projection_bias, "projection")
+    return pooled_ND
+
+
+def _mapped(x_ND: nn.Variable, out: int, biased: bool, scope: str) -> nn.Variable:
+    """A linear map with the parameters `scope`/W (O, D) and, where it is biased, `scope`/b."""
+    with nn.parameter_scope(scope):
+        w_OD = parameter("W", (out, x_ND.shape[1]), _normal())
+        b_O = parameter("b", (out,), ZERO) if biased else None
+    return affine(x_ND, w_OD, b_O)

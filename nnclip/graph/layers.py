@@ -142,6 +142,7 @@ ACTIVATIONS: dict[str, Callable[[nn.Variable], nn.Variable]] = {
     "quick_gelu": quick_gelu,
     "gelu": gelu,
     "gelu_tanh": gelu_tanh,
+    "relu": F.relu,
 }
 
 

@@ -16,6 +16,7 @@ from nnclip.errors import CheckpointError, ConfigError
 from nnclip.graph.bert import BertConfig
 from nnclip.graph.convnext import ConvNextConfig
 from nnclip.graph.derived import Beside
+from nnclip.graph.nllb import NllbConfig
 from nnclip.graph.positions import GridPositions
 from nnclip.graph.reading import Reader
 from nnclip.graph.resnet import ClipResNetConfig
@@ -204,7 +205,7 @@ IMAGE_TOWERS: tuple[type[ImageTower], ...] = (
     ConvNextConfig,
     VitConfig,
 )
-TEXT_TOWERS: tuple[type[TextTower], ...] = (BertConfig, TextConfig)
+TEXT_TOWERS: tuple[type[TextTower], ...] = (BertConfig, NllbConfig, TextConfig)
 
 
 def read_image(reader: Reader) -> tuple[ImageTower, int]:

@@ -206,7 +206,9 @@ def make_folder(folder, model_cfg, preprocess_cfg, marks):
     smaller = next((v for k, v in SMALLER.items() if _timm_name(model_cfg).startswith(k)), {})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(timm, "create_model", lambda name, **kw: make(name, **{**smaller, **kw}))
-        model = factory.create_model(f"local-dir:{folder}", load_weights=False).eval()
+        model = factory.create_model(
+            f"local-dir:{folder}", load_weights=False, pretrained_text=False
+        ).eval()
     torch.manual_seed(7)
     with torch.no_grad():
         for parameter in model.parameters():
