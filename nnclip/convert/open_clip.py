@@ -7,13 +7,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-<<<<<<< HEAD
 import numpy as np
 
-from nnclip.convert import open_clip_tokenizer, openai, timm_convnext, timm_vit, timm_vitamin
-from nnclip.convert.built import Built, links_to, quiet
-from nnclip.convert.dialect import Code, Dialect, Names, Settings, Source, part, without_heads
-=======
 from nnclip.convert import (
     open_clip_encoders,
     open_clip_tokenizer,
@@ -22,8 +17,8 @@ from nnclip.convert import (
     timm_vit,
     timm_vitamin,
 )
-from nnclip.convert.dialect import Dialect, Settings, Source, part
->>>>>>> 5055c72 (Read RoBERTa, XLM-R and NLLB as open_clip's text towers)
+from nnclip.convert.built import Built, links_to, quiet
+from nnclip.convert.dialect import Code, Dialect, Names, Settings, Source, part, without_heads
 from nnclip.convert.families import FILE, SIZES, Family, check
 from nnclip.convert.names import Table, below, same
 from nnclip.convert.open_clip_images import read_preprocess, write_preprocess
@@ -175,8 +170,8 @@ def _claims(source: Source) -> bool:
 
 
 def _check_told(metadata: Mapping[str, Any]) -> None:
-    # what is told of the image tower comes with them, if it has any
-    if not all(key in metadata for key in ("text_activation", "text_heads")):
+    # what is told of the image tower comes with them, if it has any; an encoder is told of whole
+    if not ({"text_activation", "text_heads"} <= metadata.keys() or "bert_pad" in metadata):
         raise CheckpointError(
             f"found no {FILE} beside it, which tells the activation and the heads; "
             "give the file with --config, or say --activation and --heads"
@@ -212,14 +207,9 @@ def _open(source: Source) -> Built | None:
 
 DIALECT = Dialect(
     "open_clip",
-<<<<<<< HEAD
     Names(_reading, _writing, _needed, SCALARS),
-    openai.DROPPED,
-    _claims,
-=======
-    TABLE,
     f"{openai.DROPPED}|{open_clip_encoders.DROPPED}",
->>>>>>> 5055c72 (Read RoBERTa, XLM-R and NLLB as open_clip's text towers)
+    _claims,
     describe,
     settings_of,
     Code(

@@ -119,8 +119,8 @@ def _check_tokenizer(cfg: Settings) -> None:
     check("tokenizer_kwargs", told, {"clean": SIZES, "strip_sep_token": (False,)})
 
 
-def _roberta_settings(text: Any) -> Settings | None:
-    if not isinstance(text, BertConfig) or not text.projection or text.pooled_norm:
+def _roberta_settings(text: BertConfig) -> Settings | None:
+    if not text.projection or text.pooled_norm:
         return None
     blocks = text.blocks
     kind = (blocks.activation, blocks.eps, text.pad, text.first_position, text.types)
@@ -133,7 +133,7 @@ def _roberta_settings(text: Any) -> Settings | None:
     return {"hf_model_name": name, "hf_pooler_type": pooler, "context_length": text.context}
 
 
-def _mlp_settings(text: Any) -> Settings | None:
+def _mlp_settings(text: BertConfig) -> Settings | None:
     told = _roberta_settings(text)
     between = text.dense == (text.blocks.width + text.projection) // 2 if told else False
     if told is None or not between or text.dense_activation != "gelu":
@@ -141,14 +141,12 @@ def _mlp_settings(text: Any) -> Settings | None:
     return {**told, "hf_proj_type": MLP}
 
 
-def _linear_settings(text: Any) -> Settings | None:
+def _linear_settings(text: BertConfig) -> Settings | None:
     told = _roberta_settings(text)
     return None if told is None or text.dense else {**told, "hf_proj_type": LINEAR}
 
 
-def _nllb_settings(text: Any) -> Settings | None:
-    if not isinstance(text, NllbConfig):
-        return None
+def _nllb_settings(text: NllbConfig) -> Settings | None:
     blocks = text.blocks
     sizes = (text.vocabulary, blocks.width, blocks.layers, blocks.hidden)
     name = next((name for name, known in HIDDEN.items() if known == sizes), None)
@@ -163,6 +161,7 @@ def _nllb_settings(text: Any) -> Settings | None:
 
 
 ROBERTA_MLP = Family(
+    BertConfig,
     lambda cfg: _name(cfg) in ROBERTAS and cfg.get("hf_proj_type", MLP) == MLP,
     MLP_TABLE,
     _describe_roberta,
@@ -170,6 +169,7 @@ ROBERTA_MLP = Family(
     custom=True,
 )
 ROBERTA = Family(
+    BertConfig,
     lambda cfg: _name(cfg) in ROBERTAS and cfg.get("hf_proj_type") == LINEAR,
     LINEAR_TABLE,
     _describe_roberta,
@@ -177,5 +177,10 @@ ROBERTA = Family(
     custom=True,
 )
 NLLB = Family(
-    lambda cfg: _name(cfg) in NLLBS, NLLB_TABLE, _describe_nllb, _nllb_settings, custom=True
+    NllbConfig,
+    lambda cfg: _name(cfg) in NLLBS,
+    NLLB_TABLE,
+    _describe_nllb,
+    _nllb_settings,
+    custom=True,
 )

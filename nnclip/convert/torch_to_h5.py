@@ -148,17 +148,7 @@ def _check_told(dialect: Dialect, metadata: Mapping[str, Any]) -> None:
         if not isinstance(activation, str) or activation not in ACTIVATIONS:
             found = brief(activation).strip("'")
             raise CheckpointError(f"{key}: found {found}, expected one of {', '.join(ACTIVATIONS)}")
-<<<<<<< HEAD
     dialect.check_told(metadata)
-=======
-    # those of the image come with them, if it has any; an encoder is told of whole
-    told = {"text_activation", "text_heads"} <= metadata.keys() or "bert_pad" in metadata
-    if dialect.name == "open_clip" and not told:
-        raise CheckpointError(
-            "found no open_clip_config.json beside it, which tells the activation and the heads; "
-            "give the file with --config, or say --activation and --heads"
-        )
->>>>>>> 5055c72 (Read RoBERTa, XLM-R and NLLB as open_clip's text towers)
 
 
 def convert_file(

@@ -154,7 +154,7 @@ def test_gradients_are_those_of_torch(case):
     }
     shown = {k: of_array(v.g.copy()) for k, v in parameters.items() if "/" in k}
     text = {k: t for k, t in shown.items() if k.startswith(("bert/", "nllb/"))}
-    found = to_foreign(text, DIALECT.reads(open_checkpoint(case[0])))
+    found = to_foreign(text, DIALECT.names.reading(open_checkpoint(case[0])))
     assert found.keys() == without(wanted, DIALECT.dropped).keys()
     for name, tensor in found.items():
         if name.endswith(("k_proj.bias", "key.bias")):
@@ -166,7 +166,7 @@ def test_gradients_are_those_of_torch(case):
 
 def test_names_lead_back_to_the_same_tensors(case):
     source = open_checkpoint(case[0])
-    table = DIALECT.reads(source)
+    table = DIALECT.names.reading(source)
     again = to_foreign(to_published(source.tensors, table), table)
     kept = without(source.tensors, DIALECT.dropped)
     assert again.keys() == kept.keys()
