@@ -52,7 +52,7 @@ def told(path: str, fault: Refused) -> tuple[int, bytes, dict[str, str]]:
     status, content = fault.status, dict[str, Any]()
     if path.startswith(WEAVIATE):
         content = {"error": fault.sentence}
-        status = 500 if status in (400, 404, 422) else status  # whatever it cannot vectorize
+        status = 500 if status in (400, 422) else status  # whatever it cannot vectorize
     elif path.startswith(IMMICH):
         content = {"detail": fault.sentence}
     else:
