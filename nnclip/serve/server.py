@@ -29,10 +29,13 @@ LINGER = 1.0  # seconds after SIGTERM in which requests are still taken: balance
 GRACE = 0.5  # seconds for a request on a connection that is open already
 DRAIN = 60  # seconds for what was taken
 BACKLOG = 2048
+KEPT = 75  # seconds that an idle connection stays open: longer than clients and proxies keep one
 
 
 class Parting(PatientFor):
     """HTTP whose connections, when the server ends, are given time to send what is on its way."""
+
+    kept_seconds = KEPT
 
     def shutdown(self) -> None:
         """Close once nothing is asked any more."""
@@ -157,6 +160,7 @@ def run(args: argparse.Namespace, listener: socket.socket) -> int:
         timeout_graceful_shutdown=DRAIN,
         limit_concurrency=MAX_CONNECTIONS,
         backlog=BACKLOG,
+        timeout_keep_alive=KEPT,
     )
     server = Server(config, desk, collections, pool.names[: max(1, len(sources))])
     with contextlib.suppress(KeyboardInterrupt):

@@ -11,9 +11,14 @@ from nnclip.service.limits import BODY_SECONDS, HEADER_SECONDS, PAUSE_SECONDS
 class PatientFor(H11Protocol):
     """HTTP as uvicorn speaks it, which closes a connection whose request does not arrive.
 
-    Its headers have HEADER_SECONDS from the connection's or the last answer's time; its body
+    Its headers have HEADER_SECONDS, or `kept_seconds` after an answer; its body has
     BODY_SECONDS, and never PAUSE_SECONDS without a byte. How long an answer takes is not limited.
+
+    Attributes:
+        kept_seconds: from an answer to the headers of the connection's next request.
     """
+
+    kept_seconds = HEADER_SECONDS
 
     _headers_due: asyncio.TimerHandle | None = None
     _body_due: asyncio.TimerHandle | None = None
@@ -51,7 +56,7 @@ class PatientFor(H11Protocol):
         else:
             self._stop("_body_due")
         if state is h11.IDLE:
-            self._start("_headers_due", HEADER_SECONDS)
+            self._start("_headers_due", HEADER_SECONDS if self.cycle is None else self.kept_seconds)
         else:
             self._stop("_headers_due")
 

@@ -85,9 +85,7 @@ def test_immich_gets_an_array_as_a_string(served, expected):
     np.testing.assert_allclose(json.loads(found["clip"]), expected(PHOTOS[0])[0], atol=1e-6)
     answer = predict(served, TEXTUAL, text=TEXTS[0])
     assert set(answer.json()) == {"clip"}
-    np.testing.assert_allclose(
-        json.loads(answer.json()["clip"]), expected(TEXTS[0])[0], atol=1e-6
-    )
+    np.testing.assert_allclose(json.loads(answer.json()["clip"]), expected(TEXTS[0])[0], atol=1e-6)
 
 
 def test_immich_finds_a_model_under_its_own_name(served):

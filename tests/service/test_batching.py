@@ -40,3 +40,24 @@ def test_a_call_that_fails_says_so_and_the_next_one_works():
         with pytest.raises(DataError, match="negative"):
             together(np.full(2, -1))
         assert list(together(np.ones(2))) == [1, 1]
+
+
+def test_a_call_takes_so_many_rows_and_tells_how_many():
+    told, begun, go = [], threading.Event(), threading.Event()
+
+    def same(rows):
+        begun.set()
+        go.wait(30)
+        return rows
+
+    together = DynamicBatching(same, most=4, observe=lambda rows, seconds: told.append(rows))
+    with ThreadPoolExecutor(8) as pool:
+        answers = [pool.submit(together, np.zeros(1))]
+        begun.wait(30)
+        for n in (3, 3, 6, 1):
+            answers.append(pool.submit(together, np.full(n, n)))
+            while len(together._waiting) < len(answers) - 1:
+                threading.Event().wait(0.001)
+        go.set()
+        assert [len(answer.result(30)) for answer in answers] == [1, 3, 3, 6, 1]
+    assert told == [1, 3, 3, 6, 1]

@@ -92,3 +92,18 @@ def test_the_model_that_nobody_asked_longest_makes_room(small_h5, monkeypatch, t
     pool.get("e")
     assert [pool.get(name) is held[name] for name in "bcd"] == [True] * 3
     assert pool.get("a") is not held["a"]
+
+
+def test_sources_have_names_of_their_own(small_h5, other_h5, tmp_path, monkeypatch):
+    monkeypatch.setenv("NNCLIP_CACHE", str(tmp_path))
+    pool = ModelPool([f"clip={small_h5}", str(other_h5), "ViT-B/32", "bundled"], "fp32")
+    assert pool.names == ["clip", "other", "ViT-B/32", "bundled"]
+    assert pool.loaded("clip") is None
+    found = pool.get("clip")
+    assert pool.loaded("clip") is found and pool.loaded() is found
+    with pytest.raises(ConfigError, match="expected one of clip, other, ViT-B/32, bundled"):
+        pool.loaded("small")
+    twice = tmp_path / "small.h5"
+    twice.write_bytes(b"")
+    with pytest.raises(ConfigError, match="two models called 'small'"):
+        ModelPool([str(small_h5), str(twice)])
