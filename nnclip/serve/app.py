@@ -1,6 +1,6 @@
 """The application: routers of the APIs that are wanted, errors in each one's form."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request, Response
@@ -76,7 +76,7 @@ async def _unforeseen(request: Request, error: Any) -> Response:
     return response(request.url.path, Refused(500, UNFORESEEN))
 
 
-ERRORS: Mapping[Any, Any] = {
+ERRORS: dict[Any, Any] = {
     Refused: _refused,
     RequestValidationError: _invalid,
     HTTPException: _http,

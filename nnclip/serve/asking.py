@@ -116,8 +116,8 @@ class Desk:
                 503, f"the model {name} is being loaded: ask again in {LOADING_SECONDS} s",
                 "model", "model_loading", LOADING_SECONDS,
             )  # fmt: skip
-        if error := loading.exception():
-            reason = str(error) if isinstance(error, NnclipError) else "the log says why"
+        if failed := loading.exception():
+            reason = str(failed) if isinstance(failed, NnclipError) else "the log says why"
             raise Refused(500, f"the model {name} cannot be loaded: {reason}", "model")
         return loading.result()
 

@@ -28,7 +28,7 @@ def listing(document: Mapping[str, Any]) -> str:
 
 def _fields(title: str, body: Mapping[str, Any] | None, document: Mapping[str, Any]) -> str:
     """A table of the fields of a body, "" where it has none."""
-    content = next(iter((body or {}).get("content", {}).values()), {})
+    content: Mapping[str, Any] = next(iter((body or {}).get("content", {}).values()), {})
     schema = _resolved(content.get("schema", {}), document)
     needed = schema.get("required", [])
     rows = []
