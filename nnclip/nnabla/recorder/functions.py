@@ -11,13 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from nnclip.nnabla.recorder.variable import (
-    Compute,
-    Function,
-    Shape,
-    Variable,
-    record,
-)
+from nnclip.nnabla.recorder import variable
+from nnclip.nnabla.recorder.variable import Compute, Function, Shape, Variable, record
 
 
 def _float(value: float) -> float:
@@ -25,7 +20,9 @@ def _float(value: float) -> float:
     return float(np.float32(value))
 
 
-# Functions that move values about
+# Functions that move values about; `x[...]` needs the first two, so they lie beside Variable
+
+reshape, slice = variable.reshape, variable.sliced
 
 
 def transpose(x: Variable, axes: Sequence[int]) -> Variable:
