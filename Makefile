@@ -4,7 +4,7 @@ UV := $(or $(shell command -v uv),.tools/bin/uv)
 LOCK := $(UV) pip compile --quiet $(if $(UPGRADE),--upgrade) --generate-hashes --no-header \
 	--python-version 3.10 --python-platform x86_64-manylinux_2_28
 
-.PHONY: help setup setup-dev system demo verify-weights test test-quick test-fast check lock bench-quick clean distclean
+.PHONY: help setup setup-dev system demo verify-weights test test-long test-quick test-fast check lock bench-quick clean distclean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -34,13 +34,16 @@ verify-weights: setup ## compare published weights with published answers (MODEL
 
 # In one process: OpenVINO, torch and the tests' own processes use both cores of a small machine.
 test: setup-dev ## run every test
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest -m "not long"
+
+test-long: setup-dev ## the long forms of the fuzzers and of the test of threads (an hour)
+	$(PYTHON) -m pytest -m long
 
 test-quick: setup-dev ## run the tests without the full-size models
-	$(PYTHON) -m pytest -m "not heavy"
+	$(PYTHON) -m pytest -m "not heavy and not long"
 
 test-fast: setup-dev ## run the tests that need neither torch nor full-size models, two at a time
-	$(PYTHON) -m pytest -n 2 -m "not torch and not heavy"
+	$(PYTHON) -m pytest -n 2 -m "not torch and not heavy and not long"
 
 check: setup-dev ## formatting, lint, types, floors, the house
 	.venv/bin/ruff format --check

@@ -87,7 +87,7 @@ def at_once(calls: list[Callable[[], np.ndarray]]) -> list[np.ndarray]:
         return [f.result() for f in [pool.submit(run, call) for call in calls]]
 
 
-@pytest.mark.parametrize("rounds", [1, pytest.param(200, marks=pytest.mark.heavy)])
+@pytest.mark.parametrize("rounds", [1, pytest.param(200, marks=pytest.mark.long)])
 def test_loading_asking_and_refreshing_at_once_equals_one_after_the_other(
     files: list[Path], rounds: int
 ) -> None:

@@ -1,5 +1,6 @@
 """What a foreign dialect is: names, what its settings say, and what it needs beside the tensors."""
 
+import dataclasses
 import importlib.util
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -224,6 +225,19 @@ def part_of(parts: tuple[Part, ...], tower: Tower, code: str) -> Part:
     raise CheckpointError(
         f"found a {tower.kind}, but the code of {code} knows only {known or 'the other side'}"
     )
+
+
+def check_plain(tower: Any, code: str) -> None:
+    """CheckpointError if a transformer has an option of another family that `code` lacks."""
+    for owner, own in ((tower, ()), (tower.blocks, ("activation", "eps"))):
+        for one in dataclasses.fields(owner):
+            found = getattr(owner, one.name)
+            if one.default is dataclasses.MISSING or one.name in own or found == one.default:
+                continue
+            raise CheckpointError(
+                f"found a {tower.kind} with {one.name} {found}, but the code of {code} knows only "
+                f"{one.default}; use --dialect open_clip"
+            )
 
 
 def without_heads(config: ClipConfig, code: str) -> None:

@@ -16,6 +16,7 @@ from nnclip.convert.dialect import (
     Part,
     Settings,
     Source,
+    check_plain,
     names_of,
     part,
     part_of,
@@ -128,6 +129,7 @@ def _blocks(config: BlockConfig) -> dict[str, Any]:
 
 
 def _vision(image: VitConfig) -> dict[str, Any]:
+    check_plain(image, "transformers' CLIPModel")
     return {
         **_blocks(image.blocks),
         "model_type": "clip_vision_model",
@@ -137,10 +139,7 @@ def _vision(image: VitConfig) -> dict[str, Any]:
 
 
 def _text(text: TextConfig) -> dict[str, Any]:
-    if not text.causal:
-        raise CheckpointError(
-            "found a text tower that is not causal, but the code of transformers knows none"
-        )
+    check_plain(text, "transformers' CLIPModel")
     return {
         **_blocks(text.blocks),
         "model_type": "clip_text_model",

@@ -20,6 +20,7 @@ from nnclip.convert.dialect import (
     Part,
     Settings,
     Source,
+    check_plain,
     names_of,
     part_of,
     without_heads,
@@ -119,6 +120,7 @@ def _arguments(config: ClipConfig) -> tuple[Any, ...]:
 
 
 def _vit(image: VitConfig) -> tuple[Any, ...]:
+    check_plain(image, "OpenAI")
     _check_blocks("image", image.blocks)
     return image.blocks.layers, image.blocks.width, image.patch
 
@@ -130,9 +132,8 @@ def _resnet(image: ClipResNetConfig) -> tuple[Any, ...]:
 
 def _text(text: TextConfig) -> tuple[Any, ...]:
     blocks = text.blocks
+    check_plain(text, "OpenAI")
     _check_blocks("text", blocks)
-    if not text.causal:
-        raise CheckpointError("found a text tower that is not causal, but OpenAI's code knows none")
     return text.context, text.vocabulary, blocks.width, blocks.heads, blocks.layers
 
 

@@ -340,3 +340,12 @@ def test_without_its_tokenizer_it_is_refused(tmp_path):
     Path(tmp_path / "tokenizer.json").unlink()
     with pytest.raises(CheckpointError, match=r"tokenizer\.json: cannot be read"):
         convert_file(tmp_path, tmp_path / "model.h5")
+
+
+@pytest.mark.parametrize("dialect", ["openai", "huggingface"])
+def test_code_that_lacks_an_option_is_not_written_for(case, dialect, tmp_path):
+    """A file in such a dialect would load, and answer otherwise."""
+    folder, _, _ = case
+    destination = tmp_path / ("out.pt" if dialect == "openai" else "out")
+    with pytest.raises(CheckpointError, match="knows only"):
+        convert_h5(folder / "model.h5", destination, DIALECTS[dialect])

@@ -22,7 +22,7 @@ SUBJECTS = [
 
 
 @pytest.mark.parametrize("subject", SUBJECTS)
-@pytest.mark.parametrize("cases", [SHORT, pytest.param(LONG, marks=pytest.mark.heavy)], ids=str)
+@pytest.mark.parametrize("cases", [SHORT, pytest.param(LONG, marks=pytest.mark.long)], ids=str)
 def test_damage_gives_a_right_answer_or_a_sentence(
     subject: str, cases: range, tmp_path: Path
 ) -> None:

@@ -44,7 +44,7 @@ def test_no_test_file_imports_torch_and_its_kind_at_the_top(root: Path) -> None:
 def collected(root: Path) -> str:
     """What is collected for `make test-fast`, and what collecting has imported."""
     names = "addopts=-q --import-mode=importlib"  # lists tests by name
-    options = ["-o", names, "-m", "not torch and not heavy", "-p", "no:cacheprovider"]
+    options = ["-o", names, "-m", "not torch and not heavy and not long", "-p", "no:cacheprovider"]
     command = [sys.executable, "-W", "ignore", "-c", COLLECT, ",".join(SLOW), *options]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
