@@ -32,6 +32,7 @@ class Source:
         tensors: by the dialect's names, wrappers and prefixes removed.
         wrapped: whether there were such.
         settings: JSON file that lies beside -> its content.
+        notes: what was taken of the file, and what was left out, for people.
         tokenizer: of an encoder of texts, the content of its tokenizer.json.
     """
 
@@ -42,6 +43,7 @@ class Source:
     wrapped: bool = False
     settings: dict[str, Settings] = field(default_factory=dict)
     tokenizer: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 def _nothing(*_: Any) -> dict[str, Any]:

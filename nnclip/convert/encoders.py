@@ -24,19 +24,23 @@ POOLINGS = {"pooling_mode_cls_token": "first", "pooling_mode_mean_tokens": "mean
 OLD_NAMES = {".gamma": ".weight", ".beta": ".bias"}  # of norms, before there was a transformers
 
 
-def open_checkpoint(path: Path, config: Path | None = None) -> Source:
+def open_checkpoint(
+    path: Path, config: Path | None = None, key: str | None = None, prefix: str | None = None
+) -> Source:
     """What `path` holds, as `open_source` does it; encoders of texts with all their parts.
 
     Args:
         path: a file, an index of several, or a folder.
         config: as `open_source` takes it.
+        key: as `open_source` takes it.
+        prefix: as `open_source` takes it.
 
     Raises:
         CheckpointError: no such file, damaged, or a part is missing or cannot be computed.
     """
     if (path / MODULES).is_file():
         return _sentence_transformers(path)
-    source = open_source(path, config)
+    source = open_source(path, config, key, prefix)
     return _encoder(source) if _is_encoder(source) else source
 
 

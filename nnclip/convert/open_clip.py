@@ -190,11 +190,11 @@ def _open(source: Source) -> Built | None:
     from open_clip import create_model_and_transforms
 
     told = source.settings.get(FILE)
-    if told is None or len(source.files) > 1:
+    if told is None or len(source.files) > 1 or source.notes:
         return None
     whole = told if "model_cfg" in told else {"model_cfg": told}
     file = source.files[0]
-    suffix = file.suffix if file.suffix == ".safetensors" else ".bin"
+    suffix = ".safetensors" if source.kind == "safetensors file" else ".bin"
     links = {f"open_clip_model{suffix}": file}
     with links_to(links) as folder, quiet():
         (folder / FILE).write_text(json.dumps(whole), encoding="utf-8")

@@ -1,18 +1,16 @@
 """Opens a foreign checkpoint: finds its files, unwraps its tensors, tells its dialect."""
 
 import hashlib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from nnclip.convert import bert, huggingface, open_clip, openai, torchvision
 from nnclip.convert.dialect import Dialect, Source, read_settings
 from nnclip.convert.safetensors_files import read_safetensors
-from nnclip.convert.tensors import Tensor
 from nnclip.convert.torch_files import read_torch
+from nnclip.convert.unwrap import unwrap
 from nnclip.errors import CheckpointError, DataError
 from nnclip.files import open_regular
-from nnclip.json_text import brief
 
 # Where nothing is said, the first that claims a source reads it.
 DIALECTS: dict[str, Dialect] = {
@@ -34,16 +32,23 @@ IN_FOLDER = (  # timm's folders hold the image tower alone, too, as model.safete
     "model.safetensors.index.json",
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
+    "model.fp16.safetensors",  # where there is no whole one
+    "model.bf16.safetensors",
+    "pytorch_model.fp16.bin",
 )
 
 
-def open_source(path: Path, config: Path | None = None) -> Source:
+def open_source(
+    path: Path, config: Path | None = None, key: str | None = None, prefix: str | None = None
+) -> Source:
     """What `path` holds: a file, an index of several, or a folder with one of IN_FOLDER.
 
     Args:
         path: the checkpoint.
         config: an open_clip_config.json or one of open_clip's model_configs, in place of the one
             beside the checkpoint.
+        key: as `unwrap` takes it.
+        prefix: as `unwrap` takes it.
 
     Raises:
         CheckpointError: no such file, damaged, not a checkpoint, or it wants to run code.
@@ -58,10 +63,12 @@ def open_source(path: Path, config: Path | None = None) -> Source:
     if file.name.endswith(".index.json"):
         files = _shards(file)
         tensors = {name: t for shard in files for name, t in _read(shard)[0].items()}
-        return Source(path, f"index of {len(files)} files", files, tensors, settings=settings)
-    tree, kind = _read(file)
-    tensors, wrapped = _unwrap(file, tree)
-    return Source(path, kind, (file,), tensors, wrapped, settings)
+        kind, tree = f"index of {len(files)} files", tensors
+    else:
+        files = (file,)
+        tree, kind = _read(file)
+    found = unwrap(file, tree, key, prefix)
+    return Source(path, kind, files, found.tensors, found.wrapped, settings, notes=found.notes)
 
 
 def _file_of(path: Path) -> Path:
@@ -88,7 +95,7 @@ def _shards(index: Path) -> tuple[Path, ...]:
 
 def _read(file: Path) -> tuple[Any, str]:
     try:
-        if file.suffix == ".safetensors":
+        if file.suffix == ".safetensors" or _begins_as_safetensors(file):
             return read_safetensors(file), "safetensors file"
         open_regular(file).close()
         return read_torch(file)
@@ -96,22 +103,11 @@ def _read(file: Path) -> tuple[Any, str]:
         raise CheckpointError(f"{file}: cannot be read ({error})") from error
 
 
-def _unwrap(file: Path, tree: Any) -> tuple[dict[str, Tensor], bool]:
-    """The tensors without what trainers put around them: state_dict, and module. before names."""
-    wrapped = isinstance(tree, Mapping) and isinstance(tree.get("state_dict"), Mapping)
-    tensors = dict(tree["state_dict"] if wrapped else tree) if isinstance(tree, Mapping) else {}
-    odd = [k for k, t in tensors.items() if not (isinstance(k, str) and isinstance(t, Tensor))]
-    if odd or not tensors:
-        what = (
-            f"the entries {', '.join(map(brief, odd[:5]))}" if odd else f"a {type(tree).__name__}"
-        )
-        raise CheckpointError(
-            f"{file}: found {what}, expected a dictionary of named tensors, or one under the key "
-            "state_dict"
-        )
-    if all(name.startswith("module.") for name in tensors):
-        return {name.removeprefix("module."): t for name, t in tensors.items()}, True
-    return tensors, wrapped
+def _begins_as_safetensors(file: Path) -> bool:
+    """Whether the length of a JSON object comes first, and then that; some hubs name it .bin."""
+    with open_regular(file) as stream:
+        head = stream.read(10)
+    return head[8:10] == b'{"' and not head.startswith((b"PK", b"\x80"))
 
 
 def dialect_of(source: Source, name: str = "auto") -> Dialect:

@@ -87,6 +87,11 @@ def _first(value: Any, *_: Any) -> Any:
 KNOWN: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): OrderedDict,
     ("torch", "Size"): _size,
+    # what Lightning keeps beside the tensors: dictionaries and objects without behaviour
+    ("argparse", "Namespace"): ScriptModule,
+    ("lightning.fabric.utilities.data", "AttributeDict"): OrderedDict,
+    ("lightning_fabric.utilities.data", "AttributeDict"): OrderedDict,
+    ("pytorch_lightning.utilities.parsing", "AttributeDict"): OrderedDict,
     ("torch._utils", "_rebuild_tensor_v2"): _tensor,
     ("torch._utils", "_rebuild_parameter"): _first,
     ("torch.jit._pickle", "build_intlist"): _first,

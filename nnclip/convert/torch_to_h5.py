@@ -159,6 +159,8 @@ def convert_file(
     config: Path | None = None,
     given: Mapping[str, Any] | None = None,
     half: bool = False,
+    key: str | None = None,
+    prefix: str | None = None,
 ) -> Conversion:
     """Write the checkpoint `source` as the .h5 `destination`, one tensor in memory at a time.
 
@@ -169,11 +171,13 @@ def convert_file(
         config: an open_clip_config.json that does not lie beside the file.
         given: metadata that comes before what the source says.
         half: store float16.
+        key: the entry of the file that holds the model.
+        prefix: what stands before the model's names in the file.
 
     Raises:
         CheckpointError: the checkpoint cannot be read, trusted or understood; names the file.
     """
-    opened = open_checkpoint(source, config)
+    opened = open_checkpoint(source, config, key, prefix)
     try:
         conversion = plan(opened, dialect_of(opened, dialect), given)
         metadata = conversion.metadata()
@@ -202,6 +206,8 @@ def _report(conversion: Conversion, destination: Path) -> None:
     dtypes = Counter(t.dtype for t in source.tensors.values())
     counts = ", ".join(f"{n} {dtype}" for dtype, n in dtypes.most_common())
     print(f"read      {source.path}: {source.kind} of {conversion.dialect.name}, {counts}")
+    for note in source.notes:
+        print(note)
     if conversion.dropped:
         print(f"dropped   {shortened(conversion.dropped)}")
     for tower in conversion.what.towers:
@@ -248,6 +254,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--resolution", type=int, metavar="PIXELS", help="if the source does not say")
     p.add_argument("--pooling", choices=tuple(POOLINGS), help="of a text encoder (what it says)")
     p.add_argument("--context", type=int, metavar="TOKENS", help="longest text of an encoder (128)")
+    p.add_argument("--key", help="the entry that holds the model, as state_dict_ema")
+    p.add_argument("--prefix", help="what begins the model's names, as student.; leaves the others")
     p.add_argument("--half", action="store_true", help="store float16: half the size")
     p.add_argument("--verify", action="store_true", help="compare with torch on fixed inputs")
     return p
@@ -281,6 +289,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             config=args.config,
             given=_given(args),
             half=args.half,
+            key=args.key,
+            prefix=args.prefix,
         )
         _report(conversion, args.destination)
         if args.verify:
