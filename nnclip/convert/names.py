@@ -8,8 +8,19 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
-from nnclip.convert.tensors import Tensor, rows, stacked, transposed, with_ones, without_ones
+from nnclip.convert.tensors import (
+    Tensor,
+    rows,
+    stacked,
+    transposed,
+    unless_left_out,
+    with_ones,
+    without_ones,
+    zeros_like,
+)
 from nnclip.errors import CheckpointError
+
+ZEROS = ""
 
 
 @dataclass(frozen=True)
@@ -17,7 +28,8 @@ class Rule:
     """How a dialect keeps one published tensor.
 
     Attributes:
-        parts: the dialect's names; several if it splits the tensor along its first axis.
+        parts: the dialect's names; several if it splits the tensor along its first axis. ZEROS
+            for a part that it lacks because all its numbers are zero.
         turned: whether it keeps the transpose.
         shares: how the first axis is divided among the parts; equally if not given.
         ones: axes of length 1 that it has in front.
@@ -54,18 +66,19 @@ def split(*names: str, shares: tuple[int, ...] = ()) -> Rule:
 
 def below(prefix: str, table: Table) -> dict[str, Rule]:
     """The table with `prefix` put before the dialect's names."""
-    return {
-        name: replace(rule, parts=tuple(prefix + part for part in rule.parts))
-        for name, rule in table.items()
-    }
+    return {name: replace(rule, parts=_prefixed(prefix, rule)) for name, rule in table.items()}
 
 
 def in_blocks(published: str, foreign: str, rules: Table) -> dict[str, Rule]:
     """The rules of one block with the names of a tower's blocks put before them."""
     return {
-        published + name: replace(rule, parts=tuple(foreign + part for part in rule.parts))
+        published + name: replace(rule, parts=_prefixed(foreign, rule))
         for name, rule in rules.items()
     }
+
+
+def _prefixed(prefix: str, rule: Rule) -> tuple[str, ...]:
+    return tuple(ZEROS if part == ZEROS else prefix + part for part in rule.parts)
 
 
 def _matched(name: str, separator: str, known: Collection[str]) -> tuple[str, tuple[str, ...]]:
@@ -100,6 +113,7 @@ def to_published(tensors: Mapping[str, Tensor], table: Table) -> dict[str, Tenso
         CheckpointError: the parts of one tensor do not fit together.
     """
     places = {part: published for published, rule in table.items() for part in rule.parts}
+    places.pop(ZEROS, None)
     found: dict[str, Tensor] = {}
     for name in tensors:
         pattern, numbers = _matched(name, ".", places)
@@ -107,7 +121,8 @@ def to_published(tensors: Mapping[str, Tensor], table: Table) -> dict[str, Tenso
         if not published or published in found:
             continue
         rule = table[places[pattern]]
-        parts = [tensors.get(part.format(*numbers)) for part in rule.parts]
+        there = [tensors.get(part.format(*numbers)) for part in rule.parts if part != ZEROS]
+        parts = [zeros_like(tensors[name]) if p == ZEROS else there.pop(0) for p in rule.parts]
         present = [part for part in parts if part is not None]
         if len(present) < len(parts):
             continue
@@ -134,6 +149,9 @@ def to_foreign(tensors: Mapping[str, Tensor], table: Table) -> dict[str, Tensor]
         whole = transposed(tensor) if rule.turned else tensor
         whole = with_ones(whole, rule.ones) if rule.ones else whole
         shares = rule.shares or (1,) * len(rule.parts)
+        for i in (i for i, part in enumerate(rule.parts) if part == ZEROS):
+            whole = unless_left_out(whole, name, rows(whole, i, shares))
         for i, part in enumerate(rule.parts):
-            found[part.format(*numbers)] = whole if len(shares) == 1 else rows(whole, i, shares)
+            if part != ZEROS:
+                found[part.format(*numbers)] = whole if len(shares) == 1 else rows(whole, i, shares)
     return found

@@ -14,6 +14,7 @@ from nnclip.convert import (
     open_clip_tokenizer,
     openai,
     timm_convnext,
+    timm_eva,
     timm_vit,
     timm_vitamin,
 )
@@ -31,6 +32,7 @@ from nnclip.graph.towers import Tower
 # The first that knows a tower's settings is its family; so is the first that can write a tower.
 IMAGES: tuple[Family, ...] = (
     timm_vit.FAMILY,
+    *timm_eva.FAMILIES,
     timm_convnext.FAMILY,
     timm_vitamin.FAMILY,
     RESNET,

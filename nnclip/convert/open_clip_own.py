@@ -12,6 +12,7 @@ from nnclip.convert.families import FILE, SIZES, Family, activation_of, check, e
 from nnclip.convert.names import same
 from nnclip.errors import CheckpointError
 from nnclip.graph.config import BlockConfig, ClipResNetConfig, TextConfig, VitConfig
+from nnclip.graph.reading import option_metadata
 
 ATTENTION = {  # key -> the values that nnclip computes, the default first
     "ls_init_value": (None,),
@@ -134,7 +135,14 @@ def _blocks(config: BlockConfig) -> dict[str, Any]:
     return settings
 
 
+def _written(config: BlockConfig) -> bool:
+    """Whether open_clip's own blocks are such; tensors that they lack are refused by name."""
+    return config.activation in ("quick_gelu", "gelu", "gelu_tanh") and not option_metadata(config)
+
+
 def _vit_settings(image: VitConfig) -> Settings | None:
+    if not _written(image.blocks) or image.rope != "none":
+        return None
     fields = (image.projection, image.class_token, image.placed, image.patch_bias)
     if fields != ("matrix", True, "all", False) or image.pool not in POOLS.values():
         return None
@@ -159,8 +167,10 @@ def _resnet_settings(image: ClipResNetConfig) -> Settings:
     }
 
 
-def text_settings(text: TextConfig) -> Settings:
-    """The `text_cfg` of CLIP's text transformer."""
+def text_settings(text: TextConfig) -> Settings | None:
+    """The `text_cfg` of CLIP's text transformer; None if open_clip has no such blocks."""
+    if not _written(text.blocks):
+        return None
     told = {
         **_blocks(text.blocks),
         "heads": text.blocks.heads,

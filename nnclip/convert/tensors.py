@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nnclip.errors import CheckpointError
 from nnclip.weights.h5 import check_finite
 
 # torch's name of a type -> how its bytes lie in a file; NumPy has no bfloat16, see `decode`
@@ -76,6 +77,24 @@ def rows(tensor: Tensor, part: int, shares: Sequence[int]) -> Tensor:
     unit = tensor.shape[0] // sum(shares)
     start, n = unit * sum(shares[:part]), unit * shares[part]
     return Tensor((n, *tensor.shape[1:]), tensor.dtype, lambda: tensor.read()[start : start + n])
+
+
+def zeros_like(tensor: Tensor) -> Tensor:
+    """Zeros of a tensor's shape and type."""
+    return Tensor(tensor.shape, tensor.dtype, lambda: np.zeros_like(tensor.read()))
+
+
+def unless_left_out(whole: Tensor, name: str, part: Tensor) -> Tensor:
+    """The tensor; reading it raises CheckpointError if `part`, which is left out, is not zero."""
+
+    def read() -> np.ndarray:
+        if part.read().any():
+            raise CheckpointError(
+                f"tensor {name}: found numbers that are not zero where this dialect has none"
+            )
+        return whole.read()
+
+    return Tensor(whole.shape, whole.dtype, read)
 
 
 def with_ones(tensor: Tensor, ones: int) -> Tensor:

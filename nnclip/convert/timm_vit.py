@@ -13,6 +13,7 @@ from nnclip.convert.dialect import Settings, Source
 from nnclip.convert.families import SIZES, Family, check
 from nnclip.convert.names import Table, in_blocks, led, same, split
 from nnclip.graph.config import VitConfig
+from nnclip.graph.reading import option_metadata
 
 TRUNK = "visual.trunk."
 BLOCK = {
@@ -117,6 +118,8 @@ def settings_of(image: VitConfig) -> Settings | None:
     """The `vision_cfg` of a tower that has a timm name; None if it has none."""
     if image.projection == "matrix":
         return None
+    if image.rope != "none" or option_metadata(image.blocks):
+        return None  # of another family
     widths = {768: "base", 1024: "large", 1152: "so400m", 1536: "giantopt"}
     if image.pool == "attention":
         size = f"{widths.get(image.blocks.width)}_patch{image.patch}_siglip"

@@ -123,8 +123,8 @@ class BertConfig:
             vocabulary=reader.shape(TABLE, 2)[0],
             positions=positions,
             context=reader.integer("bert_context", positions - first, 1),
-            blocks=reader.blocks(
-                f"{SCOPE}/", "bert_heads", ("bert_activation", "gelu"), ("bert_eps", 1e-12)
+            blocks=BlockConfig.read(
+                reader, f"{SCOPE}/", "bert", ("bert_activation", "gelu"), ("bert_eps", 1e-12)
             ),
             types=(shapes.get(f"{SCOPE}/type_embedding") or (0,))[0],
             pad=reader.integer("bert_pad", 0, 0),

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from nnclip.graph.rope import Turns, halves_first, turned
 from nnclip.nnabla import (
     BaseInitializer,
     ConstantInitializer,
@@ -138,11 +139,17 @@ def gelu_tanh(x: nn.Variable) -> nn.Variable:
     return F.gelu(x)
 
 
+def silu(x: nn.Variable) -> nn.Variable:
+    """x * sigmoid(x), which makes a gated MLP a SwiGLU."""
+    return F.swish(x)
+
+
 ACTIVATIONS: dict[str, Callable[[nn.Variable], nn.Variable]] = {
     "quick_gelu": quick_gelu,
     "gelu": gelu,
     "gelu_tanh": gelu_tanh,
     "relu": F.relu,
+    "silu": silu,
 }
 
 
@@ -164,6 +171,9 @@ def attention(
     rows: Callable[[nn.Variable], nn.Variable],
     mask: nn.Variable | None,
     init: tuple[BaseInitializer, BaseInitializer] | tuple[None, None],
+    key_bias: bool = True,
+    norm_eps: float | None = None,
+    turns_1LC: Turns | None = None,
 ) -> nn.Variable:
     """Multi-head self-attention of the tokens that `rows` selects to all tokens of `x_NLD`.
 
@@ -173,6 +183,9 @@ def attention(
         rows: picks the tokens that ask, (N, L, D) -> (N, M, D).
         mask: added to the scores, broadcastable to (N, H, M, L), or None.
         init: initialisers of in_proj_W and out_proj/W; None for torch's own.
+        key_bias: whether keys have a bias; without, the middle third of in_proj_b is not read.
+        norm_eps: epsilon of the norm before out_proj, None where there is none.
+        turns_1LC: by which queries and keys are turned, None where they are not.
 
     Returns: (N, M, D).
     """
@@ -181,16 +194,25 @@ def attention(
     xavier = UniformInitializer((-math.sqrt(6 / (4 * width)), math.sqrt(6 / (4 * width))))
     stacked_w = parameter("in_proj_W", (3 * width, width), init[0] or xavier)
     stacked_b = parameter("in_proj_b", (3 * width,), ZERO)
-    w = F.split(F.reshape(stacked_w, (3, width, width)))
-    b = F.split(F.reshape(stacked_b, (3, width)))
+    w = list(F.split(F.reshape(stacked_w, (3, width, width))))
+    b = list(F.split(F.reshape(stacked_b, (3, width))))
+    if turns_1LC is not None:
+        for stacked in (w, b):
+            stacked[:2] = [halves_first(x, heads) for x in stacked[:2]]
     # Three products beat one product and three slices of its result.
     q_NHMK = split_heads(affine(rows(x_NLD), w[0], b[0]), heads)
-    k_NHLK = split_heads(affine(x_NLD, w[1], b[1]), heads)
+    k_NHLK = split_heads(affine(x_NLD, w[1], b[1] if key_bias else None), heads)
     v_NHLK = split_heads(affine(x_NLD, w[2], b[2]), heads)
+    if turns_1LC is not None:
+        cos_1LC, sin_1LC = turns_1LC
+        q_NHMK = turned(q_NHMK, (rows(cos_1LC), rows(sin_1LC)))
+        k_NHLK = turned(k_NHLK, turns_1LC)
     scores_NHML = F.batch_matmul(q_NHMK * (width // heads) ** -0.5, k_NHLK, transpose_b=True)
     if mask is not None:
         scores_NHML = scores_NHML + mask
     y_NHMK = F.batch_matmul(F.softmax(scores_NHML, axis=3), v_NHLK)
     n, _, m, _ = y_NHMK.shape
     y_NMD = F.reshape(F.transpose(y_NHMK, (0, 2, 1, 3)), (n, m, width))
+    if norm_eps is not None:
+        y_NMD = layer_norm(y_NMD, "ln", norm_eps)
     return linear(y_NMD, width, "out_proj", init[1], ZERO)

@@ -73,9 +73,10 @@ class NllbConfig:
         config = cls(
             vocabulary=reader.shape(TABLE, 2)[0],
             context=int(reader.number("text_context", CONTEXT, 1)),
-            blocks=reader.blocks(
+            blocks=BlockConfig.read(
+                reader,
                 f"{SCOPE}/",
-                "text_heads",
+                "text",
                 ("text_activation", "relu"),
                 ("text_layer_norm_eps", 1e-5),
             ),

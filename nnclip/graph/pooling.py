@@ -20,10 +20,14 @@ from nnclip.graph.transformer import BlockConfig
 from nnclip.nnabla import F, NormalInitializer, UniformInitializer, nn
 
 
-def attention_pool(x_NLD: nn.Variable, blocks: BlockConfig, heads: int) -> nn.Variable:
+def attention_pool(x_NLD: nn.Variable, blocks: BlockConfig, heads: int, hidden: int) -> nn.Variable:
     """Tokens (N, L, D) -> (N, 1, D), under the scope `attn_pool`.
 
-    The MLP is as wide as that of `blocks`, with the same activation and epsilon.
+    Args:
+        x_NLD: the tokens.
+        blocks: whose activation and epsilon it has.
+        heads: of the query.
+        hidden: width inside the MLP.
     """
     n, _, width = x_NLD.shape
     xavier = UniformInitializer((-math.sqrt(6 / (4 * width)), math.sqrt(6 / (4 * width))))
@@ -43,5 +47,5 @@ def attention_pool(x_NLD: nn.Variable, blocks: BlockConfig, heads: int) -> nn.Va
         y_N1D = linear(y_N1D, width, "out_proj", None, ZERO)
         z_N1D = layer_norm(y_N1D, "ln", blocks.eps)
         with nn.parameter_scope("mlp"):
-            z = ACTIVATIONS[blocks.activation](linear(z_N1D, blocks.hidden, "c_fc"))
+            z = ACTIVATIONS[blocks.activation](linear(z_N1D, hidden, "c_fc"))
             return y_N1D + linear(z, width, "c_proj")

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nnclip.errors import CheckpointError, ConfigError
-from nnclip.graph.layers import ACTIVATIONS
-from nnclip.graph.transformer import BlockConfig
 from nnclip.image import Preprocess
 from nnclip.json_text import brief
 
@@ -27,17 +25,18 @@ def option(key: str, default: Any, choices: Collection[Any]) -> Any:
     So an option that comes later changes nothing in the files of towers that lack it.
 
     Args:
-        key: of the metadata: `image_...` or `text_...`.
+        key: of the metadata: `image_...` or `text_...`, or what comes behind it in a class that
+            both sides have.
         default: what the published models have.
         choices: all values; none for any integer of at least 0.
     """
     return field(default=default, metadata={"key": key, "choices": tuple(choices)})
 
 
-def option_metadata(tower: Any) -> dict[str, Any]:
-    """The options of a tower that are not their defaults, by their keys."""
+def option_metadata(tower: Any, prefix: str = "") -> dict[str, Any]:
+    """The options of a tower that are not their defaults, by their keys; see `Reader.options`."""
     fields = ((f, getattr(tower, f.name)) for f in dataclasses.fields(tower) if "key" in f.metadata)
-    return {f.metadata["key"]: value for f, value in fields if value != f.default}
+    return {prefix + f.metadata["key"]: value for f, value in fields if value != f.default}
 
 
 @dataclass(frozen=True)
@@ -97,11 +96,16 @@ class Reader:
             )
         return str(found)
 
-    def options(self, tower: type) -> dict[str, Any]:
-        """The value of each `option` of a tower's class by its field's name; CheckpointError."""
+    def options(self, tower: type, prefix: str = "") -> dict[str, Any]:
+        """The value of each `option` of a tower's class by its field's name; CheckpointError.
+
+        Args:
+            tower: the class.
+            prefix: of the keys, where the class is a part that both sides have.
+        """
         found = {}
         for one in (f for f in dataclasses.fields(tower) if "key" in f.metadata):
-            key, choices = one.metadata["key"], one.metadata["choices"]
+            key, choices = prefix + one.metadata["key"], one.metadata["choices"]
             default: Any = one.default
             value = self.metadata.get(key, default)
             if not choices:
@@ -122,37 +126,3 @@ class Reader:
         """How many different numbers follow `start` in the names of tensors."""
         pattern = re.compile(re.escape(start) + r"(\d+)/")
         return len({int(match[1]) for match in map(pattern.match, self.shapes) if match})
-
-    def blocks(
-        self,
-        prefix: str,
-        heads: str,
-        activation: tuple[str, str] = ("activation", "quick_gelu"),
-        eps: tuple[str, float] = ("layer_norm_eps", 1e-5),
-    ) -> BlockConfig:
-        """The configuration of the transformer blocks under `prefix`.
-
-        Args:
-            prefix: what stands before `transformer/resblocks/`.
-            heads: the key of the number of heads; heads of 64 where it is not told.
-            activation: the key of the activation, and which it is where that is not told.
-            eps: the same for the epsilon.
-        """
-        first = f"{prefix}transformer/resblocks/0/"
-        hidden, width = self.shape(f"{first}mlp/c_fc/W", 2)
-        count = self.integer(heads, max(width // 64, 1), 1)
-        if width % count:
-            raise CheckpointError(
-                f"metadata {heads}: found {count}, expected a divisor of the width {width}"
-            )
-        return BlockConfig(
-            width=width,
-            # a gap in the numbers shows as tensors missing and left over
-            layers=self.numbers_in(f"{prefix}transformer/resblocks/"),
-            heads=count,
-            hidden=hidden,
-            activation=self.choice(*activation, ACTIVATIONS),
-            eps=self.number(*eps, 0),
-            gated=self.has(f"{first}mlp/c_gate/"),
-            mlp_norm=self.has(f"{first}mlp/ln/"),
-        )

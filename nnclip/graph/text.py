@@ -89,9 +89,10 @@ class TextConfig:
             vocabulary=reader.shape(TABLE, 2)[0],
             context=reader.shape("positional_embedding", 2)[0],
             # Joined of two models, the sides may differ; elsewhere they are told together.
-            blocks=reader.blocks(
+            blocks=BlockConfig.read(
+                reader,
                 "",
-                "text_heads",
+                "text",
                 ("text_activation", reader.metadata.get("activation", "quick_gelu")),
                 ("text_layer_norm_eps", reader.metadata.get("layer_norm_eps", 1e-5)),
             ),
@@ -107,6 +108,7 @@ class TextConfig:
             "text_heads": self.blocks.heads,
             "text_layer_norm_eps": self.blocks.eps,
             **({"text_projection": "none"} if self.projection == "none" else {}),
+            **option_metadata(self.blocks, "text_"),
             **option_metadata(self),
         }
 

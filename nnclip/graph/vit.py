@@ -13,6 +13,7 @@ from nnclip.graph.layers import affine, layer_norm, parameter, projected, projec
 from nnclip.graph.pooling import attention_pool
 from nnclip.graph.positions import GridPositions
 from nnclip.graph.reading import Reader, option, option_metadata
+from nnclip.graph.rope import Rope, Turns
 from nnclip.graph.stems import Stem, read_stem
 from nnclip.graph.transformer import BlockConfig, BlockInit, every_row, transformer
 from nnclip.image import Preprocess
@@ -35,6 +36,7 @@ class VitConfig:
         pool: what is read: "class" the class token, "mean" the mean of the patches, "attention"
             one learned query over all tokens.
         pool_heads: of that query.
+        pool_hidden: width inside the MLP behind that query, 0 for that of the blocks.
         norm_after_pool: whether the last norm comes after the mean, not before.
         class_token: whether there is one.
         placed: which tokens have positions: "all", "patches" or "none".
@@ -42,6 +44,9 @@ class VitConfig:
         norm_before: whether a norm comes before the blocks.
         projection: "matrix" (D, E), "linear" with a bias, or "none".
         stem: what makes tokens of the image in the place of the patch embedding; None for that.
+        rope: whether patches are turned by where they lie: "none", "yx" or "xy", see `Rope`.
+        rope_reference: see `Rope`.
+        rope_offset: see `Rope`.
     """
 
     preprocess: Preprocess
@@ -50,6 +55,10 @@ class VitConfig:
     pool: str = option("image_pool", "class", ("class", "mean", "attention"))
     pool_heads: int = option("image_pool_heads", 0, ())
     norm_after_pool: bool = option("image_norm_after_pool", False, (True, False))
+    rope: str = option("image_rope", "none", ("none", "yx", "xy"))
+    rope_reference: int = option("image_rope_reference", 0, ())
+    rope_offset: int = option("image_rope_offset", 0, ())
+    pool_hidden: int = 0
     class_token: bool = True
     placed: str = "all"
     patch_bias: bool = False
@@ -102,19 +111,34 @@ class VitConfig:
         class_token = reader.has("visual/class_embedding")
         placed, grid = _placed(reader, class_token)
         projection, width = _projection(reader)
+        blocks = BlockConfig.read(reader, "visual/", "image")
         config = cls(
             preprocess=reader.preprocess(Preprocess(grid * patch) if grid else Preprocess(), patch),
             patch=patch,
-            blocks=reader.blocks("visual/", "image_heads"),
+            blocks=blocks,
             class_token=class_token,
             placed=placed,
             patch_bias=reader.has("visual/conv1/b"),
             norm_before=reader.has("visual/ln_pre/"),
             projection=projection,
             stem=stem,
+            pool_hidden=_pool_hidden(reader, blocks.hidden),
             **reader.options(cls),
         )
+        config.check_rope()
         return config, width or config.blocks.width
+
+    def check_rope(self) -> None:
+        """CheckpointError unless heads and coordinates can be turned as `rope` says."""
+        if self.rope == "none":
+            return
+        head = self.blocks.width // self.blocks.heads
+        if head % 4 or not self.rope_reference:
+            raise CheckpointError(
+                f"metadata image_rope {self.rope}: found heads of {head} channels and "
+                f"image_rope_reference {self.rope_reference}, expected a multiple of 4 and at "
+                "least 1 patch"
+            )
 
     def metadata(self) -> dict[str, Any]:
         """What a file must say for `read` to find this tower again."""
@@ -125,6 +149,7 @@ class VitConfig:
             **({"image_positions": "none"} if self.placed == "none" else {}),
             **({"image_projection": "none"} if self.projection == "none" else {}),
             **self.preprocess.metadata(),
+            **option_metadata(self.blocks, "image_"),
             **option_metadata(self),
         }
 
@@ -163,6 +188,13 @@ def _projection(reader: Reader) -> tuple[str, int]:
     if reader.metadata.get("image_projection") == "none" and not reader.has("visual/proj"):
         return "none", 0
     return "matrix", reader.shape("visual/proj", 2)[1]
+
+
+def _pool_hidden(reader: Reader, blocks: int) -> int:
+    """Width inside the MLP of the pool, 0 where it is that of the blocks or there is none."""
+    name = "visual/attn_pool/mlp/c_fc/W"
+    hidden = reader.shape(name, 2)[0] if reader.has(name) else blocks
+    return 0 if hidden == blocks else hidden
 
 
 def tokens_of(images_N3RR: nn.Variable, config: VitConfig) -> nn.Variable:
@@ -250,6 +282,7 @@ def image_tower(
             last_rows=(lambda x: x[:, :1, :]) if config.pool == "class" else every_row,
             last_mask=None,
             hidden=hidden,
+            turns_1LC=_turns(config),
         )
         if not config.norm_after_pool:
             x_NMD = layer_norm(x_NMD, "ln_post", blocks.eps)
@@ -260,11 +293,20 @@ def image_tower(
         return projected(F.reshape(x_N1D, (n, blocks.width)), embed, config.projection, name)
 
 
+def _turns(config: VitConfig) -> Turns | None:
+    if config.rope == "none":
+        return None
+    rope = Rope(config.rope, config.rope_reference, config.rope_offset)
+    grid, width = config.resolution // config.patch, config.blocks.width // config.blocks.heads
+    return rope.turns(grid, int(config.class_token), width)
+
+
 def _pooled(x_NMD: nn.Variable, config: VitConfig) -> nn.Variable:
     """Tokens -> the one that is read, (N, 1, D)."""
     if config.pool == "mean":
         patches_NLD = x_NMD[:, 1:, :] if config.class_token else x_NMD
         return F.mean(patches_NLD, axis=1, keepdims=True)
     if config.pool == "attention":
-        return attention_pool(x_NMD, config.blocks, config.pool_heads)
+        hidden = config.pool_hidden or config.blocks.hidden
+        return attention_pool(x_NMD, config.blocks, config.pool_heads, hidden)
     return x_NMD
