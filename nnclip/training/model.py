@@ -8,17 +8,17 @@ from pathlib import Path
 
 import numpy as np
 
-from nnclip.errors import ConfigError
+from nnclip.errors import CheckpointError, ConfigError
 from nnclip.graph.convolution import is_statistic
 from nnclip.graph.losses import LOSSES, Scorer
-from nnclip.graph.parameters import make_parameters, scope_of
+from nnclip.graph.parameters import expected_shapes, make_parameters, scope_of
 from nnclip.graph.towers import at_resolution, for_tokens
 from nnclip.nnabla import nn
 from nnclip.text import AnyTokenizer, load_tokenizer, openai_tokenizer
 from nnclip.training.config import TrainConfig
 from nnclip.training.sizes import named_size
 from nnclip.weights.download import fetch
-from nnclip.weights.model import ModelWeights, load_model, save_model
+from nnclip.weights.model import ModelWeights, check_names_and_shapes, load_model, save_model
 from nnclip.weights.tower import side_of
 
 logger = logging.getLogger(__name__)
@@ -151,6 +151,13 @@ def resized(weights: ModelWeights, resolution: int) -> ModelWeights:
             positions.resized(table.d, resolution // new.stride), need_grad=table.need_grad
         )
     config = dataclasses.replace(weights.config, image=new)
+    try:
+        check_names_and_shapes({k: v.shape for k, v in variables.items()}, expected_shapes(config))
+    except CheckpointError as error:
+        raise ConfigError(
+            f"--image-size: found {resolution}, but this image tower is made for "
+            f"{old.resolution} pixels ({error}); leave the flag out"
+        ) from error
     return ModelWeights(config, scope_of(variables), weights.metadata)
 
 

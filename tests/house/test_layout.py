@@ -3,7 +3,12 @@ import re
 import subprocess
 import sys
 from collections import defaultdict
+from graphlib import TopologicalSorter
 from pathlib import Path, PurePosixPath
+
+import grimp
+
+from nnclip.graph.towers import IMAGE_TOWERS, TEXT_TOWERS
 
 # package -> the only folder, besides tests and benchmarks, that may import it
 HOMES = {
@@ -30,6 +35,47 @@ def test_each_floor_imports_only_floors_below(root):
     linter = Path(sys.executable).with_name("lint-imports")
     done = subprocess.run([linter], cwd=root, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
+
+
+def test_nothing_is_imported_in_a_circle():
+    """Imports inside functions and for types count as well; the error shows the circle."""
+    graph = grimp.build_graph("nnclip", cache_dir=None)
+    imports = {name: graph.find_modules_directly_imported_by(name) for name in graph.modules}
+    assert len(imports) > 300 and "nnclip.engine.model" in imports["nnclip.engine.compiler"]
+    TopologicalSorter(imports).prepare()
+
+
+def names_in(node):
+    return {
+        n.attr if isinstance(n, ast.Attribute) else getattr(n, "id", "") for n in ast.walk(node)
+    }
+
+
+def asked_kinds(source):
+    """The names of the classes that `isinstance` and comparisons of `type(...)` ask for."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "isinstance":
+            yield from names_in(node.args[1])
+        elif isinstance(node, ast.Compare) and "type" in names_in(node.left):
+            yield from (name for other in node.comparators for name in names_in(other))
+
+
+def test_only_the_graphs_ask_which_tower_they_have(root, project_files):
+    assert set(asked_kinds("isinstance(x, VitConfig | graph.BertConfig)")) >= {
+        "VitConfig",
+        "BertConfig",
+    }
+    assert "VitConfig" in set(asked_kinds("type(x) is VitConfig"))
+    towers = {kind.__name__ for kind in (*IMAGE_TOWERS, *TEXT_TOWERS)}
+    asking = {
+        f"{file} asks for {name}"
+        for file in project_files
+        if file.startswith(("nnclip/", "convert/", "demo/")) and file.endswith(".py")
+        if not file.startswith("nnclip/graph/")
+        for name in asked_kinds((root / file).read_text())
+        if name.endswith("Config") or name in towers
+    }
+    assert not asking
 
 
 def test_heavy_packages_stay_in_their_homes(root, project_files):
