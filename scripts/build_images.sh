@@ -1,7 +1,8 @@
 #!/bin/sh
-# Builds docker/Dockerfile, and with "cuda" docker/Dockerfile.cuda too, on a machine without a Docker
-# engine, then runs the page's image and asks it for the page. Needs root, buildah and debootstrap
-# (apt-get install buildah debootstrap) and some 8 GB, with "cuda" 25; leaves nothing behind but the answer.
+# Builds docker/Dockerfile and docker/Dockerfile.serve, and with "cuda" docker/Dockerfile.cuda too, on a
+# machine without a Docker engine, then runs the first two and asks them for the page and for an answer.
+# Needs root, buildah and debootstrap (apt-get install buildah debootstrap) and some 8 GB, with "cuda" 25;
+# leaves nothing behind but the answer.
 #
 # Use: scripts/build_images.sh [cuda]
 set -eu
@@ -51,32 +52,38 @@ build() {
 }
 
 # Runs the image's own command with its own user, and prints what a visitor gets.
-try_page() {
-    container=$(buildah from --pull-never nnclip)
+# $1: the tag, $2: the path that is asked for, $3: what the answer holds.
+try_image() {
+    container=$(buildah from --pull-never "$1")
     words='{{range .Docker.Config.Entrypoint}}{{.}} {{end}}{{range .Docker.Config.Cmd}}{{.}} {{end}}'
-    command=$(buildah inspect --type image --format "$words" nnclip)
+    command=$(buildah inspect --type image --format "$words" "$1")
     # shellcheck disable=SC2086 # the command is a list of words
     setsid buildah --root "$work/storage" --runroot "$work/run" run --network host "$container" -- \
-        $command --port "$port" >"$work/page" 2>&1 &
+        $command --port "$port" >"$work/said" 2>&1 &
     server=$!
     for _ in $(seq 300); do
-        curl -fsS -o "$work/index.html" "http://127.0.0.1:$port/" 2>/dev/null && break
+        curl -fsS -o "$work/answer" "http://127.0.0.1:$port$2" 2>/dev/null && break
         kill -0 "$server" 2>/dev/null || break
         sleep 1
     done
-    cat "$work/page"
-    grep -o '"title": *"nnclip"' "$work/index.html"
+    cat "$work/said"
+    grep -o "$3" "$work/answer"
     echo "size: $(du -sh --apparent-size "$(buildah mount "$container")" | cut -f1)"
+    kill -- "-$server" && server=
+    wait || true
     buildah umount "$container" >/dev/null
 }
 
 hadolint=.venv/bin/hadolint
-[ ! -x "$hadolint" ] || "$hadolint" docker/Dockerfile docker/Dockerfile.cuda
+[ ! -x "$hadolint" ] || "$hadolint" docker/Dockerfile docker/Dockerfile.serve docker/Dockerfile.cuda
 echo "making the base"
 make_base
 echo "building docker/Dockerfile"
 build docker/Dockerfile nnclip
-try_page
+try_image nnclip / '"title": *"nnclip"'
+echo "building docker/Dockerfile.serve"
+build docker/Dockerfile.serve nnclip-serve
+try_image nnclip-serve /ready '"status": *"ready"'
 if [ "${1:-}" = cuda ]; then
     echo "building docker/Dockerfile.cuda"
     build docker/Dockerfile.cuda nnclip-train

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from nnclip.errors import ConfigError
+from nnclip.extras import extra
 from nnclip.graph.losses import Scorer
-from nnclip.search.store import is_url, open_store
 from nnclip.serve.faults import Refused
 from nnclip.service.embedder import Embedder
 from nnclip.service.values import echo, kind
@@ -36,14 +36,18 @@ class Collections:
             ConfigError: two have the same name, or a database cannot be reached.
         """
         self._stores: dict[str, Any] = {}
+        self._models: dict[str, str] = {}
+        self._fitting: set[tuple[str, str]] = set()
+        if not places:
+            return
+        with extra():
+            from nnclip.search.store import is_url, open_store  # needs pyarrow
         for place in places:
             name = place.rsplit("/", 1)[-1] if is_url(place) else Path(place).resolve().name
             name = name.partition("?")[0]
             if name in self._stores:
                 raise ConfigError(f"found two collections called {echo(name)}, expected one")
             self._stores[name] = open_store(place)
-        self._models: dict[str, str] = {}
-        self._fitting: set[tuple[str, str]] = set()
 
     def sources(self) -> list[str]:
         """The models that the collections name, each once; "bundled" for the bundled one."""

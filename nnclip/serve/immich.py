@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import orjson
+import python_multipart  # noqa: F401 - by which FastAPI reads forms; its absence is told better here
 from fastapi import APIRouter, File, Form, Request, Response, UploadFile
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, ConfigDict, ValidationError

@@ -18,6 +18,8 @@ HOMES = {
     "openvino": "nnclip/engine/",
     "faiss": "nnclip/search/",
     "gradio": "nnclip/page/",
+    "fastapi": "nnclip/serve/",
+    "prometheus_client": "nnclip/serve/",
 }
 LARGEST_FILE = 20_000_000  # bytes: what a bundled model may take
 

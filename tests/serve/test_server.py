@@ -239,3 +239,15 @@ def test_workers_share_a_port_count_together_and_are_replaced(start, small_h5):
     assert server.post(EMBEDDINGS, {"input": "a"}).status_code == 200
     assert server.ends() == 0
     until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in workers))
+
+
+def test_the_server_needs_neither_gradio_nor_the_packages_of_search_and_training():
+    program = (
+        "import sys\n"
+        "for name in ('gradio', 'pyarrow', 'faiss', 'nnabla', 'torch', 'mpi4py', 'nncf'):\n"
+        "    sys.modules[name] = None\n"
+        "import nnclip.serve.server, nnclip.serve.workers\n"
+        "nnclip.serve.collections.Collections([])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
