@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -24,6 +25,8 @@ from nnclip.service.hosts import Hosts
 from nnclip.service.limits import MAX_CONNECTIONS
 from nnclip.service.model_pool import LOADED_AT_MOST, ModelPool
 from nnclip.web.connections import PatientFor
+
+logger = logging.getLogger(__name__)
 
 LINGER = 1.0  # seconds after SIGTERM in which requests are still taken: balancers learn of it
 GRACE = 0.5  # seconds for a request on a connection that is open already
@@ -100,6 +103,10 @@ class Server(uvicorn.Server):
         except NnclipError as error:
             print(shown(f"nnclip serve: {error}"), file=sys.stderr, flush=True)
             self.status, self.should_exit = 2, True
+            return
+        except Exception:  # a server that can never answer does not stay
+            logger.exception("loading failed")
+            self.status, self.should_exit = 1, True
             return
         self._desk.prepared = True
         seconds = time.perf_counter() - self._began
