@@ -129,8 +129,9 @@ def _check_towers(source: Source, dialect: Dialect, published: Mapping[str, Tens
     optional = scalar_names() - SOFTMAX.scalars.keys()
     for name, rule in needed.items():
         if name.format(0) not in published and name not in optional:
+            parts = " or ".join(part.format(0) for part in rule.parts)
             raise CheckpointError(
-                f"tensor {' or '.join(rule.parts).format(0)}: missing; this is not the whole of a "
+                f"tensor {parts}: missing; this is not the whole of a "
                 f"CLIP of {dialect.name} with a {words}"
             )
 

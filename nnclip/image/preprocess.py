@@ -24,6 +24,7 @@ TO_ONE = 1 / 255  # what 0..255 is multiplied by to be 0..1
 RESIZES = ("shortest", "longest", "squash", "none")
 PIPELINES = ("torchvision", "transformers")
 INTERPOLATIONS = {mode.name.lower(): mode for mode in Image.Resampling}
+MOST_PIXELS = 1 << 13  # along a side
 LEAST_STD = 1e-6  # what is divided by less is noise
 KEYS = {  # field -> the key of a file's metadata
     "resolution": "resolution",
@@ -291,6 +292,8 @@ def _whole(name: str, value: Any, least: int, most: float = math.inf) -> int:
     if not _is_number(value) or not least <= value <= most or value != value // 1:
         expected = f"of at least {least}" if most == math.inf else f"from {least} to {most}"
         raise ConfigError(f"{name}: found {value!r}, expected a whole number {expected}")
+    if value > MOST_PIXELS:
+        raise ConfigError(f"{name}: found {value:g}, expected at most {MOST_PIXELS} pixels")
     return int(value)
 
 
