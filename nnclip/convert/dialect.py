@@ -167,6 +167,7 @@ class Dialect:
         carried: what the .h5 takes over of the source beside the tensors, given the model or the
             tower.
         check_told: CheckpointError where the metadata lacks what the tensors do not tell.
+        folded: the tensors of a source, with layers folded that are stored in parts.
     """
 
     name: str
@@ -182,6 +183,7 @@ class Dialect:
     pipeline: str = "torchvision"
     carried: Callable[[Source, Any], dict[str, Any]] = _nothing
     check_told: Callable[[Mapping[str, Any]], Any] = _nothing
+    folded: Callable[[Source], dict[str, Tensor]] = lambda source: dict(source.tensors)
 
     def build(self, config: ClipConfig | Tower) -> Any:
         """The model or tower in the dialect's own code, with random weights, a torch module.

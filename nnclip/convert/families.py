@@ -10,6 +10,7 @@ from typing import Any
 from nnclip.convert.dialect import Settings, Source
 from nnclip.convert.names import Table
 from nnclip.convert.open_clip_images import FILE
+from nnclip.convert.tensors import Tensor
 from nnclip.errors import CheckpointError
 from nnclip.graph.towers import Tower
 
@@ -28,6 +29,7 @@ class Family:
         settings_of: the settings of a tower of the class; None if it is not of this family.
         custom: whether open_clip builds a model with such a tower as its CustomTextCLIP, whose
             text tower stands below `text.`.
+        fold: what is done to the tensors of a model before `table` names them.
     """
 
     tower: type[Tower]
@@ -36,6 +38,7 @@ class Family:
     describe: Callable[[Source, Settings, Settings], dict[str, Any]]
     settings_of: Callable[[Any], Settings | None]
     custom: bool = False
+    fold: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] = dict
 
     def settings_for(self, tower: Tower) -> Settings | None:
         """The settings of a tower of any kind; None if it is not of this family."""

@@ -15,6 +15,7 @@ from nnclip.convert import (
     openai,
     timm_convnext,
     timm_eva,
+    timm_fastvit,
     timm_vit,
     timm_vitamin,
 )
@@ -24,6 +25,7 @@ from nnclip.convert.families import FILE, SIZES, Family, check
 from nnclip.convert.names import Table, below, same
 from nnclip.convert.open_clip_images import read_preprocess, write_preprocess
 from nnclip.convert.open_clip_own import OWN_TEXT, RESNET, VIT, check_quick
+from nnclip.convert.tensors import Tensor
 from nnclip.errors import CheckpointError
 from nnclip.graph.config import ClipConfig
 from nnclip.graph.losses import LOSSES
@@ -35,6 +37,7 @@ IMAGES: tuple[Family, ...] = (
     *timm_eva.FAMILIES,
     timm_convnext.FAMILY,
     timm_vitamin.FAMILY,
+    timm_fastvit.FAMILY,
     RESNET,
     VIT,
 )
@@ -139,6 +142,10 @@ def _reading(source: Source) -> Table:
     return _table(*_found(source), _is_custom(source))
 
 
+def _folded(source: Source) -> dict[str, Tensor]:
+    return _found(source)[0].fold(source.tensors)
+
+
 def _writing(towers: tuple[Tower, ...]) -> Table:
     image, text = _written(*towers)
     return _table(image, text, image.custom or text.custom)
@@ -227,4 +234,5 @@ DIALECT = Dialect(
     file="open_clip_model.safetensors",
     carried=_carried,
     check_told=_check_told,
+    folded=_folded,
 )

@@ -11,9 +11,11 @@ from typing import Any
 
 from nnclip.convert.dialect import Settings, Source
 from nnclip.convert.families import SIZES, Family, check
+from nnclip.convert.folding import Rules, conv_and_norm, fold_by, not_unfolded
 from nnclip.convert.names import Table, in_blocks, led, same, split
 from nnclip.graph.config import VitConfig
 from nnclip.graph.reading import option_metadata
+from nnclip.graph.stems import PatchesStem
 
 TRUNK = "visual.trunk."
 BLOCK = {
@@ -59,7 +61,14 @@ AROUND = {
     "visual/head/W": same(f"{TRUNK}head.weight"),
     "visual/head/b": same(f"{TRUNK}head.bias"),
 }
-TABLE: Table = {**AROUND, **in_blocks("visual/", TRUNK, BLOCK), **POOL}
+STEM = {  # of MobileCLIP-B, folded
+    f"visual/stem/{{}}/{ours}": same(f"{TRUNK}patch_embed.backbone.{{}}.conv.{theirs}")
+    for ours, theirs in (("W", "weight"), ("b", "bias"))
+}
+TABLE: Table = {**AROUND, **STEM, **in_blocks("visual/", TRUNK, BLOCK), **POOL}
+FOLDED: Rules = (
+    (rf"({re.escape(TRUNK)}patch_embed\.backbone\.[01])\.(?:conv|bn)\..+", conv_and_norm),
+)
 TIMM = {  # of open_clip's TimmModel: sizes, and what is not there after training
     **dict.fromkeys(("timm_model_name", "image_size", "timm_model_pretrained"), SIZES),
     **dict.fromkeys(("timm_drop", "timm_drop_path"), SIZES),
@@ -87,6 +96,7 @@ NAMES = (
     Named("vit_so400m_patch16_siglip", 16, "gelu_tanh"),
     Named("vit_giantopt_patch16_siglip", 16, "gelu_tanh"),
     Named("vit_large_patch14_clip_224", 16, eps=1e-5, pool="class"),
+    Named("vit_base_mci_224", 12, pool="class"),
 )
 POOLS = {"attention": "map", "class": "token"}  # pool -> timm_pool
 
@@ -120,6 +130,8 @@ def settings_of(image: VitConfig) -> Settings | None:
         return None
     if image.rope != "none" or option_metadata(image.blocks):
         return None  # of another family
+    if isinstance(image.stem, PatchesStem):
+        raise not_unfolded(image.kind)
     widths = {768: "base", 1024: "large", 1152: "so400m", 1536: "giantopt"}
     if image.pool == "attention":
         size = f"{widths.get(image.blocks.width)}_patch{image.patch}_siglip"
@@ -136,5 +148,11 @@ def settings_of(image: VitConfig) -> Settings | None:
 
 
 FAMILY = Family(
-    VitConfig, lambda cfg: _named(cfg) is not None, TABLE, describe, settings_of, custom=True
+    VitConfig,
+    lambda cfg: _named(cfg) is not None,
+    TABLE,
+    describe,
+    settings_of,
+    custom=True,
+    fold=lambda tensors: fold_by(FOLDED, tensors, TRUNK),
 )

@@ -80,7 +80,9 @@ def plan(source: Source, dialect: Dialect, given: Mapping[str, Any] | None = Non
         CheckpointError: a tensor is missing, left over or of the wrong shape, by the checkpoint's
             own names; or it is not told what shapes do not tell.
     """
-    tensors = without(source.tensors, dialect.dropped)
+    kept = without(source.tensors, dialect.dropped)
+    with _settings(dialect, source):
+        tensors = without(dialect.folded(source), dialect.dropped)
     for name in scalar_names() & tensors.keys():
         if tensors[name].shape == (1,):  # an option of open_clip
             tensors[name] = _flat(tensors[name])
@@ -101,7 +103,7 @@ def plan(source: Source, dialect: Dialect, given: Mapping[str, Any] | None = Non
             raise CheckpointError(
                 f"tensor {name}: found values of type {tensor.dtype}, expected floats"
             )
-    dropped = tuple(name for name in source.tensors if name not in tensors)
+    dropped = tuple(name for name in source.tensors if name not in kept)
     return Conversion(source, dialect, what, {k: published[k] for k in what.shapes}, dropped)
 
 

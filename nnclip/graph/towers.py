@@ -16,6 +16,7 @@ from nnclip.errors import CheckpointError, ConfigError
 from nnclip.graph.bert import BertConfig
 from nnclip.graph.convnext import ConvNextConfig
 from nnclip.graph.derived import Beside
+from nnclip.graph.fastvit import FastVitConfig
 from nnclip.graph.nllb import NllbConfig
 from nnclip.graph.positions import GridPositions
 from nnclip.graph.reading import Reader
@@ -203,6 +204,7 @@ IMAGE_TOWERS: tuple[type[ImageTower], ...] = (
     ClipResNetConfig,
     ResNetConfig,
     ConvNextConfig,
+    FastVitConfig,
     VitConfig,
 )
 TEXT_TOWERS: tuple[type[TextTower], ...] = (BertConfig, NllbConfig, TextConfig)
