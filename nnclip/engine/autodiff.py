@@ -121,9 +121,12 @@ def _by_nnabla(reverse: Reverse) -> Sequence[Output | None]:
             **dict(zip(results, reverse.results, strict=True)),
             **dict(zip(arriving, map(reverse.gradient, range(len(results))), strict=True)),
         }
-        made: Any = registry[call.type](
-            arriving, operands, call.in_shapes, results, call.out_shapes, **call.args
-        )
+        try:
+            made: Any = registry[call.type](
+                arriving, operands, call.in_shapes, results, call.out_shapes, **call.args
+            )
+        except NotImplementedError as error:  # some are registered, and say this when called
+            raise call.refuse("cannot be differentiated by NNabla either") from error
     made = list(made) if isinstance(made, (list, tuple)) else [made]
     made += [None] * (len(operands) - len(made))
     needed = [g for g, w in zip(made, reverse.wanted, strict=True) if g is not None and w]

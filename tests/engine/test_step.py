@@ -117,6 +117,21 @@ OPERATIONS = {
         image(x), w(3, 2, 1, 1), stride=(2, 2)
     ),
     "convolution to few places": lambda x, w: F.convolution(image(x), w(40, 2, 5, 3)),
+    "convolution in groups": lambda x, w: F.convolution(
+        four(x), w(6, 2, 3, 2), w(6), pad=(1, 1), stride=(2, 1), dilation=(1, 2), group=2
+    ),
+    "depthwise convolution in groups": lambda x, w: F.convolution(
+        four(x), w(8, 1, 3, 3), w(8), pad=(1, 1), stride=(2, 2), group=4
+    ),
+    "depthwise convolution": lambda x, w: F.depthwise_convolution(
+        four(x), w(8, 3, 3), w(8), pad=(1, 1), multiplier=2
+    ),
+    "average pooling of its padding too": lambda x, w: F.average_pooling(
+        image(x), (3, 2), (2, 1), pad=(1, 1)
+    ),
+    "average pooling without its padding": lambda x, w: F.average_pooling(
+        image(x), (3, 3), (2, 2), pad=(1, 1), including_pad=False
+    ),
     "max pooling": lambda x, w: F.max_pooling(image(x), (2, 3), (1, 2), pad=(1, 1)),
     "average pooling": lambda x, w: F.average_pooling(image(x), (2, 2), (1, 1)),
     "other pooling": lambda x, w: (
@@ -136,6 +151,11 @@ OPERATIONS = {
 def image(x):
     """(2, 5, 4) -> (2, 2, 5, 4), the second channel another one."""
     return F.concatenate(F.reshape(x, (2, 1, 5, 4)), F.reshape(x * x, (2, 1, 5, 4)), axis=1)
+
+
+def four(x):
+    """(2, 5, 4) -> (2, 4, 5, 4), channels that differ."""
+    return F.concatenate(image(x), image(0.5 * x - 1.0), axis=1)
 
 
 def constant_image(value):

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from nnclip.engine import compile_graph, compile_step, quantize
+from nnclip.engine.compiled_step import CompiledStep
 from nnclip.engine.stock import StockStep
 from nnclip.graph.convnext import ConvNextConfig
 from nnclip.graph.parameters import Scope, building, expected_tower_shapes, flatten, scope_of
@@ -181,7 +182,9 @@ def test_features_and_gradients_equal_those_of_torch(case, make):
     parameters = flatten(case.scope)
     for variable in parameters.values():
         variable.grad.zero()
-    found = make(inputs, {"loss": loss, **outputs}, parameters)(images=case.images)
+    step = make(inputs, {"loss": loss, **outputs}, parameters)
+    assert make is StockStep or isinstance(step, CompiledStep)
+    found = step(images=case.images)
     case.model.zero_grad()
     features = case.model(torch.from_numpy(case.images))
     (features * torch.from_numpy(seeds)).sum().backward()
