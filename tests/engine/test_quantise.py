@@ -1,5 +1,7 @@
 """int8 on a graph that is not CLIP, and what it costs in agreement."""
 
+import nnabla as nn
+import nnabla.functions as F
 import numpy as np
 import pytest
 
@@ -34,6 +36,20 @@ def test_int8_points_the_same_way_at_any_batch(network, weights, capsys, monkeyp
     assert found.least_cosine > 0.95  # so few numbers to a row, each step of int8 shows
     assert found.largest_error > 1e-4, "nothing was quantised"
     assert graph.precision == "int8"
+
+
+def test_channels_that_come_of_one_are_not_exchanged(weights):
+    """Squeeze and excitation behind a convolution that gives two channels of each."""
+    w = weights()
+    x = nn.Variable((2, 8, 8, 8))
+    y = F.convolution(x, w(8, 8, 1, 1))
+    y = F.convolution(y, w(16, 1, 3, 3), pad=(1, 1), group=8)
+    y = F.gelu(y * F.sigmoid(F.mean(y, axis=(2, 3), keepdims=True)))
+    for _ in range(3):
+        y = F.convolution(y, w(16, 16, 1, 1))
+    array = np.random.default_rng(0).normal(size=(8, *x.shape[1:])).astype(np.float32)
+    got = quantize({"x": x}, {"y": y}, {"x": array})(x=array)["y"]
+    assert agreement(got, compile_graph({"x": x}, {"y": y})(x=array)["y"]).least_cosine > 0.99
 
 
 def test_empty_or_unfit_calibration_is_refused(network, weights):
