@@ -146,7 +146,8 @@ def kind_of(whole: Settings) -> str:
     kind = whole.get("model_type")
     if not isinstance(kind, str) or kind not in MODEL_TYPES:
         raise CheckpointError(
-            f"{FILE}: found the model_type {brief(kind)}, expected one of {', '.join(MODEL_TYPES)}"
+            f"{FILE}: found the model_type {brief(kind)}, which nnclip does not know; of text "
+            f"encoders it knows {', '.join(MODEL_TYPES)} (docs/models.md)"
         )
     return kind
 

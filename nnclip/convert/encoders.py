@@ -20,7 +20,10 @@ from nnclip.json_text import brief, read_json
 
 WORDS = "embeddings.word_embeddings.weight"  # a tensor of every encoder
 MODULES, LENGTH = "modules.json", "sentence_bert_config.json"
+PROMPTS, TOKENS = "config_sentence_transformers.json", "tokenizer_config.json"
 POOLINGS = {"pooling_mode_cls_token": "first", "pooling_mode_mean_tokens": "mean"}
+MODES = {"cls": "first", "mean": "mean"}  # the same since sentence-transformers 5
+NO_LENGTH = 1 << 31  # transformers writes 1e30 where a tokenizer has none
 OLD_NAMES = {".gamma": ".weight", ".beta": ".bias"}  # of norms, before there was a transformers
 
 
@@ -100,17 +103,28 @@ def _base_of_m_clip(told: Settings, tensors: dict[str, Tensor]) -> Settings:
 def _sentence_transformers(path: Path) -> Source:
     """The encoder with what the modules after it do."""
     told: dict[str, Any] = {"pooling": None}
-    source, dense = None, None
-    for kind, folder in _modules(path):
+    source, dense, normalised = None, None, False
+    modules = _modules(path)
+    _check_prompt(path)
+    computed = [module for module in modules if module[0] != "Normalize"]
+    if [kind for kind, _ in computed] == ["CLIPModel"]:
+        return dataclasses.replace(open_source(computed[0][1]), path=path)
+    for kind, folder in modules:
         if kind == "Transformer":
             source = _encoder(open_source(folder))
-            if (folder / LENGTH).is_file():
-                told["max_seq_length"] = read_settings(folder / LENGTH).get("max_seq_length")
+            told["max_seq_length"] = _length(folder)
         elif kind == "Pooling":
             told["pooling"] = _pooling(folder / "config.json")
+        elif kind == "Dense" and normalised:
+            raise CheckpointError(
+                f"{path / MODULES}: found Normalize before Dense, expected it after: nnclip "
+                "normalises the features of the whole tower alone"
+            )
         elif kind == "Dense" and dense is None:
             dense = _dense(folder)
-        elif kind != "Normalize":  # features are not normalised, embeddings are
+        elif kind == "Normalize":  # features are not normalised, embeddings are
+            normalised = True
+        else:
             raise CheckpointError(
                 f"{path / MODULES}: found the module {kind}, expected Transformer, Pooling, Dense "
                 "and Normalize"
@@ -129,6 +143,32 @@ def _sentence_transformers(path: Path) -> Source:
     )
 
 
+def _length(folder: Path) -> int | None:
+    """Tokens of the longest text; None if nothing says it."""
+    told = read_settings(folder / LENGTH) if (folder / LENGTH).is_file() else {}
+    if told.get("do_lower_case"):
+        raise CheckpointError(
+            f"{folder / LENGTH}: found do_lower_case, which is not computed; put a Lowercase "
+            f"normalizer into {bert.TOKENIZER} and set it to false"
+        )
+    if told.get("max_seq_length") is not None or not (folder / TOKENS).is_file():
+        return told.get("max_seq_length")
+    length = read_settings(folder / TOKENS).get("model_max_length")
+    return length if isinstance(length, int) and length < NO_LENGTH else None
+
+
+def _check_prompt(path: Path) -> None:
+    """CheckpointError if a prompt is put before every text."""
+    told = read_settings(path / PROMPTS) if (path / PROMPTS).is_file() else {}
+    name, prompts = told.get("default_prompt_name"), told.get("prompts")
+    prompt = prompts.get(name) if isinstance(prompts, dict) and isinstance(name, str) else None
+    if prompt:
+        raise CheckpointError(
+            f"{path / PROMPTS}: found the default prompt {brief(prompt)}, which is not computed; "
+            "set default_prompt_name to null, and put the prompt before texts yourself"
+        )
+
+
 def _modules(path: Path) -> list[tuple[str, Path]]:
     """The last word of each module's type, and its folder."""
     try:
@@ -143,7 +183,15 @@ def _modules(path: Path) -> list[tuple[str, Path]]:
 
 
 def _pooling(file: Path) -> str:
-    modes = {k for k, v in read_settings(file).items() if k.startswith("pooling_mode") and v}
+    told = read_settings(file)
+    if "pooling_mode" in told:
+        mode = told["pooling_mode"]
+        if not isinstance(mode, str) or mode not in MODES:
+            raise CheckpointError(
+                f"{file}: found the pooling_mode {brief(mode)}, expected one of {', '.join(MODES)}"
+            )
+        return MODES[mode]
+    modes = {k for k, v in told.items() if k.startswith("pooling_mode") and v}
     if len(modes) != 1 or not modes <= POOLINGS.keys():
         raise CheckpointError(
             f"{file}: found {', '.join(sorted(modes)) or 'no pooling'}, expected one of "

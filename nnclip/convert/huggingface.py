@@ -93,7 +93,10 @@ def describe(source: Source) -> dict[str, Any]:
         raise CheckpointError(f"{source.path}: found no {FILE} beside it, which tells the heads")
     if whole.get("model_type", "clip") != "clip":
         found = brief(whole["model_type"])
-        raise CheckpointError(f"{FILE}: found a {found} model, expected 'clip'")
+        raise CheckpointError(
+            f"{FILE}: found a {found} model, which nnclip does not know; of "
+            "transformers' models it knows 'clip', and those that docs/models.md lists"
+        )
     # what early versions wrote into *_config_dict comes before *_config
     image, text = (
         {**part(whole, f"{tower}_config"), **part(whole, f"{tower}_config_dict")}

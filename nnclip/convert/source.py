@@ -11,6 +11,7 @@ from nnclip.convert.torch_files import read_torch
 from nnclip.convert.unwrap import unwrap
 from nnclip.errors import CheckpointError, DataError
 from nnclip.files import open_regular
+from nnclip.json_text import brief
 
 # Where nothing is said, the first that claims a source reads it.
 DIALECTS: dict[str, Dialect] = {
@@ -127,6 +128,11 @@ def dialect_of(source: Source, name: str = "auto") -> Dialect:
             "differ; say which it is with --dialect openai or --dialect open_clip"
         )
     shown = ", ".join(list(source.tensors)[:3])
+    if kind := source.settings.get(huggingface.FILE, {}).get("model_type"):
+        raise CheckpointError(
+            f"{source.path}: found a {brief(kind)} model, which nnclip does not know; "
+            "docs/models.md lists those that it does"
+        )
     raise CheckpointError(
         f"{source.path}: found no CLIP of a known dialect (its first tensors: {shown}), expected "
         f"one of {', '.join(DIALECTS)}"
