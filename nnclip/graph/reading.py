@@ -4,8 +4,8 @@ Each tower has a method of its own that takes a `Reader`; errors name the tensor
 """
 
 import dataclasses
-import math
 import re
+import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +16,7 @@ from nnclip.json_text import brief
 
 Shapes = Mapping[str, tuple[int, ...]]
 MOST = 1 << 20  # heads, tokens: more than any model has
+LARGEST = sys.float_info.max  # an integer may be larger
 MOST_PIXELS = 1 << 13  # along a side
 
 
@@ -60,7 +61,7 @@ class Reader:
     def number(self, key: str, default: float, least: float) -> float:
         """A number of the metadata; CheckpointError unless it is one, and at least `least`."""
         found = self.metadata.get(key, default)
-        if not isinstance(found, int | float) or not least <= found < math.inf:
+        if not isinstance(found, int | float) or not least <= found <= LARGEST:
             raise CheckpointError(
                 f"metadata {key}: found {brief(found)}, expected a number of at least {least:g}"
             )

@@ -4,6 +4,7 @@ Array axes: N batch, 3 the channels red, green, blue, R the resolution.
 """
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -15,6 +16,7 @@ from PIL import Image, ImageOps
 from nnclip.errors import ConfigError, DataError
 from nnclip.image.geometry import Range, central_box, random_crop_box, resized_size
 from nnclip.image.opening import MAX_PIXELS, open_image
+from nnclip.json_text import brief
 
 Triple: TypeAlias = tuple[float, float, float]
 
@@ -24,6 +26,7 @@ TO_ONE = 1 / 255  # what 0..255 is multiplied by to be 0..1
 RESIZES = ("shortest", "longest", "squash", "none")
 PIPELINES = ("torchvision", "transformers")
 INTERPOLATIONS = {mode.name.lower(): mode for mode in Image.Resampling}
+LARGEST = sys.float_info.max  # an integer may be larger
 MOST_PIXELS = 1 << 13  # along a side
 LEAST_STD = 1e-6  # what is divided by less is noise
 KEYS = {  # field -> the key of a file's metadata
@@ -81,8 +84,8 @@ class Preprocess:
         _check_choice("resize", self.resize, RESIZES)
         _check_choice("interpolation", self.interpolation, tuple(INTERPOLATIONS))
         _check_choice("pipeline", self.pipeline, PIPELINES)
-        if not _is_number(self.rescale) or not 0 < self.rescale < math.inf:
-            raise ConfigError(f"rescale: found {self.rescale!r}, expected a number above 0")
+        if not _is_number(self.rescale) or not 0 < self.rescale <= LARGEST:
+            raise ConfigError(f"rescale: found {brief(self.rescale)}, expected a number above 0")
         resolution = _whole("resolution", self.resolution, 1)
         size = resolution if self.size is None else _whole("size", self.size, 1)
         fill = _whole("fill", self.fill, 0, 255)
@@ -291,16 +294,18 @@ def _is_number(value: object) -> bool:
 def _whole(name: str, value: Any, least: int, most: float = math.inf) -> int:
     if not _is_number(value) or not least <= value <= most or value != value // 1:
         expected = f"of at least {least}" if most == math.inf else f"from {least} to {most}"
-        raise ConfigError(f"{name}: found {value!r}, expected a whole number {expected}")
+        raise ConfigError(f"{name}: found {brief(value)}, expected a whole number {expected}")
     if value > MOST_PIXELS:
-        raise ConfigError(f"{name}: found {value:g}, expected at most {MOST_PIXELS} pixels")
+        raise ConfigError(f"{name}: found {brief(value)}, expected at most {MOST_PIXELS} pixels")
     return int(value)
 
 
 def _triple(name: str, value: Any, least: float) -> Triple:
     fits = isinstance(value, list | tuple) and len(value) == 3
-    if not fits or not all(_is_number(x) and least <= x < math.inf for x in value):
-        raise ConfigError(f"{name}: found {value!r}, expected three numbers of at least {least:g}")
+    if not fits or not all(_is_number(x) and least <= x <= LARGEST for x in value):
+        raise ConfigError(
+            f"{name}: found {brief(value)}, expected three numbers of at least {least:g}"
+        )
     red, green, blue = map(float, value)
     return red, green, blue
 

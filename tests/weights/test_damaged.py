@@ -74,6 +74,7 @@ BAD = {
     "epsilon that is no number": (tell("layer_norm_eps", np.nan), ("layer_norm_eps", "nan")),
     "negative resolution": (tell("resolution", -3), ("resolution", "-3", "at least 8")),
     "another resolution": (tell("resolution", 80), ("visual/positional_embedding", "(101, 16)")),
+    "half a head": (tell("image_heads", 2.5), ("image_heads", "2.5", "integer")),
     "one mean": (tell("mean", [0.5]), ("mean", "[0.5]", "three numbers")),
     "a spread of nothing": (tell("std", [0.5, 0.0, 0.5]), ("std", "three numbers")),
 }
