@@ -46,7 +46,7 @@ def settings_of(text: Any) -> dict[str, Any]:
     if text.clean not in FOREIGN["clean"]:
         raise CheckpointError(
             f"found texts cleaned by {text.clean!r}, but the code of open_clip knows only "
-            f"{', '.join(FOREIGN['clean'])}"
+            f"{', '.join(map(str, FOREIGN['clean']))}"
         )
     told = {} if text.clean == "whitespace" else {"clean": text.clean}
     if text.zeroed:
