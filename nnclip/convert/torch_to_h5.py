@@ -243,6 +243,12 @@ def parser() -> argparse.ArgumentParser:
         description=f"{first} {second}",
         epilog="example: python convert/torch_to_h5.py ViT-B-32.pt ViT-B-32.h5 --verify",
     )
+    add_arguments(p)
+    return p
+
+
+def add_arguments(p: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
     p.add_argument("source", type=Path, help=".pt, .bin, .safetensors, an index.json or a folder")
     p.add_argument("destination", type=Path, help="the .h5 to write")
     p.add_argument(
@@ -261,7 +267,6 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--prefix", help="what begins the model's names, as student.; leaves the others")
     p.add_argument("--half", action="store_true", help="store float16: half the size")
     p.add_argument("--verify", action="store_true", help="compare with torch on fixed inputs")
-    return p
 
 
 def _given(args: argparse.Namespace) -> dict[str, Any]:
@@ -285,23 +290,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status: 0 done, 2 an error."""
     args = parser().parse_args(argv)
     try:
-        conversion = convert_file(
-            args.source,
-            args.destination,
-            dialect=args.dialect,
-            config=args.config,
-            given=_given(args),
-            half=args.half,
-            key=args.key,
-            prefix=args.prefix,
-        )
-        _report(conversion, args.destination)
-        if args.verify:
-            _verify(conversion, args.destination, args.half)
+        run(args)
     except NnclipError as error:
         print(shown(f"torch_to_h5.py: {error}"), file=sys.stderr)
         return 2
     return 0
+
+
+def run(args: argparse.Namespace) -> None:
+    """Convert as the flags say; CheckpointError if that fails."""
+    conversion = convert_file(
+        args.source,
+        args.destination,
+        dialect=args.dialect,
+        config=args.config,
+        given=_given(args),
+        half=args.half,
+        key=args.key,
+        prefix=args.prefix,
+    )
+    _report(conversion, args.destination)
+    if args.verify:
+        _verify(conversion, args.destination, args.half)
 
 
 if __name__ == "__main__":
