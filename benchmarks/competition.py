@@ -1,4 +1,4 @@
-"""Everyone who turns pictures and captions into features: one model, built by all of them."""
+"""Everyone who turns images and captions into features: one model, built by all of them."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from nnclip.graph.parameters import building
 from nnclip.towers import Towers
 
 PLAIN_CELL = 8  # the batch beside which plain NNabla is measured
-PLAIN_BATCH = {"ViT-B/32": 8, "small": 8}  # of other models 1: it takes seconds a picture
-CALIBRATION = 24  # pictures that int8 sees beforehand
+PLAIN_BATCH = {"ViT-B/32": 8, "small": 8}  # of other models 1: it takes seconds an image
+CALIBRATION = 24  # images that int8 sees beforehand
 
 
 @contextlib.contextmanager
@@ -67,11 +67,11 @@ class Competition:
 
     @property
     def resnet(self) -> bool:
-        """Whether pictures go through convolutions, which plain NNabla is not written with here."""
+        """Whether images go through convolutions, which plain NNabla is not written with here."""
         return isinstance(self.config.image, ClipResNetConfig)
 
     def image_cell(self, batch: int, with_peak: bool) -> list[Contender]:
-        """Everyone who takes part with this batch of pictures; call inside `torch_session`."""
+        """Everyone who takes part with this batch of images; call inside `torch_session`."""
         x = models.pictures(self.config, batch)
         entered = [
             Contender("nnclip", p, lambda t=tower: t.image(x), batch)

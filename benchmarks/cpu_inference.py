@@ -1,4 +1,4 @@
-"""How fast pictures and texts become features on this processor: nnclip beside what else there is.
+"""How fast images and texts become features on this processor: nnclip beside what else there is.
 
 One run, the same random weights and inputs for all, taking turns: nnclip, plain NNabla, OpenAI's
 model code, open_clip, transformers, ONNX Runtime and OpenVINO of the torch model. Each torch peer
@@ -102,7 +102,7 @@ def best_torch(cell: Cell, precision: str) -> Contender | None:
 
 
 def image_ratios(cell: Cell, model: str, batch: int) -> dict[str, dict]:
-    """The ratios of one cell of pictures, by name."""
+    """The ratios of one cell of images, by name."""
     found = {}
     for (precision, peer, theirs), called in COMPARED.items():
         ours = cell.get(("nnclip", precision))
@@ -123,7 +123,7 @@ def peak_ratios(cell: Cell, model: str, batch: int) -> tuple[dict[str, dict], di
             continue
         peaks[precision] = {c.implementation: c.per_second()["median"] / 1e9 for c in plain}
         best = max(plain, key=lambda c: c.per_second()["median"])
-        # ratio() divides rates, and the peak's items are operations: pictures per operation
+        # ratio() divides rates, and the peak's items are operations: images per operation
         against = ratio(cell["nnclip", precision], best)
         name = f"{model} image {precision}, batch {batch}, fraction of the {precision} peak"
         works = {

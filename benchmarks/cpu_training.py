@@ -58,7 +58,7 @@ AGREEMENT = {"fp32": ("largest_error", 1e-5), "bf16": ("least_cosine", 0.999)}
 
 
 class Batch:
-    """The same pictures and captions for everyone."""
+    """The same images and captions for everyone."""
 
     def __init__(self, weights: ModelWeights, size: int, tokens: int) -> None:
         self.tokens = tokens  # of the longest caption

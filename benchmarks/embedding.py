@@ -30,7 +30,7 @@ from nnclip.search.manifest import manifest_of
 from nnclip.search.sources import list_items
 from nnclip.weights.model import save_model
 
-SIZE = (320, 240)  # pixels of a picture, as in a data set that was scaled down
+SIZE = (320, 240)  # pixels of an image, as in a data set that was scaled down
 FEWEST = 0.9  # of the engine's own speed
 
 
@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--pictures", type=int, default=512, help="(%(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="(%(default)s)")
     parser.add_argument("--workers", type=int, default=max(1, CORES // 2), help="(%(default)s)")
-    parser.add_argument("--quick", action="store_true", help="a small model, few pictures")
+    parser.add_argument("--quick", action="store_true", help="a small model, few images")
     parser.add_argument("--out", type=Path, help="JSON file to write")
     args = parser.parse_args(argv)
     if args.quick:
@@ -88,7 +88,7 @@ def measured(args: argparse.Namespace) -> dict:
 
 
 def write_pictures(folder: Path, count: int) -> None:
-    """Copies of the bundled pictures, enlarged, with some noise as photographs have."""
+    """Copies of the bundled images, enlarged, with some noise as photographs have."""
     folder.mkdir()
     rng = np.random.default_rng(0)
     sources = sorted((assets_dir() / "examples").glob("*.jpg"))
@@ -100,7 +100,7 @@ def write_pictures(folder: Path, count: int) -> None:
 
 
 def engine_alone(model: CLIP, ready: np.ndarray, count: int) -> float:
-    """Pictures per second of the model, with pictures that lie in memory."""
+    """Images per second of the model, with images that lie in memory."""
     start = time.perf_counter()
     for _ in range(0, count, len(ready)):
         model.encode_image(ready)
@@ -108,7 +108,7 @@ def engine_alone(model: CLIP, ready: np.ndarray, count: int) -> float:
 
 
 def embedding(model: CLIP, folder: Path, number: int, workers: int) -> float:
-    """Pictures per second from files to shards."""
+    """Images per second from files to shards."""
     output = folder / f"EMB{number}"
     prepare(output, manifest_of(model, "", "float16"), [str(folder / "in")], "filepath")
     work = embed_shards(output, model, workers=workers)

@@ -1,4 +1,4 @@
-"""nnclip and torch on the same NVIDIA GPU, in one run: agreement, pictures and steps a second.
+"""nnclip and torch on the same NVIDIA GPU, in one run: agreement, images and steps a second.
 
 Each contender is a process of its own (see gpu_worker.py) and they take turns. torch is
 transformers' CLIP with sdpa, in bf16 by autocast. Where there is no GPU it says that nothing was
@@ -35,7 +35,7 @@ ON_CPU = PAIRS[0]
 LARGEST_ERROR = {"fp32": 1e-4, "fp16": 1e-2}  # of features, against fp32 on the CPU
 LEAST = {"images": 1.0, "step": 0.8}  # fp16 against torch's bf16
 CURVE_STEPS, CURVE_BATCH, CURVE_APART = 60, 64, 0.01
-PARITY = 8  # pictures and texts that are compared
+PARITY = 8  # images and texts that are compared
 LEAST_SECONDS = 0.2  # of calls a round
 
 
@@ -72,7 +72,7 @@ def worker(python: str, *arguments: str) -> Iterator[Process]:
 
 
 def features_of(one: Process) -> np.ndarray:
-    """Features of pictures, then of texts, (2 N, E)."""
+    """Features of images, then of texts, (2 N, E)."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "features.npz")
         one.ask(features=PARITY, to=str(path))

@@ -42,17 +42,17 @@ class Nnclip:
             nn.set_default_context(gpu_context(context, precision))
 
     def features(self, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Features of pictures and texts, (N, E) each."""
+        """Features of images and texts, (N, E) each."""
         (batch,) = batches(self._weights.config, count, 1)
         return self._towers.image(batch.images), self._towers.text(batch.ids)
 
     def images(self, size: int) -> Callable[[], np.ndarray]:
-        """From pictures in main memory to features in main memory."""
+        """From images in main memory to features in main memory."""
         pictures = models.pictures(self._weights.config, size)
         return lambda: self._towers.image(pictures)
 
     def resident_images(self, size: int) -> Callable[[], np.ndarray]:
-        """The same of pictures that lie in the GPU's memory already."""
+        """The same of images that lie in the GPU's memory already."""
         config = self._weights.config
         images = nn.Variable((size, 3, config.image.resolution, config.image.resolution))
         images.d, images.persistent = models.pictures(config, size), True

@@ -24,7 +24,7 @@ class Torch:
         peer.model.to(self._device)
 
     def features(self, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Features of pictures and texts, (N, E) each."""
+        """Features of images and texts, (N, E) each."""
         (batch,) = batches(self._config, count, 1)
         with torch.inference_mode(), self._autocast():
             images = self._peer.encode_image(self._there(batch.images))
@@ -32,12 +32,12 @@ class Torch:
         return images.float().cpu().numpy(), texts.float().cpu().numpy()
 
     def images(self, size: int) -> Callable[[], np.ndarray]:
-        """From pictures in main memory to features in main memory."""
+        """From images in main memory to features in main memory."""
         pictures = models.pictures(self._config, size)
         return lambda: self._encode(self._there(pictures))
 
     def resident_images(self, size: int) -> Callable[[], np.ndarray]:
-        """The same of pictures that lie in the GPU's memory already."""
+        """The same of images that lie in the GPU's memory already."""
         pictures = self._there(models.pictures(self._config, size))
         return lambda: self._encode(pictures)
 

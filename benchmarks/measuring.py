@@ -41,7 +41,7 @@ class Contender:
         implementation: its name.
         precision: `fp32`, `bf16` or `int8`.
         call: computes one batch; may give the features (N, E).
-        items: what one call counts for: pictures, texts, steps or operations.
+        items: what one call counts for: images, texts, steps or operations.
         note: how it was run, where there was a choice.
         seconds: of one call, one number a round.
         result: of the last call.

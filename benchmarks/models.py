@@ -70,7 +70,7 @@ def random_weights(name: str) -> ModelWeights:
 
 
 def pictures(config: ClipConfig, count: int, seed: int = 0) -> np.ndarray:
-    """(N, 3, R, R) float32, as preprocessed pictures are scaled."""
+    """(N, 3, R, R) float32, as preprocessed images are scaled."""
     size = config.image.resolution
     return np.random.default_rng(seed).normal(size=(count, 3, size, size)).astype(np.float32)
 
@@ -91,7 +91,7 @@ def captions(config: ClipConfig, count: int, tokens: int, seed: int = 0) -> np.n
 
 
 def image_work(config: ClipConfig) -> float:
-    """Floating-point operations in the products of one picture, every token in every block."""
+    """Floating-point operations in the products of one image, every token in every block."""
     image, blocks = config.image, config.image.blocks
     tokens, width = image.tokens, blocks.width
     layer = tokens * (4 * width * width + 2 * width * blocks.hidden) + 2 * tokens * tokens * width

@@ -42,7 +42,7 @@ class TorchPeer:
     Attributes:
         name: whose code it is.
         model: with nnclip's weights.
-        encode_image: pictures (N, 3, R, R) -> features (N, E).
+        encode_image: images (N, 3, R, R) -> features (N, E).
         encode_text: ids (N, L) -> features (N, E).
         table: published name -> the name of its parameter.
     """

@@ -1,4 +1,4 @@
-"""Search in a million pictures: how long a query takes, how much it finds, what it costs.
+"""Search in a million images: how long a query takes, how much it finds, what it costs.
 
     python benchmarks/search.py [--quick] [--rows N] [--out FILE]
 
@@ -29,7 +29,7 @@ from nnclip.search.shards import write_shard
 from nnclip.search.sources import Item
 from nnclip.search.store import FolderStore
 
-# 5,925 drawn pictures with English captions, embedded by the first bundled model (192 numbers)
+# 5,925 drawn images with English captions, embedded by the first bundled model (192 numbers)
 BUNDLED = Statistics(
     spectrum=(
         *(0.106, 0.104, 0.0813, 0.0553, 0.0202, 0.000321),
@@ -135,7 +135,7 @@ def write_collection(folder: Path, drawn: Drawn) -> None:
 
 
 def like_pictures(drawn: Drawn, count: int) -> np.ndarray:
-    """New pictures from the same clusters, which are not in the collection."""
+    """New images from the same clusters, which are not in the collection."""
     return next(drawn.pictures())[:count]
 
 

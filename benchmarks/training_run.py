@@ -45,7 +45,7 @@ def by_pillow(paths: list[str], resolution: int) -> int:
 
 
 def measure_data(table_path: Path, resolution: int, rounds: int) -> tuple[float, float]:
-    """Pairs per second of the loader, and pictures per second of Pillow alone."""
+    """Pairs per second of the loader, and images per second of Pillow alone."""
     table = read_pairs(str(table_path))
     recipe = Recipe(Preprocess(resolution))
     paths = [table[i].path for i in range(len(table))]
@@ -122,7 +122,7 @@ def measure_ranks(flags: list[str], ranks: int, folder: Path, steps: int) -> flo
 def main() -> int:
     """Measure; prints the table and the line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer pictures and rounds")
+    parser.add_argument("--quick", action="store_true", help="fewer images and rounds")
     quick = parser.parse_args().quick
     count, rounds = (512, 2) if quick else (2048, 5)
     with tempfile.TemporaryDirectory() as temporary:

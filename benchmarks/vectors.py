@@ -3,11 +3,11 @@
 What is measured on real embeddings (`python benchmarks/vectors.py EMB CSV`: a collection embedded
 by the bundled model, and the table with its captions) and what is drawn from that:
 
-- the length of the mean vector: CLIP's embeddings lie in a cone, pictures and texts in another one;
+- the length of the mean vector: CLIP's embeddings lie in a cone, images and texts in another one;
 - the spectrum of the covariance, stretched to more dimensions (or a power law in its place, whose
   long tail makes neighbours harder to find than the bundled model's embeddings do);
-- how much of the variance lies between clusters of like pictures;
-- how near a caption is to its own picture and to others.
+- how much of the variance lies between clusters of like images;
+- how near a caption is to its own image and to others.
 
 Axes: N rows, K clusters, E embedding.
 """
@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-PER_CLUSTER = 20  # pictures of a cluster, on average
+PER_CLUSTER = 20  # images of a cluster, on average
 KNOTS = (1, 2, 4, 8, 16, 32, 48, 64, 96, 128, 160, 192)
 ZIPF = 0.6  # some are much larger: the r-th largest is so many times r^-0.6 of the largest
 BLOCK = 8192  # rows drawn at once
@@ -34,12 +34,12 @@ class Statistics:
 
     Attributes:
         spectrum: the variances of the covariance's axes number `KNOTS`, of all variance.
-        mean: length of the pictures' mean vector.
+        mean: length of the images' mean vector.
         text_mean: of the texts'.
         between_means: cosine of both.
-        clustered: share of the pictures' variance that lies between clusters.
-        matched: cosine of a caption and its picture, on average.
-        unmatched: of a caption and another picture.
+        clustered: share of the images' variance that lies between clusters.
+        matched: cosine of a caption and its image, on average.
+        unmatched: of a caption and another image.
     """
 
     spectrum: tuple[float, ...]
@@ -52,7 +52,7 @@ class Statistics:
 
 
 def measured(images_NE: np.ndarray, texts_NE: np.ndarray) -> Statistics:
-    """The statistics of pictures and their captions, both of unit length."""
+    """The statistics of images and their captions, both of unit length."""
     import faiss
 
     means = images_NE.mean(axis=0), texts_NE.mean(axis=0)
@@ -85,7 +85,7 @@ def power_law_deviations(embed: int, decay: float = 1.0) -> np.ndarray:
 
 
 class Drawn:
-    """Pictures and texts of E numbers, drawn from statistics; the same ones for the same seed."""
+    """Images and texts of E numbers, drawn from statistics; the same ones for the same seed."""
 
     def __init__(
         self, statistics: Statistics, deviations: np.ndarray, rows: int, seed: int = 0
@@ -122,7 +122,7 @@ class Drawn:
             yield _unit(s.mean * self._mean + np.sqrt(1 - s.mean**2) * varied)
 
     def texts(self, count: int) -> np.ndarray:
-        """(count, E) float32 of unit length, each about the pictures of one cluster.
+        """(count, E) float32 of unit length, each about the images of one cluster.
 
         What a text shares with its cluster makes the matched cosine larger than the unmatched one.
         """
@@ -140,7 +140,7 @@ def _unit(rows_NE: np.ndarray) -> np.ndarray:
 
 
 def main(folder: str, table: str) -> None:
-    """Measure a collection and the captions of its pictures."""
+    """Measure a collection and the captions of its images."""
     from nnclip.clip import CLIP
     from nnclip.image import read_rows
     from nnclip.search.collection import Collection

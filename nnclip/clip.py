@@ -69,7 +69,7 @@ def current() -> CLIP:
 
 
 def preprocess(image: Image.Image) -> np.ndarray:
-    """A picture -> (3, R, R) float32 for the current model; R is 224 before one is loaded."""
+    """An image -> (3, R, R) float32 for the current model; R is 224 before one is loaded."""
     return Preprocess()(image) if _current is None else _current.preprocess(image)
 
 
@@ -89,7 +89,7 @@ def tokenize(
 
 
 def encode_image(images: Array) -> Array:
-    """Features (N, E) of pictures (N, 3, R, R) by the current model; see `CLIP.encode_image`."""
+    """Features (N, E) of images (N, 3, R, R) by the current model; see `CLIP.encode_image`."""
     return current().encode_image(images)
 
 

@@ -31,7 +31,7 @@ class CheckpointError(NnclipError):
 
 
 class DataError(NnclipError, ValueError):
-    """A picture, text, array or data set is not what it should be."""
+    """An image, text, array or data set is not what it should be."""
 
 
 class UnsupportedOpError(NnclipError, NotImplementedError):

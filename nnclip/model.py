@@ -1,8 +1,8 @@
-"""A loaded model: pictures and texts in, features and probabilities out.
+"""A loaded model: images and texts in, features and probabilities out.
 
 Arrays go through the compiled graph; NNabla Variables stay NNabla's, differentiable.
 
-Axes: N pictures, M texts, L tokens, R resolution, E embedding.
+Axes: N images, M texts, L tokens, R resolution, E embedding.
 """
 
 import os
@@ -71,9 +71,9 @@ class CLIP:
             context: "cpu", or the name of an NNabla extension such as "cudnn" ("cudnn:1" for the
                 second GPU).
             streams: how many calls run side by side on the CPU; None for one call at full speed.
-            calibration: a few dozen typical pictures, or what `preprocess` made of them, by which
-                int8 chooses its scales before the first picture is answered (some 10 to 60
-                seconds); None for the pictures that come with nnclip. Texts are computed in float.
+            calibration: a few dozen typical images, or what `preprocess` made of them, by which
+                int8 chooses its scales before the first image is answered (some 10 to 60
+                seconds); None for the images that come with nnclip. Texts are computed in float.
                 See `drift` for what it costs.
             cache_dir: folder in which compiled towers are kept for the next process, on the CPU and
                 not in int8: compiling takes half as long then, for about as much room on disk as
@@ -139,7 +139,7 @@ class CLIP:
 
     @property
     def drift(self) -> Agreement | None:
-        """Cosines of int8 features with fp32's on the calibration pictures, once there are some."""
+        """Cosines of int8 features with fp32's on the calibration images, once there are some."""
         return self._towers.drift
 
     def parameters(self) -> dict[str, nn.Variable]:
@@ -169,11 +169,11 @@ class CLIP:
         save_model(path, self._weights, half=half)
 
     def preprocess(self, image: Image.Image) -> np.ndarray:
-        """A picture -> (3, R, R) float32, resized, cropped and normalised as the model expects."""
+        """An image -> (3, R, R) float32, resized, cropped and normalised as the model expects."""
         return self.config.image.preprocess(image)
 
     def preprocess_image(self, source: str | Path | BytesIO) -> np.ndarray:
-        """A picture file -> (1, 3, R, R) float32; DataError if it is none."""
+        """An image file -> (1, 3, R, R) float32; DataError if it is none."""
         return self.preprocess(open_image(source))[None]
 
     def preprocess_texts(self, texts: Sequence[str]) -> np.ndarray:
@@ -193,7 +193,7 @@ class CLIP:
         return self.tokenizer(texts, context_length or self.config.text.context, truncate)
 
     def encode_image(self, images: Array) -> Array:
-        """Features of pictures, not normalised.
+        """Features of images, not normalised.
 
         Args:
             images: (N, 3, R, R) float, from `preprocess`. An ndarray is computed at once, by the
@@ -237,13 +237,13 @@ class CLIP:
         return self.logits(images, ids)
 
     def logits(self, images: Array, ids: Array) -> tuple[Array, Array]:
-        """Cosine of every picture with every text, times exp(logit_scale), plus logit_bias.
+        """Cosine of every image with every text, times exp(logit_scale), plus logit_bias.
 
         Args:
             images: as for `encode_image`.
             ids: as for `encode_text`, of the same kind.
 
-        Returns: per picture (N, M), and per text (M, N).
+        Returns: per image (N, M), and per text (M, N).
         """
         _check_kinds(images, ids)
         per_image = self._compared(self.encode_image(images), self.encode_text(ids))
@@ -307,16 +307,16 @@ class CLIP:
         return self.probabilities(self.preprocess_image(image), self.preprocess_texts(texts))[0]
 
     def _typical(self, pictures: Sequence[Image.Image | np.ndarray] | None) -> np.ndarray:
-        """Calibration pictures as the image tower takes them, (N, 3, R, R)."""
+        """Calibration images as the image tower takes them, (N, 3, R, R)."""
         if pictures is None:
             paths = sorted((assets_dir() / "examples").glob("*.jpg"))[:BUNDLED_PICTURES]
             pictures = [open_image(path) for path in paths]
         arrays = [p if isinstance(p, np.ndarray) else self.preprocess(p) for p in pictures]
         if not arrays:
-            raise DataError("calibration: found no picture, expected a few dozen typical ones")
+            raise DataError("calibration: found no image, expected a few dozen typical ones")
         size = self.config.image.resolution
         for array in arrays:
-            _check_shape("a calibration picture", array.shape, (3, size, size))
+            _check_shape("a calibration image", array.shape, (3, size, size))
         return np.stack(arrays)
 
     def _build(self, build: Callable[[], nn.Variable]) -> nn.Variable:

@@ -54,8 +54,8 @@ class Towers:
     """The towers of one model; calls from several threads are safe.
 
     Attributes:
-        precision: How pictures are computed; with int8, texts are in the best float precision.
-        drift: How close int8 features of the calibration pictures are to fp32's; None before the
+        precision: How images are computed; with int8, texts are in the best float precision.
+        drift: How close int8 features of the calibration images are to fp32's; None before the
             image tower was made, and in other precisions.
     """
 
@@ -76,7 +76,7 @@ class Towers:
                 for fp32 on a GPU, which also knows tf32 and fp16.
             context: "cpu", or the name of an NNabla extension; "cudnn:1" for the second GPU.
             streams: how many calls run side by side; None for one at full speed.
-            calibration: gives the pictures (N, 3, R, R) that int8 needs.
+            calibration: gives the images (N, 3, R, R) that int8 needs.
             cache_dir: folder that keeps what was compiled; what int8 calibrates is not kept.
 
         Raises:
@@ -107,7 +107,7 @@ class Towers:
         self._runners = {}
 
     def image(self, images_N3RR: np.ndarray) -> np.ndarray:
-        """Features (N, E) float32 of pictures; DataError if they do not fit."""
+        """Features (N, E) float32 of images; DataError if they do not fit."""
         return self._answer("image", images=images_N3RR)
 
     def text(self, ids_NL: np.ndarray) -> np.ndarray:
@@ -176,15 +176,14 @@ class Towers:
     def _quantized(self, emitted: EmittedGraph) -> CompiledGraph:
         """The image tower in int8; says what that costs."""
         if self._calibration is None:
-            raise ConfigError("precision int8: found no calibration pictures, expected some")
+            raise ConfigError("precision int8: found no calibration images, expected some")
         pictures = {"images": self._calibration()}
         wanted = compile_emitted(emitted)(**pictures)["features"]
         graph = quantize_emitted(emitted, pictures, streams=self._streams)
         self.drift = agreement(graph(**pictures)["features"], wanted)
         logger.log(
             logging.INFO if self.drift.least_cosine > LEAST_COSINE else logging.WARNING,
-            "int8 pictures against fp32, on %d calibration pictures: cosine at least %.4f, mean "
-            "%.4f",
+            "int8 images against fp32, on %d calibration images: cosine at least %.4f, mean %.4f",
             len(wanted),
             self.drift.least_cosine,
             self.drift.mean_cosine,

@@ -39,7 +39,7 @@ def picture() -> str:
 
 @pytest.fixture
 def expected(model: CLIP, picture: str) -> np.ndarray:
-    """The logits of TEXTS for the picture, (3,), worked out from the features."""
+    """The logits of TEXTS for the image, (3,), worked out from the features."""
     a = model.encode_image(model.preprocess_image(picture))[0].astype(np.float64)
     b = model.encode_text(model.tokenize(TEXTS)).astype(np.float64)
     cosines = b @ a / np.linalg.norm(a) / np.linalg.norm(b, axis=1)

@@ -63,7 +63,7 @@ def test_the_template_is_put_around_each_text(
     ("flags", "words"),
     [
         (["no-such.png", "-t", "a"], "no-such.png"),
-        ([__file__, "-t", "a"], "not a picture"),
+        ([__file__, "-t", "a"], "not an image"),
         (["PICTURE"], "-t TEXT"),
         (["PICTURE", "--texts", "no-such.txt"], "no-such.txt"),
         (["PICTURE", "-t", "a", "--template", "none"], "--template"),

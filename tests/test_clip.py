@@ -252,7 +252,7 @@ BAD: dict[str, tuple[Callable[[clip.CLIP], object], type[NnclipError], str]] = {
     ),
     "a long text": (lambda m: m.tokenize("word " * 20), DataError, "word word"),
     "no text": (lambda m: m.tokenize([]), DataError, "empty"),
-    "no picture": (lambda m: m.preprocess_image(BytesIO(b"GIF89a")), DataError, "picture"),
+    "no image": (lambda m: m.preprocess_image(BytesIO(b"GIF89a")), DataError, "picture"),
     "precision": (lambda m: clip.CLIP(m.path, precision="fp8"), ConfigError, "fp8"),
     "no streams": (lambda m: clip.CLIP(m.path, streams=0), ConfigError, "streams is 0"),
     "a file as the cache": (
@@ -343,7 +343,7 @@ def test_int8_calibrates_on_arrays_or_on_the_bundled_pictures(
     "precision, calibration, kind, words",
     [
         ("fp32", [picture()], ConfigError, "fp32"),
-        ("int8", [], DataError, "no picture"),
+        ("int8", [], DataError, "no image"),
         ("int8", [np.zeros((3, 9, 9), "f")], DataError, r"\(3, 9, 9\)"),
     ],
 )

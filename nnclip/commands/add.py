@@ -1,4 +1,4 @@
-"""`nnclip add`: more pictures for a collection."""
+"""`nnclip add`: more images for a collection."""
 
 import argparse
 
@@ -7,7 +7,7 @@ from nnclip.commands.update import report
 from nnclip.search import changes
 from nnclip.search.store import open_store
 
-HELP = "add pictures to a collection; they can be found at once, nothing is rebuilt"
+HELP = "add images to a collection; they can be found at once, nothing is rebuilt"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

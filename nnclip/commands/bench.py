@@ -1,6 +1,6 @@
 """`nnclip bench`: how fast the model at hand is in each precision, and how exact.
 
-Axes: N pictures or texts, E embedding.
+Axes: N images or texts, E embedding.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from nnclip.graph.features import text_features
 from nnclip.graph.parameters import building, scope_of
 from nnclip.nnabla import nn
 
-HELP = "measure the model in each precision: pictures and texts a second, agreement with NNabla"
+HELP = "measure the model in each precision: images and texts a second, agreement with NNabla"
 SECONDS = 1.0  # of calls for each speed, in rounds of at least one call
 LEAST_PICTURES = 2  # one half calibrates int8, the other half is measured
 
@@ -54,7 +54,7 @@ class Inputs:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's flags."""
     parser.add_argument(
-        "images", nargs="*", metavar="IMAGE", help="picture files; without any, pictures are drawn"
+        "images", nargs="*", metavar="IMAGE", help="image files; without any, images are drawn"
     )
     parser.add_argument("-m", "--model", help='an .h5 file or a published name such as "ViT-B/32"')
     parser.add_argument("--precision", choices=available_precisions(), help="measure this one only")
@@ -62,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--agreement", action="store_true", help="compare features with NNabla's own, in fp32"
     )
     parser.add_argument(
-        "--count", type=int, default=32, metavar="N", help="pictures to draw (%(default)s)"
+        "--count", type=int, default=32, metavar="N", help="images to draw (%(default)s)"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON line")
 
@@ -84,11 +84,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _inputs(model: clip.CLIP, files: list[str], count: int) -> Inputs:
-    """The given pictures, or drawn ones, with as many drawn captions."""
+    """The given images, or drawn ones, with as many drawn captions."""
     count = len(files) or count
     if count < LEAST_PICTURES:
         raise ConfigError(
-            f"found {count} picture, expected at least {LEAST_PICTURES}: half of them calibrate "
+            f"found {count} image, expected at least {LEAST_PICTURES}: half of them calibrate "
             "int8, the others are measured"
         )
     pairs = [draw_pair(0, i, size=64 if files else 224, languages=("en",)) for i in range(count)]
@@ -100,7 +100,7 @@ def _inputs(model: clip.CLIP, files: list[str], count: int) -> Inputs:
 
 
 def _by_nnabla(model: clip.CLIP, inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
-    """Features of pictures and texts, (N, E) each, computed by NNabla itself."""
+    """Features of images and texts, (N, E) each, computed by NNabla itself."""
     features = []
     for encode, array in ((model.encode_image, inputs.images), (model.encode_text, inputs.ids)):
         rows = []
@@ -117,7 +117,7 @@ def _by_nnabla(model: clip.CLIP, inputs: Inputs) -> tuple[np.ndarray, np.ndarray
 def _encoders(
     model: clip.CLIP, source: str | None, precision: str, seen: Inputs
 ) -> tuple[Encode, Encode]:
-    """Pictures -> features and ids -> features in this precision; int8 calibrates on `seen`."""
+    """Images -> features and ids -> features in this precision; int8 calibrates on `seen`."""
     if precision != "int8":
         loaded = model if precision == "fp32" else clip.load(source, precision=precision)
         return loaded.encode_image, loaded.encode_text
@@ -169,7 +169,7 @@ def _seconds(encode: Encode, array: np.ndarray) -> float:
 def _table(model: clip.CLIP, count: int, rows: list[dict[str, Any]]) -> str:
     names = [name for name in rows[0] if name != "precision"]
     head = f"{'':9}" + "".join(f"{name.replace('_', ' '):>22}" for name in names)
-    lines = [f"{model.path}: {count} pictures and captions at a time", head]
+    lines = [f"{model.path}: {count} images and captions at a time", head]
     for row in rows:
         cells = (f"{row[name]:22{_format(name)}}" for name in names)
         lines.append(f"{row['precision']:9}" + "".join(cells))

@@ -74,9 +74,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_cache_arguments(parser)
     parser.add_argument("-c", "--context", default="cpu", help="cpu, or cudnn")
     parser.add_argument("--json", action="store_true", help="print one JSON line")
-    parser.add_argument("--workers", type=int, default=-1, help="processes that decode pictures")
-    parser.add_argument("--image-root", default="", help="folder that picture paths begin in")
-    parser.add_argument("--csv-img-key", default="filepath", help="column of picture paths")
+    parser.add_argument("--workers", type=int, default=-1, help="processes that decode images")
+    parser.add_argument("--image-root", default="", help="folder that image paths begin in")
+    parser.add_argument("--csv-img-key", default="filepath", help="column of image paths")
     parser.add_argument("--csv-caption-key", default="title", help="column of captions")
 
 
@@ -113,8 +113,8 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(about))
     else:
         print(
-            "{path}: {pictures} pictures of width {image_width}, {texts} texts of width "
-            "{text_width}; {broken} pictures could not be read".format(**about)
+            "{path}: {pictures} images of width {image_width}, {texts} texts of width "
+            "{text_width}; {broken} images could not be read".format(**about)
         )
     return 0
 

@@ -1,4 +1,4 @@
-"""`nnclip classify`: which of some texts fits a picture."""
+"""`nnclip classify`: which of some texts fits an image."""
 
 import argparse
 import json
@@ -9,7 +9,7 @@ from nnclip.commands.options import add_model_arguments, load_model
 from nnclip.errors import ConfigError
 from nnclip.files import shown, to_name
 
-HELP = "tell which of some texts fits a picture"
+HELP = "tell which of some texts fits an image"
 EXAMPLE = "example.jpg"
 EXAMPLE_TEXTS = "example.txt"
 BAR = 24  # characters
@@ -18,7 +18,7 @@ BAR = 24  # characters
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's flags."""
     parser.add_argument(
-        "images", nargs="*", metavar="IMAGE", help="picture files; without any, a bundled example"
+        "images", nargs="*", metavar="IMAGE", help="image files; without any, a bundled example"
     )
     parser.add_argument(
         "-t", "--text", action="append", default=[], help="a text to choose from; repeat it"
@@ -27,12 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--template", default="{}", help='put around each text, such as "a photo of a {}"'
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON line per picture")
+    parser.add_argument("--json", action="store_true", help="print one JSON line per image")
     add_model_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print a table of probabilities, best first, for each picture."""
+    """Print a table of probabilities, best first, for each image."""
     images, texts = args.images or [str(asset(EXAMPLE))], _texts(args)
     if "{}" not in args.template:
         raise ConfigError(f"--template {args.template!r}: expected {{}} in it, where the text goes")
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _texts(args: argparse.Namespace) -> list[str]:
-    """The texts of -t and --texts; the example's where there is neither picture nor text."""
+    """The texts of -t and --texts; the example's where there is neither image nor text."""
     path = args.texts
     if not (args.text or path):
         if args.images:

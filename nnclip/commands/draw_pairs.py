@@ -1,4 +1,4 @@
-"""`python -m nnclip draw-pairs`: draw captioned pictures to train and to measure with."""
+"""`python -m nnclip draw-pairs`: draw captioned images to train and to measure with."""
 
 import argparse
 import os
@@ -10,14 +10,14 @@ from nnclip.drawing import ALL_LANGUAGES, SPLITS
 from nnclip.drawing.contents import MIXTURE, USUAL, Recipe
 from nnclip.drawing.writer import FORMATS, TABLE, Order, write_shards, write_table
 
-HELP = "draw captioned pictures of emoji and shapes, in fourteen languages"
+HELP = "draw captioned images of emoji and shapes, in fourteen languages"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `nnclip draw-pairs`."""
     parser.add_argument("out", type=Path, metavar="OUT", help="folder to write to")
-    parser.add_argument("--count", type=int, default=1000, metavar="N", help="pictures (1000)")
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="other S, other pictures")
+    parser.add_argument("--count", type=int, default=1000, metavar="N", help="images (1000)")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="other S, other images")
     parser.add_argument("--start", type=int, default=0, metavar="I", help="index of the first")
     parser.add_argument(
         "--split", choices=SPLITS, default="train", help="what is held out is never in `train`"
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=USUAL.alike,
         metavar="SHARE",
-        help="of `train`: eights of pictures that differ in little (%(default)s)",
+        help="of `train`: eights of images that differ in little (%(default)s)",
     )
     parser.add_argument("--size", type=int, default=224, metavar="PX", help="pixels (224)")
     parser.add_argument("--format", choices=FORMATS, default="jpg", help="of the files (jpg)")
@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=1,
         metavar="N",
-        help="captions a picture (1), each in some language; 0: one in each language",
+        help="captions an image (1), each in some language; 0: one in each language",
     )
     parser.add_argument(
         "--shards", action="store_true", help=f"WebDataset shards instead of files and {TABLE}"

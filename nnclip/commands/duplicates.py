@@ -1,4 +1,4 @@
-"""`nnclip duplicates`: pictures of a collection that are all but the same."""
+"""`nnclip duplicates`: images of a collection that are all but the same."""
 
 import argparse
 import json
@@ -7,7 +7,7 @@ from nnclip.commands.search import from_here
 from nnclip.search.duplicates import duplicate_groups
 from nnclip.search.store import open_store
 
-HELP = "list pictures of a collection that are all but the same"
+HELP = "list images of a collection that are all but the same"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,5 +33,5 @@ def run(args: argparse.Namespace) -> int:
         return 0
     for images, cosine in found:
         print(f"{cosine:.4f}  {'  '.join(map(from_here, images))}")
-    print(f"{len(found):,} groups, {sum(len(images) for images, _ in found):,} pictures")
+    print(f"{len(found):,} groups, {sum(len(images) for images, _ in found):,} images")
     return 0

@@ -1,4 +1,4 @@
-"""`nnclip embed`: pictures -> a collection that can be searched."""
+"""`nnclip embed`: images -> a collection that can be searched."""
 
 import argparse
 import json
@@ -23,7 +23,7 @@ from nnclip.search.manifest import FILE as MANIFEST
 from nnclip.search.sources import COLUMN
 from nnclip.search.store import FolderStore, is_url
 
-HELP = "embed pictures once, so that they can be searched (under mpirun: by several processes)"
+HELP = "embed images once, so that they can be searched (under mpirun: by several processes)"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "sources",
         nargs="+",
         metavar="SOURCE",
-        help="folders, tables (csv, tsv), .tar files (WebDataset's) or pictures",
+        help="folders, tables (csv, tsv), .tar files (WebDataset's) or images",
     )
     parser.add_argument(
         "-o",
@@ -148,7 +148,7 @@ def _report(
     if len(failures) > LISTED:
         print(f"left out: {len(failures) - LISTED:,} more, see `error` in {args.output}/shards")
     print(
-        f"{len(collection):,} pictures in {shown(args.output)}, {len(failures):,} could not be read"
+        f"{len(collection):,} images in {shown(args.output)}, {len(failures):,} could not be read"
     )
     if not_read:
         print(not_read)

@@ -40,9 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     one = _task(choices, zero_shot, "classes from their names alone")
     _add_labelled(one)
     _add_templates(one)
-    one = _task(choices, retrieval, "pictures by their captions and captions by their pictures")
+    one = _task(choices, retrieval, "images by their captions and captions by their images")
     one.add_argument("data", type=Path, help="COCO's or Karpathy's .json, or a csv with filepath")
-    one.add_argument("--images", type=Path, metavar="DIR", help="where the pictures are")
+    one.add_argument("--images", type=Path, metavar="DIR", help="where the images are")
     one.add_argument("--caption", default="title", metavar="COLUMN", help="of a csv (title)")
     one.add_argument("--split", default="test", help="of Karpathy's files (test)")
     one.add_argument("--language", metavar="CODES", help="comma-separated, or `all`; each apart")
@@ -50,13 +50,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     one.add_argument("train", type=Path, help="as DATA; the same folder for CIFAR")
     _add_labelled(one)
     one.add_argument("--strength", type=float, metavar="C", help="of the data; default: tried out")
-    one = _task(choices, typographic, "accuracy when a wrong word is written onto each picture")
+    one = _task(choices, typographic, "accuracy when a wrong word is written onto each image")
     _add_labelled(one)
     _add_templates(one)
-    one = _task(choices, bias, "which captions the pictures of each folder get")
+    one = _task(choices, bias, "which captions the images of each folder get")
     _add_labelled(one)
     _add_texts(one)
-    one = _task(choices, predict, "texts for pictures, without right answers")
+    one = _task(choices, predict, "texts for images, without right answers")
     one.add_argument("pictures", type=Path, nargs="+", metavar="PICTURE", help="files or folders")
     _add_texts(one)
     _add_templates(one)
@@ -237,7 +237,7 @@ def bias(args: argparse.Namespace, subject: tasks.Subject) -> list[Record]:
 
 
 def predict(args: argparse.Namespace, subject: tasks.Subject) -> list[Record]:
-    """The likeliest text of each picture; prints its own table."""
+    """The likeliest text of each image; prints its own table."""
     texts = load_class_names(args.texts)
     samples, not_read = _samples(args.pictures)
     rows = subject.classes(texts, _templates(args))
@@ -278,7 +278,7 @@ def _samples(given: Sequence[Path]) -> tuple[list[Sample], NotRead]:
     if found.not_read:
         logger.warning("%s", found.not_read)
     if not samples:
-        raise DataError(f"no picture in {', '.join(map(shown, given))}")
+        raise DataError(f"no image in {', '.join(map(shown, given))}")
     return samples, found.not_read
 
 

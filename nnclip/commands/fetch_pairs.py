@@ -1,4 +1,4 @@
-"""`python -m nnclip fetch-pairs`: a list of captions and addresses becomes a table of pictures."""
+"""`python -m nnclip fetch-pairs`: a list of captions and addresses becomes a table of images."""
 
 import argparse
 import json
@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from nnclip.training.data.fetch import FAILURES, TABLE, FetchOrder, fetch_pairs
 
-HELP = "fetch the pictures of a list of captions and addresses (Conceptual Captions and such)"
+HELP = "fetch the images of a list of captions and addresses (Conceptual Captions and such)"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,5 +40,5 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({"path": str(args.folder / TABLE), "kept": kept, "failed": failed}))
     else:
-        print(f"{args.folder / TABLE}: {kept} pictures, {failed} failed ({args.folder / FAILURES})")
+        print(f"{args.folder / TABLE}: {kept} images, {failed} failed ({args.folder / FAILURES})")
     return 0

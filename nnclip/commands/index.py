@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's flags."""
     parser.add_argument("collection", metavar="EMB", help="folder, or postgresql://...")
     parser.add_argument(
-        "--kind", choices=KINDS, default="auto", help="auto: exact up to 200,000 pictures, then ivf"
+        "--kind", choices=KINDS, default="auto", help="auto: exact up to 200,000 images, then ivf"
     )
     parser.add_argument(
         "--recall", type=float, default=0.95, help="share of the 10 nearest to find (%(default)s)"
@@ -39,11 +39,11 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(asdict(card)))
     elif card.kind == "exact":
-        print(f"{card.rows:,} pictures: searched exactly, without an index")
+        print(f"{card.rows:,} images: searched exactly, without an index")
     else:
         reached = ", ".join(f"{value:.3f} with {kind}" for kind, value in card.recall.items())
         print(
-            f"{card.rows:,} pictures: {card.kind}, setting {card.setting}, built in "
+            f"{card.rows:,} images: {card.kind}, setting {card.setting}, built in "
             f"{card.seconds:.0f} s; recall@10 {reached} as queries (asked for: {card.wanted:g})"
         )
     return 0 if min(card.recall.values(), default=1.0) >= card.wanted else 1

@@ -34,7 +34,7 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=max(1, cores() // 2),
         metavar="N",
-        help="processes that decode pictures; 0 for none apart (%(default)s)",
+        help="processes that decode images; 0 for none apart (%(default)s)",
     )
 
 

@@ -1,4 +1,4 @@
-"""`nnclip remove`: pictures leave a collection."""
+"""`nnclip remove`: images leave a collection."""
 
 import argparse
 
@@ -6,7 +6,7 @@ from nnclip.commands.update import report
 from nnclip.search import changes
 from nnclip.search.store import open_store
 
-HELP = "remove pictures from a collection; their files stay"
+HELP = "remove images from a collection; their files stay"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

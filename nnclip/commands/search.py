@@ -1,4 +1,4 @@
-"""`nnclip search`: pictures found by words, or by a picture."""
+"""`nnclip search`: images found by words, or by an image."""
 
 import argparse
 import json
@@ -11,13 +11,13 @@ from nnclip.search import ImageSearch
 from nnclip.search.image_search import AMOUNT
 from nnclip.search.store import open_store
 
-HELP = "find the pictures of a collection that fit a text or a picture"
+HELP = "find the images of a collection that fit a text or an image"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's flags."""
-    parser.add_argument("query", nargs="?", help="what the pictures should show")
-    parser.add_argument("--image", metavar="FILE", help="find pictures like this one instead")
+    parser.add_argument("query", nargs="?", help="what the images should show")
+    parser.add_argument("--image", metavar="FILE", help="find images like this one instead")
     parser.add_argument(
         "-i",
         "--index",
@@ -27,13 +27,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the collection (%(default)s)",
     )
     parser.add_argument("-k", type=int, default=AMOUNT, metavar="N", help="how many (%(default)s)")
-    parser.add_argument("--exact", action="store_true", help="look at every picture")
+    parser.add_argument("--exact", action="store_true", help="look at every image")
     parser.add_argument("--json", action="store_true", help="print a JSON list")
     add_model_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the pictures, best first; 1 if there is none."""
+    """Print the images, best first; 1 if there is none."""
     if (args.query is None) == (args.image is None):
         raise ConfigError("expected either a query or --image FILE")
     store = open_store(args.index, args.exact)

@@ -98,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
         setattr(args, name, getattr(config, name))
     temperature = _temperature(args.temperature)
     if args.whole_tower and not args.teacher:
-        raise ConfigError("--whole-tower: found no --teacher; with pictures, use train.py -ft")
+        raise ConfigError("--whole-tower: found no --teacher; with images, use train.py -ft")
 
     def make(communicator: Communicator, context: str) -> HeadTrainer:
         model = frozen(args.model, args)
@@ -121,7 +121,7 @@ def _check(args: argparse.Namespace, pairs: FeaturePairs, width: int) -> None:
     """Raise DataError where too much is left out, ConfigError where a teacher does not fit."""
     if pairs.broken + pairs.dropped > args.max_bad:
         raise DataError(
-            f"{args.pairs}: found {pairs.broken} broken pictures and {pairs.dropped} empty "
+            f"{args.pairs}: found {pairs.broken} broken images and {pairs.dropped} empty "
             f"captions, more than --max-bad {args.max_bad}"
         )
     if args.teacher and pairs.image.shape[1] != width:

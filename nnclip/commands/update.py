@@ -14,7 +14,7 @@ from nnclip.search.loss import Loss
 from nnclip.search.store import open_store
 
 HELP = "look through a collection's sources: embed what is new or changed, remove what is gone"
-LISTED = 20  # pictures that cannot be read, by name
+LISTED = 20  # images that cannot be read, by name
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,14 +24,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--yes",
         action="store_true",
-        help="remove pictures that are gone without asking, however many they are",
+        help="remove images that are gone without asking, however many they are",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON line")
     add_model_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Update; 1 if pictures that are gone were kept."""
+    """Update; 1 if images that are gone were kept."""
     store = open_store(args.collection)
     model = load_model(args, store.manifest.model or None)
     done = changes.update(store, model, args.workers, lambda loss: _permit(loss, args.yes))
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _permit(loss: Loss, yes: bool) -> bool:
-    """Whether pictures are to be removed: asked where somebody can answer."""
+    """Whether images are to be removed: asked where somebody can answer."""
     print("\n".join(loss.lines()), file=sys.stderr)
     if yes:
         return True

@@ -20,7 +20,7 @@ from nnclip.weights.download import cache_dir
 
 HELP = "compare published weights with the answers that their publishers printed"
 
-Picture = Callable[[Path], Image.Image | None]  # a folder -> the picture, None if it is not there
+Picture = Callable[[Path], Image.Image | None]  # a folder -> the image, None if it is not there
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class KnownAnswer:
     Attributes:
         model: the model that gave it.
         name: what to call it.
-        where: the file in the data folder that holds the picture.
-        picture: finds the picture.
+        where: the file in the data folder that holds the image.
+        image: finds the image.
         texts: what was asked.
         expected: text index -> probability, or logit where `logits`.
         tolerance: how far off a sound model may be, in fp32.
@@ -49,7 +49,7 @@ class KnownAnswer:
 
 
 def _file(name: str, sha256: str | None = None) -> Picture:
-    """A picture file, whose bytes must be the published ones where a hash is known."""
+    """An image file, whose bytes must be the published ones where a hash is known."""
 
     def find(folder: Path) -> Image.Image | None:
         path = folder / name
@@ -57,14 +57,14 @@ def _file(name: str, sha256: str | None = None) -> Picture:
             return None
         found = hashlib.sha256(path.read_bytes()).hexdigest()
         if sha256 not in (None, found):
-            raise DataError(f"{path}: found sha256 {found}, expected {sha256}: another picture")
+            raise DataError(f"{path}: found sha256 {found}, expected {sha256}: another image")
         return open_image(path)
 
     return find
 
 
 def _cifar100(index: int) -> Picture:
-    """A picture of CIFAR-100's test set, from its Python or its binary files."""
+    """An image of CIFAR-100's test set, from its Python or its binary files."""
 
     def find(folder: Path) -> Image.Image | None:
         for path in (folder / "cifar-100-python", folder / "cifar-100-binary"):
@@ -103,7 +103,7 @@ ANSWERS = (
     ),
     KnownAnswer(
         "ViT-B/32",
-        "CIFAR-100 test picture 3637, a snake",
+        "CIFAR-100 test image 3637, a snake",
         "cifar-100-python or cifar-100-binary",
         _cifar100(3637),
         tuple(f"a photo of a {name}." for name in _CIFAR100),
@@ -127,7 +127,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--answers-of", default="ViT-B/32", help="the published model that the file claims to be"
     )
     parser.add_argument(
-        "--data", type=Path, help="folder with the pictures; default: pictures/ in the cache"
+        "--data", type=Path, help="folder with the images; default: pictures/ in the cache"
     )
 
 
@@ -142,12 +142,12 @@ def run(args: argparse.Namespace) -> int:
     answers = [a for a in ANSWERS if a.model == args.answers_of]
     results = [_check(answer, model, folder) for answer in answers]
     if not any(result is not None for result in results):
-        print(f"nothing was checked: found no picture in {folder} that an answer is known for")
+        print(f"nothing was checked: found no image in {folder} that an answer is known for")
     return 0 if True in results and False not in results else 1
 
 
 def _check(answer: KnownAnswer, model: CLIP, folder: Path) -> bool | None:
-    """Whether the answer is the known one; None where the picture is not at hand."""
+    """Whether the answer is the known one; None where the image is not at hand."""
     picture = answer.picture(folder)
     if picture is None:
         print(f"not checked  {answer.name}: no {answer.where} in {folder}")

@@ -13,12 +13,12 @@ from nnclip.graph.towers import TextTower
 
 @dataclass(frozen=True)
 class Answers:
-    """All that a model makes of pictures and texts, in float32.
+    """All that a model makes of images and texts, in float32.
 
     Attributes:
         hidden: "image" and "text" -> the output of each block, (N, L, D).
         features: "image" and "text" -> (N, E), not normalised.
-        logits: (N, N), a row for each picture.
+        logits: (N, N), a row for each image.
         loss: the contrastive loss.
         gradients: published name -> its gradient.
     """
@@ -31,7 +31,7 @@ class Answers:
 
 
 def inputs_of(config: ClipConfig, pairs: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Fixed pictures (N, 3, R, R) float32 and token ids (N, L) int64 that end at varying places."""
+    """Fixed images (N, 3, R, R) float32 and token ids (N, L) int64 that end at varying places."""
     random = np.random.RandomState(seed)
     size, context, last = config.image.resolution, config.text.context, config.text.vocabulary - 1
     images_N3RR = random.randn(pairs, 3, size, size).astype(np.float32)

@@ -295,7 +295,7 @@ def one_value(what: str, image: Any, text: Any) -> Any:
     """The value that both towers share; CheckpointError if they differ."""
     if image != text:
         raise CheckpointError(
-            f"{what}: found {_plain(image)} for pictures and {_plain(text)} for texts, expected "
+            f"{what}: found {_plain(image)} for images and {_plain(text)} for texts, expected "
             "the same"
         )
     return image

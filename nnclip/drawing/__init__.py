@@ -1,8 +1,8 @@
-"""Draws captioned pictures: emoji and shapes on backgrounds, captions in fourteen languages.
+"""Draws captioned images: emoji and shapes on backgrounds, captions in fourteen languages.
 
-    picture, caption, record = draw_pair(seed=0, index=7)
+    image, caption, record = draw_pair(seed=0, index=7)
 
-Picture k depends on (split, seed, k) alone. `nnclip.drawing.splits` says what is never drawn for
+Image k depends on (split, seed, k) alone. `nnclip.drawing.splits` says what is never drawn for
 training.
 """
 
@@ -32,7 +32,7 @@ ALL_LANGUAGES = tuple(LANGUAGES)
 
 
 def record_of(scene: Scene, language: str) -> dict[str, str]:
-    """What is known of a picture beside its caption, as columns of text.
+    """What is known of an image beside its caption, as columns of text.
 
     Returns:
         kind ("scene", "worker", "pair", "shape" or "shapes"), category (of a thing, else the
@@ -71,17 +71,17 @@ def draw_pair(
     size: int = 224,
     languages: Sequence[str] = ALL_LANGUAGES,
 ) -> tuple[Image.Image, str, dict[str, str]]:
-    """One captioned picture; the same arguments always give the same one.
+    """One captioned image; the same arguments always give the same one.
 
     Args:
-        seed: another seed gives other pictures; what is held out stays the same.
+        seed: another seed gives other images; what is held out stays the same.
         index: 0, 1, 2 ...
         split: one of SPLITS.
         size: pixels; the same scene at any size.
         languages: codes to choose from; repeat one to see it more often.
 
     Returns:
-        The RGB picture, its caption and `record_of` it.
+        The RGB image, its caption and `record_of` it.
 
     Raises:
         ConfigError: no such split or language.

@@ -1,6 +1,6 @@
 """What stands behind: eleven colours, three patterns and twelve scenes, painted as flat art.
 
-Every painter takes a `random.Random` and a size and gives an RGB picture of that size. Coordinates
+Every painter takes a `random.Random` and a size and gives an RGB image of that size. Coordinates
 are fractions of the size, so that one seed gives the same scene at 64 and at 512 pixels.
 """
 

@@ -1,4 +1,4 @@
-"""Single objects as RGBA pictures: emoji out of Noto Color Emoji, and coloured shapes."""
+"""Single objects as RGBA images: emoji out of Noto Color Emoji, and coloured shapes."""
 
 import math
 from functools import lru_cache
@@ -51,7 +51,7 @@ def emoji_picture(glyph: str) -> Image.Image:
             f"{FONT} has no single glyph for {glyph!r}: Debian 12's version 2.042 or newer was "
             f"expected. On Debian: {PACKAGES}"
         )
-    # Pillow blends text into a transparent ground with black edges; from its pictures on black,
+    # Pillow blends text into a transparent ground with black edges; from its images on black,
     # B = a c, and on white, W = a c + 255 (1 - a), follow the true opacity a and colour c
     on_black, on_white = (_written(glyph, font, ground) for ground in ((0,) * 3, (255,) * 3))
     alpha = 255 - (on_white - on_black).mean(-1, keepdims=True)

@@ -13,7 +13,7 @@ NEAR = 120.0  # distance in RGB below which an object gets a white rim to stand 
 
 
 def paint(scene: Scene, size: int) -> Image.Image:
-    """The scene as an RGB picture of `size` pixels square."""
+    """The scene as an RGB image of `size` pixels square."""
     # painted at twice the size: ImageDraw's edges are not smooth
     picture = PAINTERS[scene.background](scene.random("background"), 2 * size).reduce(2)
     for number, item in enumerate(scene.items):

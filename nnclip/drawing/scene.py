@@ -1,4 +1,4 @@
-"""What is in one picture, drawn up from (split, seed, index) alone, and how it is painted.
+"""What is in one image, drawn up from (split, seed, index) alone, and how it is painted.
 
 The same scene can be painted at any size (`nnclip.drawing.painting`) and said in any language
 (`nnclip.drawing.captions`).
@@ -24,8 +24,8 @@ class Item:
     Args:
         what: the object.
         glyph: the emoji that shows it; "" for a shape.
-        at: its centre, as fractions of the picture from the left and from the top.
-        extent: its longer side, as a fraction of the picture.
+        at: its centre, as fractions of the image from the left and from the top.
+        extent: its longer side, as a fraction of the image.
         turn: degrees, anticlockwise.
         rim: white outline, as on a sticker.
     """
@@ -40,7 +40,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Scene:
-    """One picture's content.
+    """One image's content.
 
     Args:
         source: what fixes all chance in it: "split/seed/index".
@@ -97,7 +97,7 @@ def _two(random: Random, pair: tuple[Drawable, ...]) -> tuple[tuple[Item, ...], 
 
 
 def _unseen(split: str, place: int) -> Content:
-    """What picture `place` of a split of HELD_OUT shows."""
+    """What image `place` of a split of HELD_OUT shows."""
     combinations = held_out(split)
     lap, place = divmod(place, len(combinations))
     found = combinations[place]
@@ -109,11 +109,11 @@ def _unseen(split: str, place: int) -> Content:
 
 
 def compose(split: str, seed: int, index: int, recipe: Recipe = USUAL) -> Scene:
-    """What picture `index` of a split shows; it depends on the arguments alone.
+    """What image `index` of a split shows; it depends on the arguments alone.
 
     Args:
         split: one of `nnclip.drawing.splits.SPLITS`.
-        seed: another seed gives other pictures; held-out combinations stay the same.
+        seed: another seed gives other images; held-out combinations stay the same.
         index: 0, 1, 2 ...
         recipe: what `train` is mixed from; other splits do not ask for it.
 

@@ -1,15 +1,15 @@
 """Which combinations are never drawn for training, and how the held-out ones are enumerated.
 
-Four kinds of combination are held out, in every language and in every picture of `train`:
+Four kinds of combination are held out, in every language and in every image of `train`:
 
 - `heldout-scenes`: a thing on a background (one in ten of all pairs of the two);
 - `heldout-workers`: a profession in a skin tone, as man and as woman (one in six);
 - `heldout-pairs`: two things together (one in ten of all pairs), wherever they stand;
 - `heldout-shapes`: a colour with a shape (one in five; each colour and each shape is still seen);
 
-`heldout` is scenes, workers, pairs and shapes in the proportions of training. Picture k of a
+`heldout` is scenes, workers, pairs and shapes in the proportions of training. Image k of a
 held-out split shows combination k of a list in a fixed, shuffled order, and past its end
-the list again on other backgrounds, so that no two of the first thousand pictures are the same.
+the list again on other backgrounds, so that no two of the first thousand images are the same.
 """
 
 import random
@@ -38,7 +38,7 @@ SPLITS = ("train", "heldout", *HELD_OUT)
 
 @dataclass(frozen=True)
 class Combination:
-    """What a held-out picture must show; `background` is "" where any will do."""
+    """What a held-out image must show; `background` is "" where any will do."""
 
     drawables: tuple[Drawable, ...]
     background: str = ""

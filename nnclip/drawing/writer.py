@@ -1,4 +1,4 @@
-"""Writes drawn pairs to disk: picture files with a table of captions, or WebDataset shards."""
+"""Writes drawn pairs to disk: image files with a table of captions, or WebDataset shards."""
 
 import csv
 import io
@@ -24,7 +24,7 @@ from nnclip.errors import ConfigError
 TABLE = "pairs.csv"
 PICTURES = "pictures"
 FORMATS = ("jpg", "png", "webp")
-CHUNK = 1000  # pictures a task, a folder, a shard
+CHUNK = 1000  # images a task, a folder, a shard
 Row = dict[str, str]
 
 
@@ -34,14 +34,14 @@ class Order:
 
     Args:
         folder: where to; made if need be.
-        count: how many pictures.
+        count: how many images.
         seed: see `nnclip.drawing.draw_pair`.
         split: one of `nnclip.drawing.SPLITS`.
         size: pixels.
         format: one of FORMATS.
         languages: codes to choose from; one given twice is seen twice as often.
-        captions: rows a picture, each in a language of its own choice; 0 for one in each language.
-        start: index of the first picture, to draw more of the same seed.
+        captions: rows an image, each in a language of its own choice; 0 for one in each language.
+        start: index of the first image, to draw more of the same seed.
         recipe: what `train` is mixed from.
     """
 
@@ -77,7 +77,7 @@ class Order:
         emoji_font()
 
     def choices(self) -> list[tuple[str, ...]]:
-        """For each caption of a picture, the languages that it may be in."""
+        """For each caption of an image, the languages that it may be in."""
         if self.captions:
             return [self.languages] * self.captions
         return [(code,) for code in dict.fromkeys(self.languages)]
@@ -93,16 +93,16 @@ class Order:
 def write_table(order: Order, workers: int = 1) -> Iterator[int]:
     """Write FOLDER/pictures/... and FOLDER/pairs.csv (tab-separated, header `filepath title ...`).
 
-    `filepath` is relative to the table. The table appears when all pictures are there. Beside it,
+    `filepath` is relative to the table. The table appears when all images are there. Beside it,
     FOLDER/KIND.LANGUAGE.txt lists the names of all things, workers and shapes: the classes among
-    which a picture's `label` can be looked for.
+    which an image's `label` can be looked for.
 
     Args:
         order: what to draw.
         workers: processes; the result is the same for any number.
 
     Yields:
-        How many more pictures are done.
+        How many more images are done.
     """
     order.check()
     order.folder.mkdir(parents=True, exist_ok=True)
@@ -138,7 +138,7 @@ def write_shards(order: Order, workers: int = 1) -> Iterator[int]:
     `.txt` holds the first caption, `.json` the list `captions` and the columns of the table.
 
     Yields:
-        How many more pictures are done.
+        How many more images are done.
     """
     order.check()
     order.folder.mkdir(parents=True, exist_ok=True)
@@ -168,7 +168,7 @@ def _encoded(picture: Image.Image, format: str) -> bytes:
 
 
 def _drawn(order: Order, index: int) -> tuple[bytes, list[Row]]:
-    """One picture's file and its rows, each with `title` first."""
+    """One image's file and its rows, each with `title` first."""
     scene = compose(order.split, order.seed, index, order.recipe)
     rows = []
     for variant, languages in enumerate(order.choices()):
@@ -186,7 +186,7 @@ def _draw_files(order: Order, indices: range) -> list[Row]:
         path = folder / f"{index:08d}.{order.format}"
         (order.folder / path).write_bytes(data)
         for variant, row in enumerate(captions):
-            # first captions of a whole group, then second ones: GROUP rows are GROUP pictures
+            # first captions of a whole group, then second ones: GROUP rows are GROUP images
             rows.append(((index // GROUP, variant), {"filepath": path.as_posix(), **row}))
     return [row for _, row in sorted(rows, key=lambda pair: pair[0])]
 

@@ -72,7 +72,7 @@ def quantize(
     """Compile an NNabla graph with its products in int8.
 
     The ranges of the activations are measured by running `calibration` once; a few dozen real
-    pictures or texts serve. It takes about half a minute for a tower of 86 M parameters. Measure
+    images or texts serve. It takes about half a minute for a tower of 86 M parameters. Measure
     with `agreement` what it cost on the model at hand.
 
     Args:
@@ -100,7 +100,7 @@ def quantize_emitted(
     if orphaned():
         raise ConfigError(
             "int8: found a process forked from one that ran OpenVINO, where NNCF cannot calibrate; "
-            "let the model answer a picture before the fork, spawn the process, or use fp32"
+            "let the model answer an image before the fork, spawn the process, or use fp32"
         )
     arrays = checked(graph.specs, calibration)
     size = len(arrays[0])
@@ -171,8 +171,8 @@ def _quantized(model: ov.Model, batches: list[dict[str, np.ndarray]]) -> Any:
             advanced_parameters=nncf.AdvancedQuantizationParameters(
                 # smoothing lowered the least cosine of a random tower from 0.9993 to 0.9978
                 smooth_quant_alphas=off,
-                # a mean of the batches' ranges clips what only some pictures show: on 256 unseen
-                # pictures it gave the bundled ResNet a least cosine of 0.9935, this one 0.9985
+                # a mean of the batches' ranges clips what only some images show: on 256 unseen
+                # images it gave the bundled ResNet a least cosine of 0.9935, this one 0.9985
                 activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
                 overflow_fix=fix,
             ),

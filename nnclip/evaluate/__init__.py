@@ -2,6 +2,6 @@
 
 Evaluators take two callables and never a model:
 
-    embed_images(pictures or paths) -> (N, E) float32, rows of unit length
+    embed_images(images or paths) -> (N, E) float32, rows of unit length
     embed_texts(texts)              -> (M, E) float32, rows of unit length
 """

@@ -1,6 +1,6 @@
-"""Bias: which of some captions a model gives to the pictures of each group.
+"""Bias: which of some captions a model gives to the images of each group.
 
-Axes: N pictures, K captions, G groups, E embedding.
+Axes: N images, K captions, G groups, E embedding.
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class Bias:
     probabilities: np.ndarray
 
     def means(self) -> np.ndarray:
-        """(G, K): the mean probability of each caption over each group's pictures."""
+        """(G, K): the mean probability of each caption over each group's images."""
         picked = [self.probabilities[self.group_of_picture == g] for g in range(len(self.groups))]
         return np.stack([rows.mean(0) for rows in picked])
 
@@ -47,22 +47,22 @@ def measure_bias(
     captions: tuple[str, ...],
     scorer: Scorer = USUAL,
 ) -> Bias:
-    """Probabilities of captions for pictures in groups.
+    """Probabilities of captions for images in groups.
 
     Args:
-        pictures: (N, E) float32, unit rows.
+        images: (N, E) float32, unit rows.
         group_of_picture: (N,) int64 0..G-1.
         texts: (K, E) float32, unit rows.
         groups, captions: their names.
         scorer: turns cosines into probabilities.
 
     Raises:
-        DataError: fewer than two captions, or a group without pictures.
+        DataError: fewer than two captions, or a group without images.
     """
     if len(captions) < 2:
         raise DataError(f"{len(captions)} caption: expected at least two to choose from")
     empty = [g for i, g in enumerate(groups) if not (group_of_picture == i).any()]
     if empty:
-        raise DataError(f"no readable picture in group {', '.join(empty)}: expected at least one")
+        raise DataError(f"no readable image in group {', '.join(empty)}: expected at least one")
     probabilities = scorer.probabilities(pictures @ texts.T)
     return Bias(captions, groups, group_of_picture, probabilities)

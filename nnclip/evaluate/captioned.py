@@ -1,6 +1,6 @@
 """Images with captions, from sources of any kind.
 
-Axes: N pictures, M texts.
+Axes: N images, M texts.
 """
 
 import logging
@@ -30,7 +30,7 @@ class CaptionedPictures:
         name: of the data set.
         paths: N images, for `open_stored`: files, or members of one.
         texts: M captions.
-        picture_of_text: (M,) int64, which picture each caption describes.
+        picture_of_text: (M,) int64, which image each caption describes.
         languages: M codes; "" where the data set names none.
         missing: files that the data set names but that are not there.
         not_read: what the source holds beside them.
@@ -45,7 +45,7 @@ class CaptionedPictures:
     not_read: NotRead = field(default_factory=NotRead)
 
     def only(self, language: str) -> "CaptionedPictures":
-        """The captions of one language with their pictures.
+        """The captions of one language with their images.
 
         Raises:
             DataError: there is none; names the languages there are.
@@ -57,14 +57,14 @@ class CaptionedPictures:
         return self._chosen(np.array(rows))
 
     def without(self, pictures: Iterable[int]) -> "CaptionedPictures":
-        """The data set without some pictures (their indices) and their captions.
+        """The data set without some images (their indices) and their captions.
 
         Raises:
             DataError: nothing is left.
         """
         gone = np.isin(self.picture_of_text, list(pictures))
         if gone.all():
-            raise DataError(f"{self.name}: no caption is left that has a readable picture")
+            raise DataError(f"{self.name}: no caption is left that has a readable image")
         return self._chosen(np.flatnonzero(~gone))
 
     def _chosen(self, rows: np.ndarray) -> "CaptionedPictures":
@@ -124,12 +124,12 @@ def _present(
     kept = [i for i, (picture, text) in enumerate(pairs) if exists[picture] and text]
     if missing:
         logger.warning(
-            "%s: %d of %d pictures are missing, the first is %s; left out with their captions",
+            "%s: %d of %d images are missing, the first is %s; left out with their captions",
             shown(path), len(missing), len(exists), shown(missing[0]),
         )  # fmt: skip
     if not kept:
         raise DataError(
-            f"{shown(path)}: none of its {len(exists)} pictures is there, the first would be "
+            f"{shown(path)}: none of its {len(exists)} images is there, the first would be "
             f"{shown(missing[0]) if missing else '?'}; name their folder (--images)"
         )
     of_text = [index.setdefault(pairs[i][0], len(index)) for i in kept]

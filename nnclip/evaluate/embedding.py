@@ -1,6 +1,6 @@
-"""Many pictures and texts through the callables that embed them: batches, shares, bad pictures.
+"""Many images and texts through the callables that embed them: batches, shares, bad images.
 
-Axes: N pictures, M texts, E embedding.
+Axes: N images, M texts, E embedding.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -26,17 +26,17 @@ Source: TypeAlias = Sample | ImageSource
 Item = TypeVar("Item")
 ALONE = Ranks()
 BATCH = 64
-NAMED = 5  # unreadable pictures that a message lists by name
+NAMED = 5  # unreadable images that a message lists by name
 
 
 @dataclass(frozen=True)
 class Embedded:
-    """Embeddings of the pictures that could be read.
+    """Embeddings of the images that could be read.
 
     Args:
         rows: (K, E) float32 of unit length.
-        kept: (K,) int64, which picture each row is.
-        skipped: name and reason of each picture that could not be read.
+        kept: (K,) int64, which image each row is.
+        skipped: name and reason of each image that could not be read.
     """
 
     rows: np.ndarray
@@ -62,17 +62,17 @@ def embed_pictures(
     change: Callable[[int, Image.Image], Image.Image] | None = None,
     batch: int = BATCH,
 ) -> Embedded:
-    """Embed pictures; those that cannot be read are named and left out.
+    """Embed images; those that cannot be read are named and left out.
 
     Args:
         embed_images: see `nnclip.evaluate`.
-        sources: paths or pictures.
+        sources: paths or images.
         ranks: the processes that share the work; all get all rows.
-        change: (index, picture) -> the picture to embed instead.
-        batch: pictures a call.
+        change: (index, image) -> the image to embed instead.
+        batch: images a call.
 
     Raises:
-        DataError: no picture can be read, or an embedding is not finite or not of unit length.
+        DataError: no image can be read, or an embedding is not finite or not of unit length.
     """
 
     def work() -> list[tuple[np.ndarray, list[int], list[tuple[str, str]]]]:
@@ -85,7 +85,7 @@ def embed_pictures(
     skipped = tuple(entry for part in parts for entry in part[2])
     rows = [part[0] for part in parts if len(part[0])]
     if not rows:
-        raise DataError(f"none of {len(sources)} pictures can be read: {summary(skipped)}")
+        raise DataError(f"none of {len(sources)} images can be read: {summary(skipped)}")
     kept = [index for part in parts for index in part[1]]
     return Embedded(np.concatenate(rows), np.array(kept, np.int64), skipped)
 
@@ -111,7 +111,7 @@ def _embed_batch(
 
 def _opened(sources: Sequence[Source], index: int) -> Image.Image | tuple[str, str]:
     """The image; or what it is called, and why it cannot be read."""
-    name = f"picture {index}"
+    name = f"image {index}"
     try:
         source = sources[index]
         if isinstance(source, (str, Path)):

@@ -25,8 +25,8 @@ from nnclip.evaluate.typographic import Attack, write_word
 from nnclip.evaluate.zero_shot import Classification
 from nnclip.sources import open_stored
 
-PAGE = 8  # pictures with bars on one sheet
-ACROSS = 9  # pictures of a heat map
+PAGE = 8  # images with bars on one sheet
+ACROSS = 9  # images of a heat map
 QUERIES = 4
 EXAMPLES = 3  # of an attack
 
@@ -39,7 +39,7 @@ def some(count: int, wanted: int) -> list[int]:
 def classification_figures(
     folder: Path, answers: Classification, data: LabelledPictures, found: Embedded
 ) -> list[Path]:
-    """Answers beside some pictures, calibration, recall of the classes."""
+    """Answers beside some images, calibration, recall of the classes."""
     rows = some(len(answers.labels), PAGE)
     pictures = [open_stored(data.sources[found.kept[row]]) for row in rows]
     truth = [int(answers.labels[row]) for row in rows]
@@ -58,14 +58,14 @@ def retrieval_figures(
     texts: np.ndarray,
     all_paths: Sequence[Place],
 ) -> list[Path]:
-    """For some captions: the five nearest pictures, the true one, the histogram.
+    """For some captions: the five nearest images, the true one, the histogram.
 
     Args:
         folder: where to.
-        data: the readable pictures and their captions.
-        found: the embedded pictures.
+        data: the readable images and their captions.
+        found: the embedded images.
         texts: the embedded captions of `data`.
-        all_paths: the pictures that `found.kept` counts.
+        all_paths: the images that `found.kept` counts.
     """
     row_of = {all_paths[index]: row for row, index in enumerate(found.kept)}
     paths = {row: path for path, row in row_of.items()}
@@ -94,7 +94,7 @@ def retrieval_figures(
 def typographic_figures(
     folder: Path, attack: Attack, data: LabelledPictures, found: Embedded
 ) -> list[Path]:
-    """The drop, and pictures that show it: first those that the word turned."""
+    """The drop, and images that show it: first those that the word turned."""
     right = attack.clean.predicted == attack.clean.labels
     turned = right & (attack.attacked.predicted == attack.written)
     order = np.lexsort((np.arange(len(right)), ~right, ~turned))  # turned first, then right ones
@@ -119,7 +119,7 @@ def prediction_figures(
     probabilities: np.ndarray,
     texts: Sequence[str],
 ) -> list[Path]:
-    """Pages of pictures with the probabilities of the texts, and a heat map of the first."""
+    """Pages of images with the probabilities of the texts, and a heat map of the first."""
     starts = range(0, len(pictures), PAGE)
     written = []
     for number, start in enumerate(starts, 1):
@@ -137,7 +137,7 @@ def training_figures(folder: Path, run: Path, data: CaptionedPictures | None) ->
     """A run's curves and, if `data` is given, some of its pairs.
 
     Raises:
-        DataError: no log in the run's folder, or a picture that cannot be read.
+        DataError: no log in the run's folder, or an image that cannot be read.
     """
     written = [save(curves_figure(read_curves(run)), folder, "curves")]
     if data is not None:

@@ -1,6 +1,6 @@
 """Linear probe: how well a logistic regression on frozen embeddings classifies.
 
-Axes: N pictures, C classes, E embedding.
+Axes: N images, C classes, E embedding.
 """
 
 import logging
@@ -20,7 +20,7 @@ HELD_BACK = 0.2
 
 @dataclass(frozen=True)
 class Examples:
-    """Embedded pictures with labels: `rows` (N, E) float32, `labels` (N,) int64."""
+    """Embedded images with labels: `rows` (N, E) float32, `labels` (N,) int64."""
 
     rows: np.ndarray
     labels: np.ndarray
@@ -37,7 +37,7 @@ def linear_probe(
 
     Args:
         train: at least two classes.
-        test: at least one picture.
+        test: at least one image.
         classes: C names; labels count them.
         strength: of the data against the penalty; None tries STRENGTHS on a held-back fifth.
         seed: of the choice of that fifth.
@@ -47,14 +47,14 @@ def linear_probe(
         and the strength.
 
     Raises:
-        DataError: fewer than two classes in training, no pictures, different dimensions.
+        DataError: fewer than two classes in training, no images, different dimensions.
         ConfigError: a strength that is not above zero.
     """
     seen = np.unique(train.labels)
     if len(seen) < 2:
-        raise DataError(f"training pictures show {len(seen)} class, expected at least two")
+        raise DataError(f"training images show {len(seen)} class, expected at least two")
     if not len(test.labels):
-        raise DataError("no pictures to test on: at least one was expected")
+        raise DataError("no images to test on: at least one was expected")
     if train.rows.shape[1] != test.rows.shape[1]:
         raise DataError(
             f"training has {train.rows.shape[1]} dimensions, testing {test.rows.shape[1]}: "

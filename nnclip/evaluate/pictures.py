@@ -87,10 +87,10 @@ def read_labelled(
     if not labelled:
         what = f"; {found.not_read}" if found.not_read else ""
         folders = f" in its {len(found.classes)} folders" if found.classes else " with a class"
-        raise DataError(f"{shown(path)}: no picture{folders}{what}")
+        raise DataError(f"{shown(path)}: no image{folders}{what}")
     names, labels = (_brought if found.classes else _given)(path, labelled, found, classes)
     for label in sorted(set(range(len(names))) - set(labels)) if found.classes else ():
-        logger.warning("class %r has no picture: no means count it", names[label])
+        logger.warning("class %r has no image: no means count it", names[label])
     if found.not_read:
         logger.warning("%s: %s", shown(path), found.not_read)
     name = found.name or to_name(path.stem)

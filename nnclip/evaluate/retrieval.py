@@ -1,9 +1,9 @@
-"""Retrieval: at which place a text finds its picture, and a picture the best of its texts.
+"""Retrieval: at which place a text finds its image, and an image the best of its texts.
 
 Similarities are computed block by block and never kept: a million pairs need the two tables of
 embeddings and a few hundred megabytes.
 
-Axes: N pictures, M texts, E embedding.
+Axes: N images, M texts, E embedding.
 """
 
 from dataclasses import dataclass
@@ -24,17 +24,17 @@ class RetrievalRanks:
     """Places from 1 (found first).
 
     Args:
-        of_picture: (M,) int64: for each text, the place of its picture among all N.
-        of_text: (N,) int64: for each picture, the place of its best text among all M, its other
-            texts not counted; 0 for a picture without a text.
+        of_picture: (M,) int64: for each text, the place of its image among all N.
+        of_text: (N,) int64: for each image, the place of its best text among all M, its other
+            texts not counted; 0 for an image without a text.
     """
 
     of_picture: np.ndarray
     of_text: np.ndarray
 
     def metrics(self) -> dict[str, float]:
-        """recall@1, 5, 10, mean and median rank of image_retrieval (a text finds its picture) and
-        text_retrieval (a picture finds one of its texts)."""
+        """recall@1, 5, 10, mean and median rank of image_retrieval (a text finds its image) and
+        text_retrieval (an image finds one of its texts)."""
         found = {}
         sides = {"image": self.of_picture, "text": self.of_text[self.of_text > 0]}
         for side, ranks in sides.items():
@@ -50,24 +50,24 @@ def retrieval_ranks(
     ranks: Ranks = ALONE,
     block: tuple[int, int] = (TEXTS, PICTURES),
 ) -> RetrievalRanks:
-    """Rank all pictures for each text and all texts for each picture.
+    """Rank all images for each text and all texts for each image.
 
-        pictures [[1, 0],    texts [[.8, .6],    picture_of_text   of_picture [1, 1, 2]
+        images [[1, 0],    texts [[.8, .6],    picture_of_text   of_picture [1, 1, 2]
                   [0, 1]]           [.6, .8],       [0, 1, 1]      of_text    [1, 1]
                                     [1., 0.]]
 
-    Text 2 belongs to picture 1 but finds picture 0 first. Picture 0 would find text 2 before its
+    Text 2 belongs to image 1 but finds image 0 first. Image 0 would find text 2 before its
     own text 0: of_text[0] is 2.
 
     Of equally similar candidates, the one with the lower index stands first, so that a model that
     tells nothing apart finds nothing: its recall@1 is 1/N.
 
     Args:
-        pictures: (N, E) float32, unit rows.
+        images: (N, E) float32, unit rows.
         texts: (M, E) float32, unit rows.
         picture_of_text: (M,) int64 0..N-1.
         ranks: the processes that share the work; all get all of it.
-        block: texts and pictures at once.
+        block: texts and images at once.
 
     Raises:
         DataError: shapes that do not fit, or an index out of range.
@@ -98,7 +98,7 @@ def retrieval_ranks(
 
 
 def _own(pictures: np.ndarray, texts: np.ndarray, picture_of_text: np.ndarray) -> np.ndarray:
-    """Each text's similarity to its own picture, (M,) float32."""
+    """Each text's similarity to its own image, (M,) float32."""
     parts = [slice(rows.start, rows.stop) for rows in batches(len(texts), PICTURES)]
     chosen = ((texts[part], pictures[picture_of_text[part]]) for part in parts)
     return np.concatenate([np.einsum("me,me->m", *pair) for pair in chosen])
@@ -107,7 +107,7 @@ def _own(pictures: np.ndarray, texts: np.ndarray, picture_of_text: np.ndarray) -
 def _best_texts(
     own: np.ndarray, picture_of_text: np.ndarray, pictures: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Each picture's most similar text of its own and that similarity; -1 and inf without one."""
+    """Each image's most similar text of its own and that similarity; -1 and inf without one."""
     order = np.lexsort((own, picture_of_text))
     sorted_pictures = picture_of_text[order]
     last = np.flatnonzero(np.append(sorted_pictures[1:] != sorted_pictures[:-1], True))
@@ -153,13 +153,13 @@ def _count(marks: np.ndarray, axis: int) -> np.ndarray:
 
 def _check(pictures: np.ndarray, texts: np.ndarray, picture_of_text: np.ndarray) -> None:
     if not len(pictures) or not len(texts):
-        raise DataError(f"{len(pictures)} pictures and {len(texts)} texts, expected some of each")
+        raise DataError(f"{len(pictures)} images and {len(texts)} texts, expected some of each")
     if pictures.shape[1] != texts.shape[1]:
         raise DataError(
-            f"pictures have {pictures.shape[1]} dimensions and texts {texts.shape[1]}: "
+            f"images have {pictures.shape[1]} dimensions and texts {texts.shape[1]}: "
             "they come from different models"
         )
     if picture_of_text.shape != (len(texts),):
-        raise DataError(f"{picture_of_text.shape} pictures named, expected one for each text")
+        raise DataError(f"{picture_of_text.shape} images named, expected one for each text")
     if picture_of_text.min() < 0 or picture_of_text.max() >= len(pictures):
-        raise DataError(f"a text belongs to picture {picture_of_text.max()} of {len(pictures)}")
+        raise DataError(f"a text belongs to image {picture_of_text.max()} of {len(pictures)}")

@@ -47,7 +47,7 @@ class Subject:
         ranks: the processes that share the work.
         cache: folder of class embeddings; None keeps none.
         fingerprint: tells this model from others in the cache.
-        batch: pictures a call.
+        batch: images a call.
     """
 
     embed_images: EmbedImages
@@ -61,12 +61,12 @@ class Subject:
     batch: int = BATCH
 
     def pictures(self, sources: Sequence[Source], **options: Any) -> Embedded:
-        """Embed pictures; warns of those that cannot be read."""
+        """Embed images; warns of those that cannot be read."""
         found = embed_pictures(self.embed_images, sources, self.ranks, batch=self.batch, **options)
         if found.skipped and self.ranks.rank == 0:
             count = len(found.skipped)
             logger.warning(
-                "skipped %d of %d pictures: %s", count, len(sources), summary(found.skipped)
+                "skipped %d of %d images: %s", count, len(sources), summary(found.skipped)
             )
         return found
 
@@ -100,7 +100,7 @@ def zero_shot(
     """Zero-shot classification.
 
     Raises:
-        DataError: no readable picture, bad templates, or embeddings that are not finite.
+        DataError: no readable image, bad templates, or embeddings that are not finite.
     """
     class_rows = subject.classes(data.classes, templates)
     found = subject.pictures(data.sources)
@@ -120,7 +120,7 @@ def _classification_record(
     empty = answers.empty_classes
     if empty and subject.ranks.rank == 0:
         names = ", ".join(empty[:5]) + ("..." if len(empty) > 5 else "")
-        logger.warning("%d classes have no picture and count in no mean: %s", len(empty), names)
+        logger.warning("%d classes have no image and count in no mean: %s", len(empty), names)
     return subject.record(
         data.name,
         "zeroshot_classification" if kind == "classification" else kind,
@@ -142,16 +142,16 @@ def retrieval(
 
     Args:
         subject: the model.
-        data: captioned pictures.
-        languages: measure the captions of each of these apart, among all pictures that have one;
+        data: captioned images.
+        languages: measure the captions of each of these apart, among all images that have one;
             none measures all captions together.
 
     Returns:
         A record for each language and one, "mean", of all but English; or one record of all. The
-        embedded pictures, the embedded texts, and the data set of the readable pictures.
+        embedded images, the embedded texts, and the data set of the readable images.
 
     Raises:
-        DataError: no readable picture, a language without captions.
+        DataError: no readable image, a language without captions.
     """
     for code in languages:  # before hours of embedding
         data.only(code)
@@ -232,7 +232,7 @@ def probe(
 def typographic(
     subject: Subject, data: LabelledPictures, templates: Sequence[str]
 ) -> tuple[Attack, Record, Embedded]:
-    """Typographic attack: the same pictures with and without a wrong class's name on them.
+    """Typographic attack: the same images with and without a wrong class's name on them.
 
     Raises:
         ConfigError: fewer than two classes.
@@ -268,7 +268,7 @@ def bias(
     """Bias: the classes of `data` are its groups.
 
     Raises:
-        DataError: a group without a readable picture, or fewer than two captions.
+        DataError: a group without a readable image, or fewer than two captions.
     """
     found = subject.pictures(data.sources)
     groups = data.labels[found.kept]

@@ -1,4 +1,4 @@
-"""Typographic attack: a wrong word is written onto each picture; does the model read or see?"""
+"""Typographic attack: a wrong word is written onto each image; does the model read or see?"""
 
 from dataclasses import dataclass
 from random import Random
@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from nnclip.evaluate.zero_shot import Classification
 
-SHARE = 0.62  # of the picture's width that the word fills
+SHARE = 0.62  # of the image's width that the word fills
 
 
 @dataclass(frozen=True)
@@ -16,8 +16,8 @@ class Attack:
     """Answers before and after.
 
     Args:
-        clean: for the pictures as they are.
-        attacked: for the same pictures with a word on each.
+        clean: for the images as they are.
+        attacked: for the same images with a word on each.
         written: (N,) int64, the class whose name was written.
     """
 
@@ -27,7 +27,7 @@ class Attack:
 
     def metrics(self) -> dict[str, float]:
         """acc1 before (`acc1_clean`) and after (`acc1_attacked`), the `drop` between them, and
-        `fooled`: the share of all pictures that were taken for the written word."""
+        `fooled`: the share of all images that were taken for the written word."""
         clean = self.clean.metrics()["acc1"]
         attacked = self.attacked.metrics()["acc1"]
         fooled = float((self.attacked.predicted == self.written).mean())
@@ -40,7 +40,7 @@ class Attack:
 
 
 def wrong_classes(labels: np.ndarray, classes: int, seed: int = 0) -> np.ndarray:
-    """For each picture a class that it does not show, drawn by (seed, index): (N,) int64.
+    """For each image a class that it does not show, drawn by (seed, index): (N,) int64.
 
     Args:
         labels: (N,) int64 0..C-1.
@@ -51,10 +51,10 @@ def wrong_classes(labels: np.ndarray, classes: int, seed: int = 0) -> np.ndarray
 
 
 def write_word(picture: Image.Image, word: str) -> Image.Image:
-    """The picture with a white label on its lower half that says `word` in black.
+    """The image with a white label on its lower half that says `word` in black.
 
     Returns:
-        A new RGB picture of the same size.
+        A new RGB image of the same size.
     """
     picture = picture.convert("RGB")
     draw = ImageDraw.Draw(picture)

@@ -1,6 +1,6 @@
-"""Zero-shot classification: every picture gets the class whose texts are nearest.
+"""Zero-shot classification: every image gets the class whose texts are nearest.
 
-Axes: N pictures, C classes, E embedding.
+Axes: N images, C classes, E embedding.
 """
 
 from dataclasses import dataclass
@@ -56,7 +56,7 @@ class Classification:
 
     @property
     def empty_classes(self) -> list[str]:
-        """Classes without a picture; the means leave them out."""
+        """Classes without an image; the means leave them out."""
         totals = self.confusion.sum(1)
         return [name for name, total in zip(self.classes, totals, strict=True) if not total]
 
@@ -74,9 +74,9 @@ class Classification:
         }
 
     def per_class(self) -> list[dict[str, object]]:
-        """One row a class: its name, pictures, recall, precision and most frequent mistake.
+        """One row a class: its name, images, recall, precision and most frequent mistake.
 
-        What has no meaning is None: the recall of a class without pictures, the precision of one
+        What has no meaning is None: the recall of a class without images, the precision of one
         that was never the answer.
         """
         recall, precision = per_class_recall(self.confusion), per_class_precision(self.confusion)
@@ -104,23 +104,23 @@ def classify(
     classes: tuple[str, ...],
     scorer: Scorer = USUAL,
 ) -> Classification:
-    """Classify embedded pictures.
+    """Classify embedded images.
 
     Args:
-        pictures: (N, E) float32, unit rows.
+        images: (N, E) float32, unit rows.
         labels: (N,) int64 0..C-1.
         class_rows: (C, E) float32 from `class_embeddings`.
         classes: C names.
         scorer: turns cosines into logits; matters to probabilities only.
 
     Raises:
-        DataError: no pictures, or pictures and texts of different models.
+        DataError: no images, or images and texts of different models.
     """
     if not len(labels):
-        raise DataError("no pictures to classify: at least one was expected")
+        raise DataError("no images to classify: at least one was expected")
     if pictures.shape[1] != class_rows.shape[1]:
         raise DataError(
-            f"pictures have {pictures.shape[1]} dimensions and texts {class_rows.shape[1]}: "
+            f"images have {pictures.shape[1]} dimensions and texts {class_rows.shape[1]}: "
             "they come from different models"
         )
     logits = scorer.logits(pictures @ class_rows.T)

@@ -1,6 +1,6 @@
 """The card beside an exported model: all that a program must know to feed it, and how to read it.
 
-Axes: N pictures, M texts, L tokens, R resolution, E embedding.
+Axes: N images, M texts, L tokens, R resolution, E embedding.
 """
 
 import contextlib
@@ -21,13 +21,13 @@ PACKAGES = {
     "nnp": ("nnabla",),
 }
 INPUTS = {
-    "images": "pictures, prepared as `pictures` tells",
+    "images": "images, prepared as `pictures` tells",
     "ids": "tokens, made and filled up as `texts` tells",
 }
 OUTPUTS = {
-    "image_features": "(N, E): a row for each picture, not normalised",
+    "image_features": "(N, E): a row for each image, not normalised",
     "text_features": "(M, E): a row for each text, not normalised",
-    "logits_per_image": "(N, M): {logits} of each picture and text",
+    "logits_per_image": "(N, M): {logits} of each image and text",
 }
 PART_OUTPUTS = {
     "image": ("image_features",),

@@ -1,6 +1,6 @@
 """A model as files that other programs run: OpenVINO's IR, ONNX, NNabla's NNP, and a card.
 
-Axes: N pictures, M texts, L tokens, R resolution, E embedding.
+Axes: N images, M texts, L tokens, R resolution, E embedding.
 """
 
 import json
@@ -47,7 +47,7 @@ def export(
     Args:
         model: with the values its parameters have now.
         folder: made if it is not there; files of the same names are replaced.
-        to: a key of SUFFIXES. OpenVINO's IR and ONNX take pictures (N, 3, R, R) float32 and ids
+        to: a key of SUFFIXES. OpenVINO's IR and ONNX take images (N, 3, R, R) float32 and ids
             (M, L) int64 with any N, M and L up to the context (L is the context where the text
             tower sees padding); NNP has one batch size and the whole context, and also takes what
             the tower reads beside ids.

@@ -81,7 +81,7 @@ def config_from_shapes(shapes: Shapes, metadata: Mapping[str, Any] | None = None
     other = _width_after(text_head, text_width, TEXT_HEAD)
     if embed != other:
         raise CheckpointError(
-            f"found features of width {embed} for pictures and {other} for texts, expected one "
+            f"found features of width {embed} for images and {other} for texts, expected one "
             "width for both"
         )
     loss = loss_in(metadata, shapes).name

@@ -16,7 +16,7 @@ def image_features(
     hidden: list[nn.Variable] | None = None,
     trained_statistics: bool = False,
 ) -> nn.Variable:
-    """Features of pictures (N, E), not normalised.
+    """Features of images (N, E), not normalised.
 
     Args:
         images_N3RR: float, normalised with the configuration's mean and std.

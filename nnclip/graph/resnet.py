@@ -26,7 +26,7 @@ from nnclip.image import Preprocess
 from nnclip.nnabla import F, NormalInitializer, UniformInitializer, nn
 
 EXPANSION = 4  # channels that leave a block, in multiples of those inside
-SHRINKS = 32  # pixels of the picture along a side of one place
+SHRINKS = 32  # pixels of the image along a side of one place
 POSITIONS = "visual/attnpool/positional_embedding"
 
 
@@ -142,7 +142,7 @@ def clip_resnet(
     hidden: list[nn.Variable] | None = None,
     trained_statistics: bool = False,
 ) -> nn.Variable:
-    """Features of pictures, under the scope `visual`.
+    """Features of images, under the scope `visual`.
 
     Args:
         images_N3RR: float, normalised with the configuration's mean and std.
@@ -178,7 +178,7 @@ def stages(
     trained: bool,
     hidden: list[nn.Variable] | None,
 ) -> nn.Variable:
-    """The four stages of a residual network: each but the first halves the picture's sides."""
+    """The four stages of a residual network: each but the first halves the image's sides."""
     for i, count in enumerate(layers):
         for j in range(count):
             with nn.parameter_scope(f"layer{i + 1}/{j}"):
@@ -204,7 +204,7 @@ def _block(x: nn.Variable, inside: int, stride: int, trained: bool) -> nn.Variab
 def attention_pool(x_NDXX: nn.Variable, heads: int, embed: int) -> nn.Variable:
     """One attention layer in which the mean of all places asks the places and itself.
 
-    Exact, and cheap as there is one question per picture: instead of turning all tokens into keys
+    Exact, and cheap as there is one question per image: instead of turning all tokens into keys
     and values, the question is turned by the keys' matrix, and the values' matrix is applied to
     the weighted mean of the tokens. The bias of the keys adds the same to all scores of a head,
     so it changes nothing; it is kept because files have it.

@@ -19,7 +19,7 @@ from nnclip.graph.resnet import EXPANSION, SHRINKS, describe_stages, stage_layer
 from nnclip.image import Preprocess
 from nnclip.nnabla import F, NormalInitializer, nn
 
-# of pictures that these networks were trained with
+# of images that these networks were trained with
 IMAGENET = Preprocess(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 WIDTH = 64  # channels that leave the stem
 
@@ -108,7 +108,7 @@ def torch_resnet(
     hidden: list[nn.Variable] | None = None,
     trained_statistics: bool = False,
 ) -> nn.Variable:
-    """Features of pictures, under the scope `visual`.
+    """Features of images, under the scope `visual`.
 
     Args:
         images_N3RR: float, normalised with the configuration's mean and std.

@@ -251,7 +251,7 @@ def image_tower(
     embed: int,
     hidden: list[nn.Variable] | None = None,
 ) -> nn.Variable:
-    """Features of pictures, under the scope `visual`.
+    """Features of images, under the scope `visual`.
 
     Args:
         images_N3RR: float, normalised with the configuration's mean and std.

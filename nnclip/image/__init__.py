@@ -1,4 +1,4 @@
-"""Pictures: listing, reading, preprocessing and augmentation."""
+"""Images: listing, reading, preprocessing and augmentation."""
 
 from nnclip.image.deprecated import (
     normalise,

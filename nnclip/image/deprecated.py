@@ -37,7 +37,7 @@ def preprocess_batch(
     _warn("preprocess_batch", "a Preprocess for each image")
     prepare = Preprocess(resolution, mean=mean, std=std)
     if not len(sources):
-        raise DataError("the list of pictures is empty, expected one or more")
+        raise DataError("the list of images is empty, expected one or more")
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         return np.stack(list(pool.map(lambda source: prepare(open_image(source)), sources)))
 

@@ -22,7 +22,7 @@ REFUSED = {
     "BUFR": "a container of weather data, which Pillow cannot decode",
     "IPTC": "a container of news, which may hold any format",
 }
-_READ_AS_JPEG = "MPO"  # pictures of two lenses: Pillow opens the first as a JPEG
+_READ_AS_JPEG = "MPO"  # images of two lenses: Pillow opens the first as a JPEG
 _HEIC = (b"ftyphei", b"ftypmif1", b"ftypmsf1", b"ftyphev")
 _STARTS = ((b"%!PS", "EPS"), (b"\xc5\xd0\xd3\xc6", "EPS"), (b"%PDF", "PDF"))
 

@@ -40,15 +40,15 @@ def open_image(
             is not opened (`formats.REFUSED`), a damaged image, or one that is too large.
     """
     if isinstance(source, Image.Image):
-        return _loaded(source, "the picture", max_pixels, as_seen)
+        return _loaded(source, "the image", max_pixels, as_seen)
     if isinstance(source, bytes):
         source = BytesIO(source)
     if isinstance(source, BytesIO):
-        name = shown(name) or f"a picture of {source.getbuffer().nbytes} bytes"
+        name = shown(name) or f"an image of {source.getbuffer().nbytes} bytes"
         return _read(source, name, max_pixels, as_seen)
     if not isinstance(source, (str, Path)):
         raise DataError(
-            f"a picture is {type(source).__name__}, expected a path, bytes, BytesIO or PIL.Image"
+            f"an image is {type(source).__name__}, expected a path, bytes, BytesIO or PIL.Image"
         )
     name = shown(source)
     try:
@@ -77,7 +77,7 @@ def _read(file: IO[bytes], name: str, max_pixels: int, as_seen: bool) -> Image.I
         file.seek(0)
         if kind := known_otherwise(file.read(16)):
             raise DataError(f"{name} is {kind}") from error
-        raise DataError(f"{name} is not a picture: no known format fits its content") from error
+        raise DataError(f"{name} is not an image: no known format fits its content") from error
     if image.format in REFUSED:
         raise DataError(f"{name} is {REFUSED[image.format]}; expected an image made of pixels")
     return _loaded(image, name, max_pixels, as_seen)

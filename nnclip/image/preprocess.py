@@ -165,7 +165,7 @@ class Preprocess:
         wanted = resized_size(image.size, self.size or self.resolution, self.resize, self.pipeline)
         if not 0 < wanted[0] * wanted[1] <= MAX_PIXELS:
             raise DataError(
-                f"a picture of {image.width} x {image.height} pixels would have {wanted[0]} x "
+                f"an image of {image.width} x {image.height} pixels would have {wanted[0]} x "
                 f"{wanted[1]} when resized, expected 1 to {MAX_PIXELS} in all: crop it first"
             )
         if self.resize != "none":
@@ -317,9 +317,9 @@ def _check_choice(name: str, value: object, choices: Sequence[str]) -> None:
 
 def _check_image(image: object) -> None:
     if not isinstance(image, Image.Image):
-        raise DataError(f"a picture is {type(image).__name__}, expected PIL.Image: see open_image")
+        raise DataError(f"an image is {type(image).__name__}, expected PIL.Image: see open_image")
     if 0 in image.size:
-        raise DataError(f"a picture has {image.width} x {image.height} pixels, expected some")
+        raise DataError(f"an image has {image.width} x {image.height} pixels, expected some")
     try:
         image.load()
     except Exception as error:  # its file is closed, cut or hostile: see `open_image`

@@ -1,1 +1,1 @@
-"""The page on port 8889: what a picture shows, search, comparison, and how it all comes about."""
+"""The page on port 8889: what an image shows, search, comparison, and how it all comes about."""

@@ -30,8 +30,8 @@ print(answer["best"], answer["probabilities"])
 
 | function | asked with | answers |
 |---|---|---|
-| `/classify` | picture, categories, template, model | `best`, `probabilities` of every category, `seconds` |
-| `/search` | text, amount, pictures, model | a list of `picture`, `score` |
+| `/classify` | image, categories, template, model | `best`, `probabilities` of every category, `seconds` |
+| `/search` | text, amount, images, model | a list of `picture`, `score` |
 | `/models` | nothing | the `models` and `pictures` there are |
 
 Files are uploaded, never fetched. What cannot be answered raises `gradio_client.exceptions.AppError`
@@ -52,7 +52,7 @@ def api_tab(pool: ModelPool, collections: Sequence[Collection], url: str) -> Non
     by_name = {c.name: c for c in collections}
 
     def classify(picture: File | None, categories: str, template: str, model: str) -> dict:
-        """Tell how well each category fits a picture."""
+        """Tell how well each category fits an image."""
         images = image_files(picture, None)
         answer = answers.classify(pool.get(model), images, categories, template)
         chances = dict(zip(answer.categories, map(float, answer.probabilities[0]), strict=True))
@@ -60,7 +60,7 @@ def api_tab(pool: ModelPool, collections: Sequence[Collection], url: str) -> Non
         return {"best": best, "probabilities": chances, "seconds": answer.seconds}
 
     def search(text: str, amount: float, pictures: str, model: str) -> list[dict]:
-        """Find the pictures of a collection that fit a text best."""
+        """Find the images of a collection that fit a text best."""
         collection, k = answers.named(by_name, pictures), values.count(amount, "amount")
         hits = answers.search(pool.get(model), collection, text, k)
         return [{"picture": hit.name, "score": hit.score} for hit in hits]

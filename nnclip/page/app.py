@@ -37,9 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--precision", help="fp32, bf16 or int8; default: the fastest exact enough one"
     )
-    parser.add_argument("--images", metavar="DIR", help="a folder of pictures to search in")
+    parser.add_argument("--images", metavar="DIR", help="a folder of images to search in")
     parser.add_argument(
-        "--allow-urls", action="store_true", help="let visitors name addresses of pictures"
+        "--allow-urls", action="store_true", help="let visitors name addresses of images"
     )
 
 

@@ -12,16 +12,16 @@ from nnclip.service.embedder import Embedder
 from nnclip.service.images import ImageFile
 from nnclip.service.model_pool import ModelPool
 
-EMPTY = "Choose a picture in the first tab: both answers appear here."
+EMPTY = "Choose an image in the first tab: both answers appear here."
 
 
 def compare_tab(tab: gr.Tab, pool: ModelPool, asked: ZeroShotTab) -> None:
-    """Fill the tab and connect it to the first one's picture and categories."""
+    """Fill the tab and connect it to the first one's image and categories."""
     variants = pool.variants()
     gr.Markdown(
-        "The picture, categories and template of the first tab, answered by two models or by one "
+        "The image, categories and template of the first tab, answered by two models or by one "
         "in two number formats: fp32 is exact, bf16 is quicker where the processor has it, int8 is "
-        "smaller still; its scales are chosen with the bundled pictures when it is first asked."
+        "smaller still; its scales are chosen with the bundled images when it is first asked."
     )
     with gr.Row():
         left = gr.Dropdown(variants, value=variants[0], label="Left", elem_id="left")
@@ -60,11 +60,11 @@ def compare_tab(tab: gr.Tab, pool: ModelPool, asked: ZeroShotTab) -> None:
 
 def _note(embedder: Embedder, image: ImageFile) -> str:
     """How quick a model is, and what int8 costs."""
-    quick = f"{1000 * embedder.pace(image):.1f} ms a picture."
+    quick = f"{1000 * embedder.pace(image):.1f} ms an image."
     drift = embedder.model.drift
     if drift is None:
         return quick
-    return f"{quick} Cosine with exact embeddings of known pictures: {drift.mean_cosine:.3f}."
+    return f"{quick} Cosine with exact embeddings of known images: {drift.mean_cosine:.3f}."
 
 
 def difference(left: Answer, right: Answer) -> str:

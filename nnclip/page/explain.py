@@ -13,11 +13,11 @@ from nnclip.service.limits import checked_texts
 from nnclip.service.model_pool import ModelPool
 from nnclip.service.values import echo
 
-SHOWN = 7  # pictures and captions
+SHOWN = 7  # images and captions
 _STEPS = """
-## From a picture and some words to probabilities
+## From an image and some words to probabilities
 
-1. **The picture becomes numbers.** It is made {size} pixels square; the image tower, a {kind},
+1. **The image becomes numbers.** It is made {size} pixels square; the image tower, a {kind},
    turns it into one list of {embed} numbers, scaled to length 1.
 2. **Each text becomes numbers**, too: split into pieces of words (at most {context}), the text
    tower turns it into a list of the same length.
@@ -39,10 +39,10 @@ def _across(answer: Answer) -> np.ndarray:
 VIEWS: dict[str, tuple[Callable[[Answer], np.ndarray], Callable[[float], str]]] = {
     "Cosine": (lambda answer: answer.cosines, rendering.decimals(2)),
     "Scaled": (lambda answer: answer.logits, rendering.decimals(1)),
-    "Which text for a picture": (
+    "Which text for an image": (
         lambda answer: answer.probabilities, "{:.0%}".format,
     ),
-    "Which picture for a text": (_across, "{:.0%}".format),
+    "Which image for a text": (_across, "{:.0%}".format),
 }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""A grid of pictures to choose from: real buttons, so that the keyboard works as well."""
+"""A grid of images to choose from: real buttons, so that the keyboard works as well."""
 
 from collections.abc import Sequence
 from html import escape
@@ -24,7 +24,7 @@ def grid(
     Args:
         images: each with its name, and a line to show below it ("": none).
         label: what the whole is called.
-        size: pixels of the pictures.
+        size: pixels of the images.
         action: what a click does, for who cannot see it.
     """
     items = "".join(
@@ -38,5 +38,5 @@ def grid(
 
 
 def grid_component(html: str, elem_id: str) -> gr.HTML:
-    """A place for grids; its `select` event carries the `index` of the picture."""
+    """A place for grids; its `select` event carries the `index` of the image."""
     return gr.HTML(html, elem_id=elem_id, js_on_load=_CLICKS, padding=False)

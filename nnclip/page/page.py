@@ -25,11 +25,11 @@ TABS = {
     "explain": "How it works",
     "api": "API",
 }
-# a picture on the clipboard goes where it would be dropped, whatever has the focus
+# an image on the clipboard goes where it would be dropped, whatever has the focus
 PASTE = """
 () => document.addEventListener('paste', (event) => {
     const file = [...event.clipboardData.files].find((each) => each.type.startsWith('image/'));
-    const place = document.querySelector('#picture .upload-container');
+    const place = document.querySelector('#image .upload-container');
     if (!file || !place) return;
     event.preventDefault();
     const data = new DataTransfer();
@@ -51,10 +51,10 @@ def build_page(
 
     Args:
         pool: the models to choose from.
-        collections: the pictures to search in, one or more.
+        collections: the images to search in, one or more.
         uploads: the files that visitors may name.
         url: where the page will be.
-        allow_urls: whether visitors may name addresses of pictures.
+        allow_urls: whether visitors may name addresses of images.
     """
     bundled = examples()
     options = {"title": "nnclip", "analytics_enabled": False, "fill_width": True}
@@ -82,7 +82,7 @@ def _header(pool: ModelPool) -> tuple[gr.Dropdown, gr.Button]:
     with gr.Row(elem_id="header"):
         gr.HTML(
             f'<div class="brand">{ICON.read_text()}<div><h1>nnclip</h1>'
-            "<p>Which words fit a picture? CLIP for NNabla, on this machine alone.</p></div></div>",
+            "<p>Which words fit an image? CLIP for NNabla, on this machine alone.</p></div></div>",
             elem_id="brand",
         )
         model = gr.Dropdown(

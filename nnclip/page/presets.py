@@ -1,6 +1,6 @@
-"""What can be picked instead of typed: lists of categories, templates, and pictures.
+"""What can be picked instead of typed: lists of categories, templates, and images.
 
-The lists that suit the bundled pictures are made by scripts/write_words.py, in every language that
+The lists that suit the bundled images are made by scripts/write_words.py, in every language that
 a bundled model may know.
 """
 
@@ -16,13 +16,13 @@ from nnclip.text.prompts import PRESETS as PEOPLE
 
 ENGLISH = "en"
 FRONT = 12  # examples that the first tab offers
-TEMPLATES = ("{}", "a picture of {}", "a drawing of {}", "a photo of a {}", "a photo of a {}.")
+TEMPLATES = ("{}", "an image of {}", "a drawing of {}", "a photo of a {}", "a photo of a {}.")
 IDEAS = ""  # the list in words.json that is offered for searching
 
 
 @dataclass(frozen=True)
 class Example:
-    """A bundled picture and what it shows."""
+    """A bundled image and what it shows."""
 
     path: Path
     caption: str
@@ -39,7 +39,7 @@ class Example:
 
 
 def examples() -> list[Example]:
-    """The bundled pictures, or none where the assets folder lacks them."""
+    """The bundled images, or none where the assets folder lacks them."""
     table = assets_dir() / "examples" / "pairs.csv"
     if not table.is_file():
         return []
@@ -49,7 +49,7 @@ def examples() -> list[Example]:
 
 
 def presets(language: str = ENGLISH) -> dict[str, list[str]]:
-    """Names of lists -> their categories; the first suits the bundled pictures.
+    """Names of lists -> their categories; the first suits the bundled images.
 
     Args:
         language: a code. Lists that are not written in it are in English; hair colours and

@@ -25,7 +25,7 @@ def notice(sentence: str, kind: str = "empty") -> str:
 
 
 def bars(answer: Answer, title: str = "", note: str = "") -> str:
-    """The probabilities for the first picture, best first, and a note: else how long it took."""
+    """The probabilities for the first image, best first, and a note: else how long it took."""
     texts = answer.categories
     order = np.argsort(-answer.probabilities[0], kind="stable")
     rows = "".join(
@@ -45,12 +45,12 @@ def bars(answer: Answer, title: str = "", note: str = "") -> str:
 
 
 def strip(answer: Answer, images: Sequence[ImageSource]) -> str:
-    """One row per picture, one column per text, coloured by probability."""
+    """One row per image, one column per text, coloured by probability."""
     texts = answer.categories
     columns = np.sort(np.argsort(-answer.probabilities.max(axis=0), kind="stable")[:COLUMNS])
     table = heat_table(
         [thumbnail(image) for image in images],
-        [f"picture {index + 1}" for index in range(len(images))],
+        [f"image {index + 1}" for index in range(len(images))],
         [texts[i] for i in columns],
         answer.probabilities[:, columns],
         _percent,
@@ -70,7 +70,7 @@ def heat_table(
     """A table of numbers whose background shows how large they are within the table.
 
     Args:
-        pictures: the source of an <img> for each row.
+        images: the source of an <img> for each row.
         names: what a screen reader calls it.
         texts: the columns.
         values_NM: (N, M).
@@ -91,14 +91,14 @@ def heat_table(
         for picture, name, row in zip(pictures, names, values_NM, strict=True)
     )
     return (
-        '<div class="scroller" tabindex="0" role="region" aria-label="Table of pictures and texts">'
+        '<div class="scroller" tabindex="0" role="region" aria-label="Table of images and texts">'
         f'<table class="heat"><thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody>'
         "</table></div>"
     )
 
 
 def thumbnail(image: ImageSource, size: int = THUMBNAIL) -> str:
-    """A small picture as a data address for an <img>, so that no folder has to be served."""
+    """A small image as a data address for an <img>, so that no folder has to be served."""
 
     def compute(_: list[int]) -> list[str]:
         picture = open_checked(image).convert("RGB")
@@ -116,9 +116,9 @@ def decimals(digits: int) -> Callable[[float], str]:
 
 
 def beside(image: ImageSource, sentence: str) -> str:
-    """A small picture and a sentence about it."""
+    """A small image and a sentence about it."""
     return (
-        f'<div class="beside"><img src="{thumbnail(image)}" alt="The picture">'
+        f'<div class="beside"><img src="{thumbnail(image)}" alt="The image">'
         f"<p>{escape(sentence)}</p></div>"
     )
 

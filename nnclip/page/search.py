@@ -1,4 +1,4 @@
-"""The tab that finds pictures: by words, or by a picture that is like them."""
+"""The tab that finds images: by words, or by an image that is like them."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -22,7 +22,7 @@ from nnclip.service.model_pool import ModelPool
 THUMBNAIL = 240  # pixels
 AMOUNT = 12
 IDEAS_SHOWN = 20
-EMPTY = "Describe a picture to find it, or click one to find others like it."
+EMPTY = "Describe an image to find it, or click one to find others like it."
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def search_tab(
         query = gr.Textbox(
             label="What to look for",
             value="",
-            placeholder="Describe a picture",
+            placeholder="Describe an image",
             elem_id="query",
             scale=5,
             max_lines=1,
@@ -115,7 +115,7 @@ def _ideas(pool: ModelPool, model: gr.Dropdown, query: gr.Textbox) -> None:
 def _shown(
     hits: Sequence[Hit], captions: Mapping[Place, str], sentence: str
 ) -> tuple[str, list[Place]]:
-    """A sentence and the grid, with the cosine below each picture; and the paths that it shows."""
+    """A sentence and the grid, with the cosine below each image; and the paths that it shows."""
     images, places = [], list[Place]()
     for hit in hits:
         score = "" if hit.score is None else f"{hit.score:.3f}"
@@ -125,5 +125,5 @@ def _shown(
             places.append(hit.path)
             images.append((image, captions.get(hit.path, hit.name), score))
     above = f'<p class="aside">{escape(sentence)}</p>' if sentence else ""
-    html = above + grid(images, "Pictures, best first", THUMBNAIL, "More like this:")
+    html = above + grid(images, "Images, best first", THUMBNAIL, "More like this:")
     return html, places

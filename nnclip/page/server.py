@@ -67,7 +67,7 @@ def serve(pool: ModelPool, args: argparse.Namespace, block: bool = True) -> str:
 
 
 def _collections(folder: str | None) -> list[Collection]:
-    """What can be searched: the visitor's folder first, then the bundled pictures."""
+    """What can be searched: the visitor's folder first, then the bundled images."""
     found = [Collection(Path(folder).resolve().name, Path(folder))] if folder else []
     bundled = assets_dir() / "examples"
-    return [*found, Collection("bundled pictures", bundled)] if bundled.is_dir() else found
+    return [*found, Collection("bundled images", bundled)] if bundled.is_dir() else found

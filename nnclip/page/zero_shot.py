@@ -1,4 +1,4 @@
-"""The first tab: a picture, some categories, how well each fits."""
+"""The first tab: an image, some categories, how well each fits."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,8 +18,8 @@ from nnclip.service.images import ImageBytes, open_checked
 from nnclip.service.languages import choices
 from nnclip.service.model_pool import ModelPool
 
-EMPTY = "Drop a picture, paste one, or pick an example: the answer appears here as you type."
-SHOWN = 1280  # pixels: larger pictures from addresses are made smaller for the browser
+EMPTY = "Drop an image, paste one, or pick an example: the answer appears here as you type."
+SHOWN = 1280  # pixels: larger images from addresses are made smaller for the browser
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,12 @@ def zero_shot_tab(
                 height=340,
                 elem_id="picture",
                 buttons=["fullscreen"],
-                alt_text="The picture to be classified",
+                alt_text="The image to be classified",
             )
             if allow_urls:
                 _address(picture)
             example = _examples(examples[:FRONT], picture)
-            with gr.Accordion("Several pictures at once", open=False):
+            with gr.Accordion("Several images at once", open=False):
                 more = gr.Gallery(
                     interactive=True,
                     label="Pictures",
@@ -138,7 +138,7 @@ def _spoken(codes: Sequence[str]) -> dict[str, Any]:
 
 
 def _examples(examples: list[Example], picture: gr.Image) -> gr.Textbox:
-    """Bundled pictures to click on; a hidden text names the one in use, for links."""
+    """Bundled images to click on; a hidden text names the one in use, for links."""
     pictures = grid([(e.image, e.caption, "") for e in examples], "Examples")
     choice = grid_component(f'<h2 class="label">Examples</h2>{pictures}', elem_id="examples")
     example = gr.Textbox(examples[0].name if examples else "", visible="hidden", elem_id="example")
@@ -156,7 +156,7 @@ def _address(picture: gr.Image) -> None:
     """A field for an address; only with --allow-urls."""
     with gr.Row(equal_height=True):
         address = gr.Textbox(
-            label="Address of a picture", placeholder="https://", elem_id="address", scale=4
+            label="Address of an image", placeholder="https://", elem_id="address", scale=4
         )
         fetch = gr.Button("Fetch", size="sm", scale=1, min_width=80)
 

@@ -1,4 +1,4 @@
-"""Embeddings of pictures on disk, and search in them. `ImageSearch` is the face."""
+"""Embeddings of images on disk, and search in them. `ImageSearch` is the face."""
 
 from nnclip.search.image_search import ImageSearch
 

@@ -1,4 +1,4 @@
-"""A collection follows its pictures: new ones added, changed ones embedded anew, gone ones removed.
+"""A collection follows its images: new ones added, changed ones embedded anew, gone ones removed.
 
 Every change is acknowledged by the store before the next one begins, so a crash loses none.
 """
@@ -25,7 +25,7 @@ from nnclip.search.shards import record_of
 from nnclip.search.sources import Item, list_items
 from nnclip.search.store import FolderStore, LastingStore
 
-CHUNK = 32 * BATCH  # pictures that are added at once
+CHUNK = 32 * BATCH  # images that are added at once
 
 Known = dict[str, tuple[int, dict[str, Any]]]  # name -> row and record
 
@@ -35,12 +35,12 @@ class Changes:
     """What happened.
 
     Attributes:
-        added: pictures that were not there.
-        changed: pictures that were embedded again.
-        removed: pictures that went.
-        unchanged: pictures that were looked at and left as they are.
-        failed: name and reason of each picture that cannot be read.
-        kept: pictures that are gone and were kept, because so many are.
+        added: images that were not there.
+        changed: images that were embedded again.
+        removed: images that went.
+        unchanged: images that were looked at and left as they are.
+        failed: name and reason of each image that cannot be read.
+        kept: images that are gone and were kept, because so many are.
         not_read: suffix -> files of the sources that were passed over, see `NotRead`.
     """
 
@@ -60,7 +60,7 @@ def add(
     workers: int = 1,
     share: slice | None = None,
 ) -> Changes:
-    """Add the pictures of more sources, which `update` follows from now on.
+    """Add the images of more sources, which `update` follows from now on.
 
     Those that are there already are embedded again only if they have changed.
 
@@ -68,12 +68,12 @@ def add(
         store: where to.
         model: the one that embedded what is there.
         sources: see `list_items`.
-        workers: processes that decode pictures.
-        share: of the pictures, what this process adds; others add the rest, while one of them holds
+        workers: processes that decode images.
+        share: of the images, what this process adds; others add the rest, while one of them holds
             the store. None for all, by a process that holds the store meanwhile.
 
     Raises:
-        DataError: a source does not exist or holds no picture; the store cannot be written.
+        DataError: a source does not exist or holds no image; the store cannot be written.
         ConfigError: another model than the one that embedded the collection.
     """
     store.manifest.check_model(model)
@@ -94,7 +94,7 @@ def add(
 def add_new(store: FolderStore, model: Model, workers: int) -> Changes:
     """Embed what came or changed in a folder's sources since it was embedded; nothing is removed.
 
-    The caller holds the store. `kept` counts the pictures that are gone.
+    The caller holds the store. `kept` counts the images that are gone.
     """
     known, failed, not_read = _known(store), store.failed_records(), NotRead()
     items = listed(store.sources, store.manifest.column, known, not_read)
@@ -116,8 +116,8 @@ def update(store: LastingStore, model: Model, workers: int = 1, permit: Permit =
     Args:
         store: the collection.
         model: the one that embedded what is there.
-        workers: processes that decode pictures.
-        permit: asked when more pictures are gone than usual, see `Loss`; if it says no, they are
+        workers: processes that decode images.
+        permit: asked when more images are gone than usual, see `Loss`; if it says no, they are
             kept. `keep` says so and no.
 
     Raises:
@@ -141,12 +141,12 @@ def update(store: LastingStore, model: Model, workers: int = 1, permit: Permit =
 def listed(
     sources: Sequence[str], column: str, known: Iterable[str], not_read: NotRead
 ) -> list[Item]:
-    """The pictures of all sources, without those files and folders that are empty by now.
+    """The images of all sources, without those files and folders that are empty by now.
 
     Args:
         sources: see `list_items`.
         column: likewise.
-        known: names of the pictures that the collection has.
+        known: names of the images that the collection has.
         not_read: counts what is passed over.
     """
     found: dict[str, Item] = {}
@@ -159,7 +159,7 @@ def listed(
 
 
 def _gone(source: str) -> bool:
-    """Whether a source is a picture file that is not there any more."""
+    """Whether a source is an image file that is not there any more."""
     return Path(source).suffix.lower() in image_suffixes() and not Path(source).exists()
 
 
@@ -175,7 +175,7 @@ def _remove_lost(
     permit: Permit,
     there: Collection[str] = (),
 ) -> Changes:
-    """Remove pictures that are gone, if they are few or it is permitted."""
+    """Remove images that are gone, if they are few or it is permitted."""
     if not names:
         return Changes()
     paths = {name: record for name, (_, record) in known.items()}
@@ -187,12 +187,12 @@ def _remove_lost(
 
 
 def remove(store: LastingStore, names: Sequence[str]) -> Changes:
-    """Remove pictures by their names, or all below a folder or of a tar file; the files stay.
+    """Remove images by their names, or all below a folder or of a tar file; the files stay.
 
     `update` does not bring them back; `add` does.
 
     Raises:
-        DataError: a name fits no picture.
+        DataError: a name fits no image.
     """
     rows: set[int] = set()
     banned: set[str] = set()
@@ -204,7 +204,7 @@ def remove(store: LastingStore, names: Sequence[str]) -> Changes:
             found = [(row, image) for row, image in live if any(it(image) for it in inside)]
             if not found and name not in store.sources:
                 raise DataError(
-                    f"{shown(name)}: found no such picture in the collection, nothing was removed"
+                    f"{shown(name)}: found no such image in the collection, nothing was removed"
                 )
             rows |= {row for row, _ in found}
             banned |= {image for _, image in found}
@@ -223,7 +223,7 @@ def _bring(
     """Embed what is new or has changed, chunk by chunk.
 
     Returns:
-        What happened, and names of the pictures whose files hold no picture any more.
+        What happened, and names of the images whose files hold no image any more.
     """
     fresh = [it for it in items if it.image not in known or changed(it, known[it.image][1])]
     parts, damaged = [Changes(unchanged=len(items) - len(fresh))], list[str]()
@@ -259,7 +259,7 @@ def _bring_chunk(
 
 
 def changed(item: Item, record: dict[str, Any]) -> bool:
-    """Whether a picture is another one than when it was embedded.
+    """Whether an image is another one than when it was embedded.
 
     Its file's time and length tell that it is the same; its content that it is not.
     """

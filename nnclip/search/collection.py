@@ -41,7 +41,7 @@ class Collection:
         path: the folder.
         manifest: its head.
         sources: what `update` looks through.
-        banned: names of pictures that `update` leaves out.
+        banned: names of images that `update` leaves out.
         dead: the removed rows, sorted, int64.
     """
 
@@ -79,7 +79,7 @@ class Collection:
         return int(self._starts[-1]) + len(self._records)
 
     def __len__(self) -> int:
-        """Number of pictures."""
+        """Number of images."""
         return self.rows - len(self._dead)
 
     @property
@@ -101,7 +101,7 @@ class Collection:
                 raise DataError(
                     f"{self.path / LOG}: found an entry that removes row {max(entry.removed):,} of "
                     f"{self.rows:,}: the shards or the manifest are not those it was written for; "
-                    "restore them from a copy, or embed the pictures into another folder"
+                    "restore them from a copy, or embed the images into another folder"
                 )
             self._dead.update(entry.removed)
             self.dead = np.array(sorted(self._dead), np.int64)
@@ -165,14 +165,14 @@ class Collection:
             if table.num_rows != len(self._shards[shard]):
                 raise DataError(
                     f"{shard_path(self.path, shard)}.parquet: found records of {table.num_rows:,} "
-                    f"pictures, expected {len(self._shards[shard]):,}; `python -m nnclip repair "
+                    f"images, expected {len(self._shards[shard]):,}; `python -m nnclip repair "
                     f"{self.path}` makes it again"
                 )
             self._tables[shard] = table
         return self._tables[shard]
 
     def live(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Number and record of every picture."""
+        """Number and record of every image."""
         for shard in range(len(self._shards)):
             records = self._table(shard).to_pylist()
             yield from self._alive(int(self._starts[shard]), records)
@@ -186,7 +186,7 @@ class Collection:
                 yield row, record
 
     def failed_records(self) -> dict[str, dict[str, Any]]:
-        """Records of the pictures that could not be embedded, and were not since, by name."""
+        """Records of the images that could not be embedded, and were not since, by name."""
         names, found = {record["image"] for _, record in self.live()}, {}
         for shard in range(len(self._shards)):
             table = read_records(self.path, shard)
@@ -196,5 +196,5 @@ class Collection:
         return found
 
     def failures(self) -> list[tuple[str, str]]:
-        """Name and error of those pictures."""
+        """Name and error of those images."""
         return [(image, record["error"]) for image, record in self.failed_records().items()]

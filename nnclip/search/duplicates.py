@@ -1,4 +1,4 @@
-"""Pictures that are all but the same: every pair is compared, block by block.
+"""Images that are all but the same: every pair is compared, block by block.
 
 Axes: N rows, E embedding.
 """

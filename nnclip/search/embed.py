@@ -1,4 +1,4 @@
-"""Pictures -> shards of embeddings, by one process or several, going on where a crash stopped it.
+"""Images -> shards of embeddings, by one process or several, going on where a crash stopped it.
 
 Axes: N batch, E embedding.
 """
@@ -32,7 +32,7 @@ from nnclip.search.sources import Item, list_items
 logger = logging.getLogger(__name__)
 
 BATCH = 32
-SMALLEST, LARGEST = 8 * BATCH, 256 * BATCH  # pictures of a shard
+SMALLEST, LARGEST = 8 * BATCH, 256 * BATCH  # images of a shard
 SHARDS = 64  # about so many, between those limits
 
 
@@ -41,7 +41,7 @@ class Work:
     """What a process has done.
 
     Attributes:
-        pictures: that it tried.
+        images: that it tried.
         failed: of these.
         seconds: it took, from when the first batch was decoded (workers need a second to start).
         engine: seconds of these in which the model computed.
@@ -63,7 +63,7 @@ def prepare(folder: Path, wanted: Manifest, sources: Sequence[str], column: str)
         column: likewise.
 
     Raises:
-        DataError: no pictures, or the folder holds another collection.
+        DataError: no images, or the folder holds another collection.
     """
     absolute = tuple(str(Path(source).absolute()) for source in sources)
     with locked(folder):
@@ -106,7 +106,7 @@ def embed_shards(
         rank: of this process.
         size: number of processes.
         workers: processes that decode for this one; 0 to decode here.
-        batch: pictures that the model gets at once.
+        batch: images that the model gets at once.
 
     Raises:
         DataError: the disk is full, a worker died, or the model gives what is not finite.
@@ -155,18 +155,18 @@ def _whole(folder: Path, number: int, manifest: Manifest) -> bool:
 def place_rows(
     rows_NE: np.ndarray, tried: Sequence[Tried], failed: frozenset[int] | None
 ) -> tuple[np.ndarray, list[Tried], list[int]]:
-    """A shard that is embedded again, every picture in the row that it had.
+    """A shard that is embedded again, every image in the row that it had.
 
-    The log and the index count rows. A picture that could not be read then keeps no row, and one
+    The log and the index count rows. An image that could not be read then keeps no row, and one
     that cannot be read now a row of zeros that does not count.
 
     Args:
-        rows_NE: embeddings of the pictures that can be read now, in order.
-        tried: all pictures of the shard.
-        failed: places of the pictures that had no row; None if the shard was not there before.
+        rows_NE: embeddings of the images that can be read now, in order.
+        tried: all images of the shard.
+        failed: places of the images that had no row; None if the shard was not there before.
 
     Returns:
-        Rows, pictures and the rows that do not count, for `write_shard`.
+        Rows, images and the rows that do not count, for `write_shard`.
     """
     if failed is None:
         return rows_NE, list(tried), []
@@ -185,7 +185,7 @@ def place_rows(
 
 
 def batches(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
-    """Pictures in runs of `size`; the last may be shorter."""
+    """Images in runs of `size`; the last may be shorter."""
     return (items[at : at + size] for at in range(0, len(items), size))
 
 

@@ -25,10 +25,10 @@ class Found:
     """What a query found.
 
     Attributes:
-        rows: the nearest pictures, best first.
+        rows: the nearest images, best first.
         cosines: with each of them, float32.
-        log_total: log of the sum of exp(scale * cosine) over all pictures, so that
-            exp(scale * cosine - log_total) is a picture's probability among all.
+        log_total: log of the sum of exp(scale * cosine) over all images, so that
+            exp(scale * cosine - log_total) is an image's probability among all.
         exact: whether these are the nearest without doubt and the sum was taken over all; else the
             sum is an estimate.
     """

@@ -1,4 +1,4 @@
-"""Pictures decoded by worker processes, ahead of the engine that waits for them.
+"""Images decoded by worker processes, ahead of the engine that waits for them.
 
 Workers import Pillow and NumPy only, and send bytes instead of floats.
 
@@ -18,16 +18,16 @@ from nnclip.image import Preprocess
 from nnclip.search.sources import Item
 from nnclip.sources.workers import Workers, result, submit
 
-CHUNK = 16  # pictures that a worker takes at once
+CHUNK = 16  # images that a worker takes at once
 AHEAD = 3  # batches being prepared while one is computed
 
 
 @dataclass(frozen=True)
 class Tried:
-    """What became of one picture.
+    """What became of one image.
 
     Attributes:
-        item: the picture.
+        item: the image.
         changed: when its file was changed last, ns since 1970; 0 if it could not be opened.
         bytes: its length.
         digest: of its content, 32 hexadecimal digits; "" if it could not be opened.
@@ -46,7 +46,7 @@ class Decoded:
     """A batch.
 
     Attributes:
-        planes: (N, 3, R, R) uint8, of the pictures without an error, in order.
+        planes: (N, 3, R, R) uint8, of the images without an error, in order.
         tried: all of them.
     """
 
@@ -55,7 +55,7 @@ class Decoded:
 
 
 def decode(items: Sequence[Item], preprocess: Preprocess) -> Decoded:
-    """Read some pictures; those that cannot be read are told."""
+    """Read some images; those that cannot be read are told."""
     rows, tried = [], []
     for item in items:
         changed, length, digest = 0, 0, ""
@@ -96,7 +96,7 @@ class Feed:
             self._pool = None
 
     def batches(self, wanted: Iterable[Sequence[Item]]) -> Iterator[Decoded]:
-        """Each list of pictures as a batch, in order.
+        """Each list of images as a batch, in order.
 
         Raises:
             DataError: a worker was killed.

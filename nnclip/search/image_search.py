@@ -1,4 +1,4 @@
-"""Pictures found by words, or by a picture that is like them.
+"""Images found by words, or by an image that is like them.
 
     from nnclip import clip
     from nnclip.search import ImageSearch
@@ -6,7 +6,7 @@
     found = ImageSearch.open("EMB", clip.load())
     found.search("a red bicycle", amount=5)  # [{"image": ..., "prob": ..., "cosine": ...}, ...]
 
-Axes: N pictures, E embedding.
+Axes: N images, E embedding.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ AMOUNT = 10
 
 
 class ImageSearch:
-    """Searches embedded pictures.
+    """Searches embedded images.
 
     Attributes:
         store: where the embeddings are.
@@ -36,7 +36,7 @@ class ImageSearch:
         """Search arrays of this process.
 
         Args:
-            embeddings: (N, E) floats, one row a picture, of any length.
+            embeddings: (N, E) floats, one row an image, of any length.
             records: N of them, of any kind; a dict that has `image` answers with that.
             model: the model that made the embeddings.
 
@@ -55,7 +55,7 @@ class ImageSearch:
         Args:
             place: its folder, or `postgresql://...`.
             model: the model that embedded it; without one, only vectors can be asked for.
-            exact: look at every picture for every query, whatever index there is.
+            exact: look at every image for every query, whatever index there is.
 
         Raises:
             DataError: there is no collection, or a damaged one.
@@ -73,11 +73,11 @@ class ImageSearch:
         return found
 
     def __len__(self) -> int:
-        """Number of pictures."""
+        """Number of images."""
         return len(self.store)
 
     def search(self, text: str, amount: int = AMOUNT) -> list[dict[str, Any]]:
-        """The pictures that fit a text best.
+        """The images that fit a text best.
 
         Args:
             text: what they should show.
@@ -86,9 +86,9 @@ class ImageSearch:
         Returns:
             The best first, each with `image` (its record, or the name in it), `cosine`, and `prob`:
             how likely it is meant, by the model's loss. With the softmax loss, that is the softmax
-            of logit_scale * cosine over all pictures; by an approximate index, the sum over
-            pictures that were not looked at is estimated from a sample of them. With the sigmoid
-            loss, each picture is judged apart.
+            of logit_scale * cosine over all images; by an approximate index, the sum over
+            images that were not looked at is estimated from a sample of them. With the sigmoid
+            loss, each image is judged apart.
 
         Raises:
             DataError: an empty text, or one that is longer than the model reads.
@@ -100,12 +100,12 @@ class ImageSearch:
         return self.nearest(model.encode_text(model.tokenize([text])), amount)
 
     def search_image(self, image: Any, amount: int = AMOUNT) -> list[dict[str, Any]]:
-        """The pictures most like one: a path, bytes, `BytesIO` or `PIL.Image`; see `search`."""
+        """The images most like one: a path, bytes, `BytesIO` or `PIL.Image`; see `search`."""
         model = self._model()
         return self.nearest(model.encode_image(model.preprocess_image(image)), amount)
 
     def nearest(self, vector: np.ndarray, amount: int = AMOUNT) -> list[dict[str, Any]]:
-        """The pictures nearest to a vector (E,) or (1, E), of any length; see `search`."""
+        """The images nearest to a vector (E,) or (1, E), of any length; see `search`."""
         if amount < 1:
             raise ConfigError(f"amount {amount}: expected at least 1")
         query_E = unit_rows(np.reshape(vector, (1, -1)))[0]

@@ -76,7 +76,7 @@ def build_index(
         collection: what is to be searched.
         kind: see `KINDS`; "auto" is exact up to 200,000 rows, "ivf" beyond.
         recall: recall@10 that every kind of query has to reach.
-        texts: gives embedded texts (Q, E) such as people will ask; None to ask for pictures only.
+        texts: gives embedded texts (Q, E) such as people will ask; None to ask for images only.
 
     Raises:
         ConfigError: an unknown kind or an impossible recall.
@@ -92,7 +92,7 @@ def build_index(
 
 
 def chosen_kind(kind: str, recall: float, pictures: int, beyond: str) -> str:
-    """What "auto" means for so many pictures; ConfigError for what cannot be."""
+    """What "auto" means for so many images; ConfigError for what cannot be."""
     if kind not in KINDS or not 0 < recall <= 1:
         raise ConfigError(
             f"kind {kind!r} and recall {recall}: expected one of {', '.join(KINDS)} and a recall "
@@ -106,9 +106,7 @@ def chosen_kind(kind: str, recall: float, pictures: int, beyond: str) -> str:
 def _built(collection: Collection, kind: str, recall: float, texts: Texts | None) -> IndexCard:
     blocks, dead, rows = collection.blocks, collection.dead, collection.rows
     if len(collection) < 2:
-        raise DataError(
-            f"{collection.path}: found {len(collection)} pictures, expected two or more"
-        )
+        raise DataError(f"{collection.path}: found {len(collection)} images, expected two or more")
     start = time.perf_counter()
     name = f"index-{secrets.token_hex(4)}.faiss"
     path = collection.path / name

@@ -12,7 +12,7 @@ from nnclip.errors import DataError
 logger = logging.getLogger(__name__)
 
 FILE = "lock"
-INDEX = "index.lock"  # an index takes minutes to build; pictures may be added meanwhile
+INDEX = "index.lock"  # an index takes minutes to build; images may be added meanwhile
 
 
 @contextmanager

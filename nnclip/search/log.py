@@ -50,7 +50,7 @@ class Entry:
         vectors: (N, E), of the collection's dtype.
         removed: rows that go, counted from the collection's first.
         sources: that the collection follows from now on; None for the same as before.
-        banned: names of pictures that `update` must not bring back.
+        banned: names of images that `update` must not bring back.
         first: number of the first row that is added; None in entries of format 1.
     """
 

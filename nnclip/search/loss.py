@@ -1,4 +1,4 @@
-"""Pictures of a collection that are gone: a few every day, or so many that a disk may be away."""
+"""Images of a collection that are gone: a few every day, or so many that a disk may be away."""
 
 import logging
 import os
@@ -11,18 +11,18 @@ from nnclip.files import shown, to_path
 
 logger = logging.getLogger(__name__)
 
-FEW = 0.05  # share of a collection that may go without a question; one picture always may
+FEW = 0.05  # share of a collection that may go without a question; one image always may
 LISTED = 20  # folders that are named
 
 
 @dataclass(frozen=True)
 class Loss:
-    """More pictures than go on a usual day: a whole folder, or more than a few per cent.
+    """More images than go on a usual day: a whole folder, or more than a few per cent.
 
     Attributes:
         images: how many are gone.
         total: how many the collection has.
-        folders: folders (or tar files) with pictures that are gone: name, how many, and why.
+        folders: folders (or tar files) with images that are gone: name, how many, and why.
     """
 
     images: int
@@ -31,14 +31,14 @@ class Loss:
 
     def lines(self) -> list[str]:
         """What to tell a user, a sentence and the folders."""
-        head = f"{self.images:,} of {self.total:,} pictures are not found any more:"
+        head = f"{self.images:,} of {self.total:,} images are not found any more:"
         lines = [f"  {shown(name)}: {count:,}, {why}" for name, count, why in self.folders[:LISTED]]
         if len(self.folders) > LISTED:
             lines.append(f"  and {len(self.folders) - LISTED:,} more folders")
         return [head, *lines]
 
 
-Permit = Callable[[Loss], bool]  # whether these pictures are to be removed
+Permit = Callable[[Loss], bool]  # whether these images are to be removed
 
 
 def keep(loss: Loss) -> bool:
@@ -57,10 +57,10 @@ def loss_of(
     """What is gone, if that is more than usual; None if not.
 
     Args:
-        names: of the pictures that are gone.
-        known: record of each picture of the collection, by name.
+        names: of the images that are gone.
+        known: record of each image of the collection, by name.
         sources: names of what the collection follows: folders above them do not count.
-        there: names of all pictures that there are now.
+        there: names of all images that there are now.
     """
     lost = set(names)
     homes = Counter(_home(name, known[name]) for name in names)
@@ -77,7 +77,7 @@ def loss_of(
 
 
 def _home(name: str, record: Mapping[str, Any]) -> str:
-    """The folder or tar file of a picture."""
+    """The folder or tar file of an image."""
     return str(record["path"]) if record.get("size", -1) >= 0 else os.path.dirname(name)
 
 
@@ -94,7 +94,7 @@ def _with_above(counts: Mapping[str, int], sources: Sequence[str]) -> Counter[st
 
 
 def below(folder: str) -> Callable[[str], bool]:
-    """Whether a name is that of a folder, tar file or picture, or lies in it."""
+    """Whether a name is that of a folder, tar file or image, or lies in it."""
     inside = folder.rstrip("/") + "/"
     return lambda name: name == folder or name.startswith(inside)
 
@@ -107,4 +107,4 @@ def _why(name: str) -> str:
         empty = os.path.isdir(folder) and not os.listdir(folder)
     except OSError as error:
         return f"it cannot be read ({error.strerror})"
-    return "it is empty: is a disk not mounted?" if empty else "none of its pictures is there"
+    return "it is empty: is a disk not mounted?" if empty else "none of its images is there"

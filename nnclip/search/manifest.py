@@ -45,10 +45,10 @@ class Manifest:
         precision: how the model computed.
         embed: E, numbers of an embedding.
         dtype: how they are kept, "float16" or "float32".
-        sources: folders, tables, tar files and pictures, absolute.
+        sources: folders, tables, tar files and images, absolute.
         column: of the tables, the one that holds paths.
-        items: number of pictures that were listed.
-        shard: pictures of one shard.
+        items: number of images that were listed.
+        shard: images of one shard.
         preprocess: how that model prepares images, see `prepared_by`; "" in collections that were
             made when all images were resized and cropped as OpenAI does.
         not_read: suffix -> files of the sources that were passed over when they were listed.
@@ -83,14 +83,14 @@ class Manifest:
                 f"model {model.path} has the parameters {found[:8]}..., expected "
                 f"{self.digest[:8]}..., of {self.model or 'the bundled model'}: the collection "
                 "was embedded by that one, and embeddings of two models cannot be compared. Name "
-                "it with -m, or embed the pictures again"
+                "it with -m, or embed the images again"
             )
         told = prepared_by(model.config.image.preprocess)
         if not self.prepared_as(told):
             raise ConfigError(
                 f"model {model.path} has the collection's parameters, but prepares images in "
                 f"another way: found {told}, expected "
-                f"{self.preprocess or 'the pipeline of OpenAI'}; embed the pictures again"
+                f"{self.preprocess or 'the pipeline of OpenAI'}; embed the images again"
             )
 
     def prepared_as(self, told: str) -> bool:

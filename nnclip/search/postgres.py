@@ -1,7 +1,7 @@
 """A collection in PostgreSQL with pgvector, for more than one machine; the same interface.
 
-`postgresql://user@host/database#photos`: what follows the # names the collection ("pictures" if
-nothing does). Its pictures are rows of the table `nnclip_photos`, whose `embedding` is a halfvec or
+`postgresql://user@host/database#photos`: what follows the # names the collection ("images" if
+nothing does). Its images are rows of the table `nnclip_photos`, whose `embedding` is a halfvec or
 a vector; every change is one transaction.
 
 Axes: N rows, E embedding.

@@ -1,4 +1,4 @@
-"""Makes the damaged files of a collection again, from what the others and the pictures hold."""
+"""Makes the damaged files of a collection again, from what the others and the images hold."""
 
 import os
 import shutil
@@ -32,7 +32,7 @@ def repair(folder: Path, load: Callable[[str], Model], workers: int = 1) -> list
     Args:
         folder: of the collection.
         load: gives the model of a name, "" for the bundled one; called if shards are damaged.
-        workers: processes that decode pictures.
+        workers: processes that decode images.
 
     Returns:
         A sentence for each file that was damaged.
@@ -60,7 +60,7 @@ def _manifest(folder: Path) -> tuple[Manifest, list[str]]:
         except ValueError:
             raise DataError(
                 f"{folder / PLAN}: found no copy of the manifest in it, expected one: restore "
-                f"{MANIFEST} from a copy, or embed the pictures into another folder"
+                f"{MANIFEST} from a copy, or embed the images into another folder"
             ) from error
         write_manifest(folder, manifest)
         return manifest, [f"{folder / MANIFEST}: made again from {PLAN}"]
@@ -75,7 +75,7 @@ def _plan(folder: Path, manifest: Manifest) -> tuple[Manifest, list[str]]:
             tables = [check_shard(folder, n, manifest) for n in range(manifest.shards)]
         except DataError as damaged:
             raise DataError(
-                f"{folder / PLAN}: is damaged, and so is a shard ({damaged}): embed the pictures "
+                f"{folder / PLAN}: is damaged, and so is a shard ({damaged}): embed the images "
                 "into another folder"
             ) from error
         items = [item_of(record) for table in tables for record in table.to_pylist()]
@@ -127,7 +127,7 @@ def _log(folder: Path, manifest: Manifest) -> list[str]:
     remove_index(folder)
     return [
         f"{log.path}: {count:,} entries were whole and are kept, the damaged file is {kept.name}. "
-        "Pictures that a lost entry removed may be back. `python -m nnclip update` does again what "
+        "Images that a lost entry removed may be back. `python -m nnclip update` does again what "
         "the lost entries did, `python -m nnclip index` builds an index if there was one"
     ]
 

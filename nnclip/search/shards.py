@@ -1,11 +1,11 @@
-"""Shards: a run of listed pictures as an array of embeddings and a table of records.
+"""Shards: a run of listed images as an array of embeddings and a table of records.
 
-`shards/00012.npy` holds the embeddings of the pictures that could be read. `shards/00012.parquet`
-holds a record of every picture that was tried: its `row` in the array, or its `error`.
+`shards/00012.npy` holds the embeddings of the images that could be read. `shards/00012.parquet`
+holds a record of every image that was tried: its `row` in the array, or its `error`.
 `shards/00012.json` is the seal: checksums of both. The table is written last, so a shard is there
 when its table is.
 
-Axes: N pictures, E embedding.
+Axes: N images, E embedding.
 """
 
 import json
@@ -63,8 +63,8 @@ class Seal:
         part: rows that have one checksum.
         checksums: of the parts, in order; the last may be shorter.
         table: checksum of the table's file.
-        failed: places of the pictures that have no row, among all of the shard.
-        dead: rows of pictures that could not be read any more when the shard was embedded again.
+        failed: places of the images that have no row, among all of the shard.
+        dead: rows of images that could not be read any more when the shard was embedded again.
     """
 
     rows: int
@@ -108,7 +108,7 @@ def planned_items(folder: Path, manifest: Manifest) -> list[Item]:
     items, _ = read_plan(folder, manifest.plan)
     if len(items) != manifest.items:
         raise DataError(
-            f"{folder / PLAN}: found {len(items):,} pictures, expected {manifest.items:,}; "
+            f"{folder / PLAN}: found {len(items):,} images, expected {manifest.items:,}; "
             f"{_remedy(folder)}"
         )
     return items
@@ -144,8 +144,8 @@ def write_shard(
     Args:
         folder: of the collection.
         number: of the shard.
-        rows_NE: embeddings of the pictures without an error, in order.
-        tried: all pictures of the shard.
+        rows_NE: embeddings of the images without an error, in order.
+        tried: all images of the shard.
         dead: rows that do not count.
     """
     path, rows_NE = shard_path(folder, number), np.ascontiguousarray(rows_NE)
@@ -182,7 +182,7 @@ def record_of(tried: Tried) -> dict[str, Any]:
 
 
 def item_of(record: dict[str, Any]) -> Item:
-    """The picture that a record tells of."""
+    """The image that a record tells of."""
     return Item(**{name: record[name] for name in PLANNED.names if name in record})
 
 
@@ -232,7 +232,7 @@ def read_vectors(
 
 
 def read_records(folder: Path, number: int) -> pa.Table:
-    """A shard's table, all pictures that were tried; DataError where it is damaged."""
+    """A shard's table, all images that were tried; DataError where it is damaged."""
     seal = read_seal(folder, number)
     path = shard_path(folder, number).with_suffix(".parquet")
     return _read_table(path, RECORD, "" if seal is None else seal.table, folder)
@@ -245,14 +245,14 @@ def check_shard(folder: Path, number: int, manifest: Manifest) -> pa.Table:
     table = read_records(folder, number)
     if (with_rows := embedded(table).num_rows) != len(rows_NE):
         raise DataError(
-            f"{shard_path(folder, number)}.parquet: found records of {with_rows:,} pictures, "
+            f"{shard_path(folder, number)}.parquet: found records of {with_rows:,} images, "
             f"expected {len(rows_NE):,}; {_remedy(folder)}"
         )
     return table
 
 
 def failed_before(folder: Path, number: int, manifest: Manifest) -> frozenset[int] | None:
-    """Places of a damaged shard's pictures that have no row, by whichever file is whole.
+    """Places of a damaged shard's images that have no row, by whichever file is whole.
 
     None if there is no such file and nothing counts the rows, as before a collection is complete.
 

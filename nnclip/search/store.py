@@ -46,7 +46,7 @@ class LastingStore(Store, Protocol):
     Attributes:
         manifest: by what it was embedded.
         sources: what `update` looks through.
-        banned: names of pictures that `update` leaves out.
+        banned: names of images that `update` leaves out.
     """
 
     manifest: Manifest
@@ -54,7 +54,7 @@ class LastingStore(Store, Protocol):
     banned: set[str]
 
     def live(self) -> Iterable[tuple[int, dict[str, Any]]]:
-        """Number and record of every picture."""
+        """Number and record of every image."""
 
     def changing(self) -> AbstractContextManager[None]:
         """Hold the place for changes that belong together: others that change it wait."""
@@ -147,7 +147,7 @@ class FolderStore(Collection):
         added = self.rows - card.rows
         if added > STALE * card.rows:
             logger.warning(
-                "%s: %s pictures were added since the index was built; `python -m nnclip index` "
+                "%s: %s images were added since the index was built; `python -m nnclip index` "
                 "makes searching faster again",
                 self.path,
                 f"{added:,}",

@@ -1,8 +1,8 @@
 """How much of what exact search finds an index finds, and the cheapest setting that finds enough.
 
-Recall is measured with queries of both kinds that people ask: pictures (rows of the collection,
-each of which is no answer to itself) and texts. Texts lie apart from pictures in CLIP's space, and
-an index that finds nine of ten pictures for a picture may find fewer for a text.
+Recall is measured with queries of both kinds that people ask: images (rows of the collection,
+each of which is no answer to itself) and texts. Texts lie apart from images in CLIP's space, and
+an index that finds nine of ten images for an image may find fewer for a text.
 
 Axes: Q queries, E embedding.
 """

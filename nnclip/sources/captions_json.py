@@ -55,7 +55,7 @@ def _coco(path: Path, content: Any, each: bool) -> list[tuple[str, tuple[str, ..
     unknown = {number for number, _ in notes} - set(files)
     if unknown:
         raise DataError(
-            f"{shown(path)}: annotations of {len(unknown)} pictures that are not in `images`, "
+            f"{shown(path)}: annotations of {len(unknown)} images that are not in `images`, "
             f"the first has the id {min(unknown)}"
         )
     if each:
@@ -73,7 +73,7 @@ def _karpathy(path: Path, content: Any, ask: Ask) -> list[tuple[str, tuple[str, 
         if not content["images"]:
             raise KeyError("annotations")
         splits = ", ".join(sorted({image["split"] for image in content["images"]}))
-        raise DataError(f"{shown(path)}: no picture of split {ask.split!r}; there are: {splits}")
+        raise DataError(f"{shown(path)}: no image of split {ask.split!r}; there are: {splits}")
     pairs = [
         (
             os.path.join(image.get("filepath", ""), image["filename"]),

@@ -28,24 +28,20 @@ class TrainConfig:
         "--train-data",
     )
     val: str = option("", "pairs to validate on", "--val-txt-path", "--val-data")
-    image_root: str = option(
-        "", "folder that relative picture paths begin in (default: the table's)"
-    )
-    csv_img_key: str = option("filepath", "column of picture paths")
+    image_root: str = option("", "folder that relative image paths begin in (default: the table's)")
+    csv_img_key: str = option("filepath", "column of image paths")
     csv_caption_key: str = option("title", "column of captions")
     every_caption: bool = option(
-        False, "COCO: each caption is a pair of its own (default: one random caption per picture)"
+        False, "COCO: each caption is a pair of its own (default: one random caption per image)"
     )
     keep_together: int = option(
         1, "rows that are shuffled as one: likenesses written side by side meet in one batch"
     )
     workers: int = option(
-        -1, "processes that decode pictures, per rank (default: what the cores allow)"
+        -1, "processes that decode images, per rank (default: what the cores allow)"
     )
-    max_bad: int = option(
-        1000, "broken pictures and empty captions that are skipped before stopping"
-    )
-    crop_scale: float = option(0.9, "least share of a picture that the random crop keeps")
+    max_bad: int = option(1000, "broken images and empty captions that are skipped before stopping")
+    crop_scale: float = option(0.9, "least share of an image that the random crop keeps")
 
     # Model
     finetuning: bool = option(False, "go on from --model-load-path", "-ft", "--finetuning")

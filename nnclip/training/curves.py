@@ -1,4 +1,4 @@
-"""The curves of a run as one picture, from its log."""
+"""The curves of a run as one image, from its log."""
 
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ def draw_curves(log: list[dict[str, Any]], path: Path) -> None:
 
     Args:
         log: lines of `boards.read_log`.
-        path: the picture to write.
+        path: the image to write.
     """
     figure = Figure(figsize=(12, 6.5), layout="constrained")
     for axes, (title, names, scale) in zip(figure.subplots(2, 3).flat, PANELS, strict=True):

@@ -1,8 +1,8 @@
 """Features of frozen towers: computed once, kept on disk, mapped into memory.
 
-NAME-KEY.npy holds one row for each picture or text; NAME-KEY.json beside it says how many rows are
+NAME-KEY.npy holds one row for each image or text; NAME-KEY.json beside it says how many rows are
 done, so that a call which was interrupted goes on. KEY is a hash of all that the rows depend on:
-the tower's parameters, how its input is prepared, the list of pictures (with their sizes and dates)
+the tower's parameters, how its input is prepared, the list of images (with their sizes and dates)
 or texts. What is stale has another key, and is never read.
 
 Axes: N batch, P rows, W width of the tower's features.
@@ -41,7 +41,7 @@ class Tower:
 
     Attributes:
         identity: tells it, and how its input is prepared, from all others.
-        encode: pictures (N, 3, R, R), or a list of N texts, -> features (N, W).
+        encode: images (N, 3, R, R), or a list of N texts, -> features (N, W).
     """
 
     identity: str
@@ -68,7 +68,7 @@ class FeatureCache:
     Attributes:
         folder: where they lie.
         half: keep float16 instead of float32.
-        workers: processes that decode pictures; 0 for none but this one.
+        workers: processes that decode images; 0 for none but this one.
         complete: refuse to compute; for all but one of several processes.
     """
 
@@ -78,10 +78,10 @@ class FeatureCache:
     complete: bool = False
 
     def pictures(self, table: PairTable, recipe: Recipe, tower: Tower) -> Features:
-        """Features of the picture of each row of `table`.
+        """Features of the image of each row of `table`.
 
         Raises:
-            DataError: no picture can be read, or the folder cannot be written.
+            DataError: no image can be read, or the folder cannot be written.
             ConfigError: something is missing, and `complete`.
         """
         stamps = (_stamp(table[row]) for row in range(len(table)))
@@ -147,7 +147,7 @@ def _hash(parts: Sequence[str], rows: Iterable[str]) -> str:
 
 
 def _stamp(pair: Pair) -> str:
-    """Tells a picture from another one that lies at the same place later."""
+    """Tells an image from another one that lies at the same place later."""
     try:
         status = os.stat(pair.path)
     except OSError:
@@ -231,7 +231,7 @@ def tower_identity(weights: ModelWeights, side: str, *how: str) -> str:
 
 
 def by_picture(table: PairTable) -> PairTable:
-    """The same pairs with one row for each picture, which holds all its captions."""
+    """The same pairs with one row for each image, which holds all its captions."""
     rows: dict[tuple[str, int, int, str], list[str]] = {}
     for number in range(len(table)):
         pair = table[number]

@@ -29,7 +29,7 @@ class FedBatch:
 
     Attributes:
         batch: ready for a step; its arrays are overwritten once the next one is asked for.
-        broken: name -> what is wrong with it, of the pictures that were replaced.
+        broken: name -> what is wrong with it, of the images that were replaced.
         replaced: their rows.
     """
 
@@ -105,7 +105,7 @@ class Feed:
         """Read the table.
 
         Args:
-            config: says how tables are read and pictures decoded.
+            config: says how tables are read and images decoded.
             source: of the pairs, see `readers.read_pairs`.
             image: what the model wants to see.
             text: what reads the captions.
@@ -161,7 +161,7 @@ class Feed:
         return token_ids(self._text, self._tokenizer, captions, self.context)
 
     def workers(self, communicator: Communicator) -> int:
-        """Processes that decode pictures for this rank: as asked for, or its share of the cores."""
+        """Processes that decode images for this rank: as asked for, or its share of the cores."""
         if self._config.workers >= 0:
             return self._config.workers
         return max(1, (os.cpu_count() or 1) // communicator.local_size)

@@ -19,7 +19,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="train.py",
         usage="%(prog)s --train-txt-path PAIRS [FLAGS]",
-        description="Train CLIP on captioned pictures: mpirun -n 2 python train.py ...",
+        description="Train CLIP on captioned images: mpirun -n 2 python train.py ...",
         argument_default=argparse.SUPPRESS,
     )
     parser.add_argument(

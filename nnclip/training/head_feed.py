@@ -1,6 +1,6 @@
-"""Batches of cached features, for the trainer: what `feed` is for pictures and captions.
+"""Batches of cached features, for the trainer: what `feed` is for images and captions.
 
-Axes: N batch, P pictures, C captions, I and T width of the towers' features, S layers and E width
+Axes: N batch, P images, C captions, I and T width of the towers' features, S layers and E width
 of a head.
 """
 
@@ -28,7 +28,7 @@ from nnclip.training.feed import FedBatch, token_ids
 
 logger = logging.getLogger(__name__)
 
-SHOWN = 10  # broken pictures that are named
+SHOWN = 10  # broken images that are named
 SPLIT, DROPOUT = 10, 11  # purposes of chance, beside those of `data.pairs`; 12 is the text's
 
 
@@ -52,15 +52,15 @@ class TokenizedTexts:
 
 @dataclass(frozen=True)
 class FeaturePairs:
-    """Features of pictures (or of a teacher's texts) and of all that is said about each.
+    """Features of images (or of a teacher's texts) and of all that is said about each.
 
     Attributes:
         image: (P, I), mapped.
         text: (C, T), mapped; or the texts themselves, where their tower learns.
-        first: (P + 1,) the texts of picture p are rows first[p] to first[p + 1] - 1.
-        rows: the pictures that are used.
+        first: (P + 1,) the texts of image p are rows first[p] to first[p + 1] - 1.
+        rows: the images that are used.
         dropped: pairs without a caption.
-        broken: pictures that cannot be read.
+        broken: images that cannot be read.
         not_read: what the source holds beside them.
     """
 
@@ -76,7 +76,7 @@ class FeaturePairs:
         return len(self.rows)
 
     def split(self, share: float, seed: int) -> tuple["FeaturePairs", "FeaturePairs"]:
-        """A random share of the pictures, and the others; DataError if either is empty."""
+        """A random share of the images, and the others; DataError if either is empty."""
         order = np.random.default_rng([seed, SPLIT]).permutation(self.rows)
         at = round(share * len(order))
         if not 0 < at < len(order):
@@ -90,7 +90,7 @@ class FeaturePairs:
 
 
 def feature_pairs(table: PairTable, image: Features, text: Features) -> FeaturePairs:
-    """The pairs of a table, without those whose picture cannot be read.
+    """The pairs of a table, without those whose image cannot be read.
 
     Raises:
         DataError: none can.
@@ -98,11 +98,11 @@ def feature_pairs(table: PairTable, image: Features, text: Features) -> FeatureP
     counts = [len(table[row].captions) for row in range(len(table))]
     rows = np.setdiff1d(np.arange(len(table)), list(image.broken))
     if not len(rows):
-        raise DataError(f"found no readable picture among {len(table)}")
+        raise DataError(f"found no readable image among {len(table)}")
     for reason in list(image.broken.values())[:SHOWN]:
         logger.warning("left out: %s", reason)
     if image.broken:
-        logger.warning("%d of %d pictures cannot be read", len(image.broken), len(table))
+        logger.warning("%d of %d images cannot be read", len(image.broken), len(table))
     first = np.concatenate([[0], np.cumsum(counts)])
     left_out = table.dropped, len(image.broken), table.not_read
     return FeaturePairs(image.rows, text.rows, first, rows, *left_out)
@@ -230,7 +230,7 @@ class FeatureFeed:
         return dataclasses.replace(plain, keep=keep)
 
     def _of(self, order: np.ndarray, choice: np.ndarray) -> FeatureBatch:
-        """The pictures of these rows of the table, each with one of its texts.
+        """The images of these rows of the table, each with one of its texts.
 
         Args:
             order: (N,) rows.

@@ -38,7 +38,7 @@ class HeadTask:
         held_out: to validate on; None for none.
         learns: the sides whose heads are trained.
         temperature: what cosines are divided by: None lets it be learned, 1 is the same as none.
-        imitates: the pictures' features are a teacher's of texts, and the loss is how far the
+        imitates: the images' features are a teacher's of texts, and the loss is how far the
             texts' embeddings are from its.
         tower: the text tower learns too, not only its head; then `pairs` hold texts, not features.
     """

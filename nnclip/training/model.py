@@ -133,7 +133,7 @@ def _loaded(config: TrainConfig) -> Trainee:
 
 
 def resized(weights: ModelWeights, resolution: int) -> ModelWeights:
-    """The model for pictures of another resolution.
+    """The model for images of another resolution.
 
     Its positions, where its image tower has any, are interpolated bicubically.
 
@@ -165,7 +165,7 @@ def trains_statistics(config: TrainConfig, variables: dict[str, nn.Variable]) ->
     """Whether batch normalisations normalise with the statistics of each batch, and move their own.
 
     From scratch they do. When fine-tuning, those of a file are better than what a small batch
-    says, and pictures mean the same alone and in a batch; with a frozen tower nothing may move.
+    says, and images mean the same alone and in a batch; with a frozen tower nothing may move.
     """
     names = [name for name in variables if is_statistic(name)]
     layers = {name.rpartition("/")[0] for name in names}

@@ -33,7 +33,7 @@ class RunState:
         pairs: rows of the table.
         best: lowest validation loss so far.
         loss_scale: of half precision, and steps since it last changed.
-        broken: names of the pictures that were skipped.
+        broken: names of the images that were skipped.
     """
 
     step: int = 0

@@ -34,7 +34,7 @@ _RN50_COCO = ClipConfig(
 )
 
 # The bundled model: 64 pixels, and small enough to lie in a repository. Convolutions learn forms
-# from few pictures: of 11 shapes a small ResNet knew 89 % after 150 steps, a transformer of patches
+# from few images: of 11 shapes a small ResNet knew 89 % after 150 steps, a transformer of patches
 # 75 % after 300.
 _BUNDLED = ClipConfig(
     embed=192,

@@ -2,8 +2,8 @@
 
 Axes: N this rank's batch, M all ranks' batches, E embedding, L tokens, R resolution.
 
-Each rank computes only its own rows of the loss: its pictures against all texts, its texts against
-all pictures. The features of the others enter as inputs; what flows back to them is summed over
+Each rank computes only its own rows of the loss: its images against all texts, its texts against
+all images. The features of the others enter as inputs; what flows back to them is summed over
 the ranks and completes the gradient of each rank's own features, so the sum over ranks of the
 parameters' gradients is exactly the gradient of the whole batch's loss.
 
@@ -47,7 +47,7 @@ class StepResult:
 
     Attributes:
         loss: of the whole batch of all ranks.
-        image: (N, E) features of this rank's pictures.
+        image: (N, E) features of this rank's images.
         text: (N, E) features of its texts.
     """
 
@@ -174,7 +174,7 @@ class ContrastiveStep:
         return StepResult(float(found["loss"]), found["image"], found["text"])
 
     def features(self, batch: AnyBatch) -> tuple[np.ndarray, np.ndarray]:
-        """Features of pictures and texts as the trained model gives them, (N, E) each."""
+        """Features of images and texts as the trained model gives them, (N, E) each."""
         found = self._evaluated(batch.inputs(self._config.text))
         return found["image"], found["text"]
 

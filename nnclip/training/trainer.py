@@ -148,7 +148,7 @@ class Trainer:
             )
 
     def _agree(self, broken: dict[str, str]) -> None:
-        """Tell all ranks what happened on any: a wish to stop, broken pictures."""
+        """Tell all ranks what happened on any: a wish to stop, broken images."""
         heard = np.array([self._asked_to_stop, len(broken)], np.float64)
         self.communicator.sum_array(heard)
         self._stop = bool(heard[0])
@@ -161,7 +161,7 @@ class Trainer:
         empty, most = self.feed.table.dropped, self.config.max_bad
         if len(known) + empty > most:
             raise DataError(
-                f"found {len(known)} broken pictures and {empty} empty captions, more than "
+                f"found {len(known)} broken images and {empty} empty captions, more than "
                 f"--max-bad {most}; the first: {min(known, default='a caption')}"
             )
 

@@ -24,7 +24,7 @@ class Embeddings:
 
 
 def embed_table(step: ContrastiveStep, feed: AnyFeed, communicator: Communicator) -> Embeddings:
-    """Embeddings of every pair whose picture can be read, the same on every rank.
+    """Embeddings of every pair whose image can be read, the same on every rank.
 
     Raises:
         DataError: there is none.
@@ -44,12 +44,12 @@ def embed_table(step: ContrastiveStep, feed: AnyFeed, communicator: Communicator
         for part in (images, texts, whole)
     )
     if not readable.any():
-        raise DataError("found no readable picture in the validation set")
+        raise DataError("found no readable image in the validation set")
     return Embeddings(unit(image[readable]), unit(text[readable]))
 
 
 def accuracies(found: Embeddings) -> dict[str, float]:
-    """How often a picture finds its own text first among these, and a text its picture."""
+    """How often an image finds its own text first among these, and a text its image."""
     similarity = found.image @ found.text.T
     rows = np.arange(len(similarity))
     return {

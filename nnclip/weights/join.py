@@ -85,7 +85,7 @@ def join(sides: Sides) -> ModelWeights:
     }
     if widths["image"] != widths["text"]:
         raise CheckpointError(
-            f"found features of width {widths['image']} for pictures and {widths['text']} for "
+            f"found features of width {widths['image']} for images and {widths['text']} for "
             "texts, expected one width for both: put heads on both sides (--heads residual)"
         )
     variables = {**sides.image.variables(), **sides.text.variables()}

@@ -14,7 +14,7 @@ from nnclip.commands import verify
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
-    """A folder with a picture under the name of one that is published."""
+    """A folder with an image under the name of one that is published."""
     values = np.random.default_rng(3).integers(0, 255, (48, 64, 3), np.uint8)
     Image.fromarray(values).save(tmp_path / "000000039769.jpg")
     return tmp_path

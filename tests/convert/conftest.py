@@ -41,7 +41,7 @@ class Sample:
 
 
 def openai_model() -> torch.nn.Module:
-    """Embedding 32; pictures of 16 by patches of 8; two blocks of 64 and three of 128."""
+    """Embedding 32; images of 16 by patches of 8; two blocks of 64 and three of 128."""
     torch.manual_seed(0)
     return openai_code().CLIP(32, 16, 2, 64, 8, 12, VOCABULARY, 128, 2, 3).eval()
 
@@ -71,7 +71,7 @@ def archived(model: torch.nn.Module, resolution: int, folder: Path) -> Sample:
 
 
 def openai_resnet_archive(folder: Path) -> Sample:
-    """A ResNet of 16 channels; pictures of 64."""
+    """A ResNet of 16 channels; images of 64."""
     torch.manual_seed(3)
     code = openai_code()
     model = code.CLIP(32, 64, (1, 2, 1, 1), 16, None, 12, VOCABULARY, 64, 1, 2).eval()
@@ -307,7 +307,7 @@ def huggingface(tmp_path: Path) -> Sample:
 
 
 def _differences(model: torch.nn.Module, h5: Path) -> tuple[float, float]:
-    """How far the features of pictures and of texts are from those of `model`, relative."""
+    """How far the features of images and of texts are from those of `model`, relative."""
     ours = CLIP(h5)
     images, ids = inputs_of(ours.config, 3)
     dialect = DIALECTS["huggingface" if hasattr(model, "get_image_features") else "open_clip"]

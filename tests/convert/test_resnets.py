@@ -85,7 +85,7 @@ def test_a_resnet_of_torchvision_becomes_a_tower_and_returns(tower, tmp_path, ca
 
 
 def test_a_converted_resnet_answers_in_every_precision(tmp_path):
-    """Loaded like any other model; in int8 its scales come from the bundled pictures."""
+    """Loaded like any other model; in int8 its scales come from the bundled images."""
     sample = openai_resnet_archive(tmp_path)
     torch_to_h5.convert_file(sample.path, tmp_path / "small.h5")
     pictures = [Image.new("RGB", (70, 64), colour) for colour in ("navy", "olive", "white")]

@@ -63,7 +63,7 @@ def test_empty_or_unfit_calibration_is_refused(network, weights):
 @pytest.mark.heavy
 @pytest.mark.filterwarnings("ignore")  # of NNCF
 def test_int8_keeps_to_what_a_trained_model_says():
-    """Measured on pictures that the calibration has not seen."""
+    """Measured on images that the calibration has not seen."""
     exact = CLIP(precision="fp32")
     files = sorted((assets_dir() / "examples").glob("*.jpg"))
     images = np.stack([exact.preprocess(open_image(file)) for file in files])

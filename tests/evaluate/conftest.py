@@ -1,6 +1,6 @@
 """A stand-in for a model whose every answer can be worked out by hand.
 
-It knows six colours. A picture's embedding says how near its mean is to each; a text's embedding
+It knows six colours. An image's embedding says how near its mean is to each; a text's embedding
 says which of them it names. Nothing is mocked: evaluators know callables only.
 """
 
@@ -52,7 +52,7 @@ def subject():
 
 @pytest.fixture
 def colour_folder(tmp_path):
-    """An ImageFolder: four pictures of each of four colours, in slightly different shades."""
+    """An ImageFolder: four images of each of four colours, in slightly different shades."""
     root = tmp_path / "colours"
     for name in ("blue", "green", "red", "yellow"):
         folder = root / name

@@ -1,4 +1,4 @@
-"""The command with a real, if random, model on drawn pictures."""
+"""The command with a real, if random, model on drawn images."""
 
 import json
 import math

@@ -20,7 +20,7 @@ def png(path, colour=(1, 2, 3)):
 def test_an_image_folder(tmp_path):
     for name in ("tree_frog/1.png", "tree_frog/deep/2.JPG", "dog/3.png"):
         png(tmp_path / name)
-    (tmp_path / "dog" / "notes.txt").write_text("no picture")
+    (tmp_path / "dog" / "notes.txt").write_text("no image")
     data = read_labelled(tmp_path)
     assert data.classes == ("dog", "tree frog") and data.labels.tolist() == [0, 1, 1]
     with pytest.raises(DataError, match=r"3 class names for .* which has 2"):
@@ -75,7 +75,7 @@ def test_nothing_there_is_named(tmp_path):
     with pytest.raises(DataError, match="no folders in it"):
         read_labelled(tmp_path)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="no picture in its 1 folders"):
+    with pytest.raises(DataError, match="no image in its 1 folders"):
         read_labelled(tmp_path)
     with pytest.raises(ConfigError, match="'val'"):
         read_labelled(tmp_path, split="val")
@@ -189,7 +189,7 @@ def test_karpathy_split(tmp_path):
     png(pictures / "a.png")
     data = read_captioned(path, pictures)
     assert data.texts == ("A", "A too") and data.paths == (pictures / "a.png",)
-    with pytest.raises(DataError, match=r"no picture of split 'val'; there are: test, train"):
+    with pytest.raises(DataError, match=r"no image of split 'val'; there are: test, train"):
         read_captioned(path, pictures, split="val")
 
 
@@ -199,9 +199,9 @@ def test_missing_pictures_are_counted_and_named_or_refused(tmp_path, caplog):
     path.write_text('filepath\ttitle\na.png\ta "quoted\ngone.png\tgone\ngone.png\ttoo\n')
     data = read_captioned(path)
     assert data.texts == ('a "quoted',) and [p.name for p in data.missing] == ["gone.png"]
-    assert "1 of 2 pictures are missing" in caplog.text and "gone.png" in caplog.text
+    assert "1 of 2 images are missing" in caplog.text and "gone.png" in caplog.text
     (tmp_path / "a.png").unlink()
-    with pytest.raises(DataError, match="none of its 2 pictures is there"):
+    with pytest.raises(DataError, match="none of its 2 images is there"):
         read_captioned(path)
 
 
@@ -229,5 +229,5 @@ def test_annotations_of_a_picture_that_is_not_listed_are_named(tmp_path):
     notes = [{"image_id": 1, "caption": "a"}, {"image_id": 7, "caption": "b"}]
     path = tmp_path / "captions.json"
     path.write_text(json.dumps({"images": listed, "annotations": notes}))
-    with pytest.raises(DataError, match=r"annotations of 1 pictures.*id 7"):
+    with pytest.raises(DataError, match=r"annotations of 1 images.*id 7"):
         read_captioned(path, None, "test", "title")

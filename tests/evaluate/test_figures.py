@@ -32,8 +32,8 @@ def test_arabic_letters_are_joined_and_in_the_order_of_the_page():
 
 
 def test_a_label_is_cut():
-    assert style.label("a picture of a cat", 10) == "a picture…"
-    assert style.label("a picture", 9) == "a picture"
+    assert style.label("an image of a cat", 10) == "an image…"
+    assert style.label("an image", 9) == "an image"
 
 
 def test_letters_without_a_font_are_told_once(tmp_path, caplog, fresh):

@@ -29,8 +29,8 @@ def embed(texts):
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 texts = embed_sentences(embed, [str(i) for i in range(600)], ranks, batch=16)
-pictures = embed_sentences(embed, [str(i * 7 % 600) for i in range(600)], ranks, batch=16)
-found = retrieval_ranks(pictures, texts, rng.permutation(600), ranks, block=(50, 90))
+images = embed_sentences(embed, [str(i * 7 % 600) for i in range(600)], ranks, batch=16)
+found = retrieval_ranks(images, texts, rng.permutation(600), ranks, block=(50, 90))
 
 def fail():
     if ranks.rank == ranks.size - 1:

@@ -34,7 +34,7 @@ def by_sorting(pictures, texts, of_text):
 @pytest.mark.parametrize("block", [(1, 1), (7, 5), (1000, 1000)])
 def test_blocks_of_any_size_give_what_sorting_gives(rng, block):
     pictures = unit(rng.normal(size=(40, 8)))
-    of_text = rng.integers(0, 40, 90)  # some pictures have no text, some have several
+    of_text = rng.integers(0, 40, 90)  # some images have no text, some have several
     texts = unit(pictures[of_text] + rng.normal(size=(90, 8)) * 0.4)
     found = retrieval_ranks(pictures, texts, of_text, block=block)
     of_picture, of_text_ranks = by_sorting(pictures, texts, of_text)
@@ -60,7 +60,7 @@ def test_a_text_said_of_two_pictures_counts_once_for_each_place():
 @pytest.mark.parametrize(
     ("pictures", "texts", "of_text", "says"),
     [
-        ((0, 4), (3, 4), 3, "0 pictures and 3 texts"),
+        ((0, 4), (3, 4), 3, "0 images and 3 texts"),
         ((3, 4), (3, 5), 3, "different models"),
         ((3, 4), (3, 4), 2, "one for each text"),
     ],
@@ -74,7 +74,7 @@ def test_arrays_that_do_not_fit_are_refused(pictures, texts, of_text, says):
 
 def test_a_picture_out_of_range_is_refused():
     rows = unit(np.eye(3))
-    with pytest.raises(DataError, match="picture 3 of 3"):
+    with pytest.raises(DataError, match="image 3 of 3"):
         retrieval_ranks(rows, rows, np.array([0, 1, 3]))
 
 

@@ -38,11 +38,11 @@ def test_wrongly_named_classes_are_wrong_answers(subject, colour_folder):
 
 
 def test_an_unreadable_picture_is_named_counted_and_left_out(subject, colour_folder, caplog):
-    (colour_folder / "red" / "2.png").write_bytes(b"no picture")
+    (colour_folder / "red" / "2.png").write_bytes(b"no image")
     _, record, _ = tasks.zero_shot(subject, read_labelled(colour_folder), PLAIN)
     assert record["pictures"] == 15 and record["metrics"]["acc1"] == 1.0
     assert [entry["picture"].endswith("red/2.png") for entry in record["skipped"]] == [True]
-    assert "skipped 1 of 16 pictures" in caplog.text and "red/2.png" in caplog.text
+    assert "skipped 1 of 16 images" in caplog.text and "red/2.png" in caplog.text
 
 
 def test_a_class_without_pictures_counts_in_no_mean(subject, colour_folder, caplog):
@@ -59,7 +59,7 @@ def test_a_class_without_pictures_counts_in_no_mean(subject, colour_folder, capl
 def test_no_readable_picture_at_all_is_an_error(subject, tmp_path):
     (tmp_path / "red").mkdir()
     (tmp_path / "red" / "1.png").write_bytes(b"")
-    with pytest.raises(DataError, match="none of 1 pictures can be read"):
+    with pytest.raises(DataError, match="none of 1 images can be read"):
         tasks.zero_shot(subject, read_labelled(tmp_path), PLAIN)
 
 
@@ -127,7 +127,7 @@ def test_a_typographic_attack_writes_a_wrong_word_and_counts_the_drop(subject, c
     metrics = record["metrics"]
     assert metrics["acc1_clean"] == 1.0
     assert metrics["drop"] == pytest.approx(1.0 - metrics["acc1_attacked"])
-    assert metrics["drop"] > 0.5  # "white" is no class: every attacked picture looks the same
+    assert metrics["drop"] > 0.5  # "white" is no class: every attacked image looks the same
     assert (attack.written != attack.clean.labels).all()
 
 
@@ -152,7 +152,7 @@ def test_the_word_stays_within_the_picture_and_leaves_the_rest(size):
     changed = np.abs(written - np.asarray(picture)).sum(-1) > 0
     assert 0.01 < changed.mean() < 0.5
     assert not changed[: size[1] // 2].any()
-    assert picture.getpixel((0, 0)) == (20, 120, 200)  # the given picture is not written to
+    assert picture.getpixel((0, 0)) == (20, 120, 200)  # the given image is not written to
 
 
 def test_bias_by_hand(subject, colour_folder):
@@ -160,7 +160,7 @@ def test_bias_by_hand(subject, colour_folder):
     measured, record, _ = tasks.bias(subject, data, ["a red thing", "a blue thing"])
     means = measured.means()
     assert means.shape == (4, 2) and np.allclose(means.sum(1), 1)
-    assert means[0, 1] > 0.8 and means[2, 0] > 0.8  # blue pictures, red pictures
+    assert means[0, 1] > 0.8 and means[2, 0] > 0.8  # blue images, red images
     assert record["metrics"]["largest_gap"] == pytest.approx(np.ptp(means, axis=0).max())
     assert [row["group"] for row in record["groups"]] == ["blue", "green", "red", "yellow"]
 
@@ -189,7 +189,7 @@ def test_retrieval_of_each_language_and_the_mean_of_the_others(subject, colour_f
     records, *_ = tasks.retrieval(subject, data, ["en", "xx", "yy"])
     found = {r["language"]: r["metrics"]["image_retrieval_recall@1"] for r in records}
     assert found["en"] == found["xx"] == 1.0
-    assert found["yy"] == pytest.approx(1 / 3)  # one text for all: it finds one picture first
+    assert found["yy"] == pytest.approx(1 / 3)  # one text for all: it finds one image first
     assert found["mean"] == pytest.approx((1 + 1 / 3) / 2)
     assert records[-1]["mean_of"] == ["xx", "yy"] and records[0]["texts"] == 3
 

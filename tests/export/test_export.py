@@ -90,7 +90,7 @@ def test_features_are_those_of_the_model(model: CLIP, tmp_path: Path, to: str, p
     inputs = inputs_of(model, part)
     wanted = expected(model, inputs)
     assert_same(RUN[to](path, inputs), wanted)
-    if "ids" in inputs:  # cut, with an end that comes twice, and more texts than pictures
+    if "ids" in inputs:  # cut, with an end that comes twice, and more texts than images
         inputs["ids"] = np.concatenate([inputs["ids"], inputs["ids"]])[:, :13]
         if not isinstance(model.config.text, BertConfig):
             inputs["ids"][3, -1] = inputs["ids"].max()

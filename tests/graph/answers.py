@@ -88,9 +88,9 @@ def lively_parameters(config: ClipConfig, seed: int) -> Scope:
 
 
 def pairs(config: ClipConfig, batch: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures (N, 3, R, R) float32 and ids (N, context) int64; no two texts end at one place.
+    """Images (N, 3, R, R) float32 and ids (N, context) int64; no two texts end at one place.
 
-    Each picture is noise over a colour of its own: of noise alone a random model says nearly the
+    Each image is noise over a colour of its own: of noise alone a random model says nearly the
     same, and what gradients are left cancel down to rounding errors. The first text fills the
     context; the last one holds the end's id twice, of which the first counts.
     """

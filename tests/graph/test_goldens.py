@@ -12,7 +12,7 @@ from tests.graph.make_goldens import FOLDER, MODELS, make
 
 
 def read(path: Path) -> tuple[Answers, np.ndarray, np.ndarray]:
-    """The answers, the pictures and the ids."""
+    """The answers, the images and the ids."""
     with np.load(path) as file:
         arrays = dict(file)
     blocks = {t: sum(k.startswith(f"hidden/{t}/") for k in arrays) for t in ("image", "text")}

@@ -148,7 +148,7 @@ def test_a_model_with_heads_is_found_again_from_its_shapes(small_config):
     assert config_from_shapes(shapes, metadata_of(config)) == config
     assert make_parameters(config)["visual_head"]
     wrong = {**shapes, "text_head/proj/W": (31, 40)}
-    with pytest.raises(CheckpointError, match="width 32 for pictures and 31 for texts"):
+    with pytest.raises(CheckpointError, match="width 32 for images and 31 for texts"):
         config_from_shapes(wrong, metadata_of(config))
 
 

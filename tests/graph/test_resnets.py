@@ -48,7 +48,7 @@ K_BIAS = "visual/attnpool/k_proj/b"  # adds the same to all scores: its gradient
 
 
 class Case(NamedTuple):
-    """A tower in torch, its parameters for NNabla, and pictures."""
+    """A tower in torch, its parameters for NNabla, and images."""
 
     model: Any
     config: ImageTower

@@ -1,4 +1,4 @@
-"""Pictures of every mode, and OpenAI's pipeline in torchvision."""
+"""Images of every mode, and OpenAI's pipeline in torchvision."""
 
 from collections.abc import Callable
 

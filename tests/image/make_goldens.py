@@ -1,4 +1,4 @@
-"""Makes goldens.npz: small picture files, and what OpenAI's torchvision pipeline makes of them.
+"""Makes goldens.npz: small image files, and what OpenAI's torchvision pipeline makes of them.
 
 Run it from the repository root, with requirements-dev.txt installed:
     python tests/image/make_goldens.py
@@ -50,7 +50,7 @@ def file_of(image: Image.Image, kind: str, **options: object) -> np.ndarray:
 
 
 def files() -> dict[str, np.ndarray]:
-    """One small file for each kind of picture that is treated in its own way."""
+    """One small file for each kind of image that is treated in its own way."""
     rgb, rgba, grey = waves(13, 10, 3), waves(13, 10, 4), waves(13, 10, 1)
     lying = Image.Exif()
     lying[0x0112] = 6  # to be turned by 90 degrees
@@ -78,14 +78,14 @@ def files() -> dict[str, np.ndarray]:
 
 
 def main() -> None:
-    """Write `NAME.file` and `NAME.expected` for every picture."""
+    """Write `NAME.file` and `NAME.expected` for every image."""
     arrays = {}
     for name, content in files().items():
         arrays[f"{name}.file"] = content
         image = Image.open(BytesIO(content.tobytes()))
         arrays[f"{name}.expected"] = pipeline(RESOLUTION)(image).numpy()
     np.savez_compressed(GOLDENS, **arrays)
-    print(f"{GOLDENS}: {len(files())} pictures, {GOLDENS.stat().st_size} bytes")
+    print(f"{GOLDENS}: {len(files())} images, {GOLDENS.stat().st_size} bytes")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ def png(picture) -> bytes:
 
 
 def test_every_source_gives_the_same_picture(png, tmp_path):
-    path = tmp_path / "some picture é.png"
+    path = tmp_path / "some image é.png"
     path.write_bytes(png)
     read_to_the_end = BytesIO(png)
     read_to_the_end.read()
@@ -41,13 +41,13 @@ def test_the_picture_outlives_its_file(tmp_path, picture):
     assert np.array_equal(np.asarray(image.convert("RGB")), np.asarray(frames[0].convert("RGB")))
 
 
-@pytest.mark.parametrize("content", [b"", b"GIF89a", b"not a picture at all", b"\x89PNG\r\n\x1a\n"])
+@pytest.mark.parametrize("content", [b"", b"GIF89a", b"not an image at all", b"\x89PNG\r\n\x1a\n"])
 def test_no_picture(content, tmp_path):
-    with pytest.raises(DataError, match=f"a picture of {len(content)} bytes is not a picture"):
+    with pytest.raises(DataError, match=f"an image of {len(content)} bytes is not an image"):
         open_image(content)
     path = tmp_path / "notes.txt"
     path.write_bytes(content)
-    with pytest.raises(DataError, match=r"notes\.txt is not a picture"):
+    with pytest.raises(DataError, match=r"notes\.txt is not an image"):
         open_image(path)
 
 
@@ -55,7 +55,7 @@ def test_no_picture(content, tmp_path):
 @pytest.mark.parametrize("share", [0.4, 0.8])
 def test_a_truncated_file(picture, kind, share):
     content = encoded(picture("RGB", (64, 64)), kind)
-    with pytest.raises(DataError, match=r"is damaged|is not a picture"):
+    with pytest.raises(DataError, match=r"is damaged|is not an image"):
         open_image(content[: int(len(content) * share)])
 
 
@@ -120,7 +120,7 @@ def test_missing_files_folders_and_other_things(tmp_path):
         open_image(tmp_path / "missing.png")
     with pytest.raises(DataError, match="found a folder, expected a regular file"):
         open_image(tmp_path)
-    with pytest.raises(DataError, match="a picture is int, expected a path"):
+    with pytest.raises(DataError, match="an image is int, expected a path"):
         open_image(3)
 
 

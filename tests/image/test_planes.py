@@ -23,8 +23,8 @@ def test_the_halves_give_what_preprocess_gives(name):
 
 
 def test_bytes_that_are_no_picture_are_refused():
-    with pytest.raises(DataError, match="not a picture"):
-        PREPARE.planes(b"no picture")
+    with pytest.raises(DataError, match="not an image"):
+        PREPARE.planes(b"no image")
 
 
 def test_pictures_are_listed_in_order_whatever_the_case_of_their_ending(tmp_path):

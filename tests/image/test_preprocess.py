@@ -61,7 +61,7 @@ def test_a_resolution_below_one_is_refused(resolution):
 
 
 def test_what_is_no_picture_is_refused():
-    with pytest.raises(DataError, match="a picture is ndarray, expected PIL"):
+    with pytest.raises(DataError, match="an image is ndarray, expected PIL"):
         Preprocess()(np.zeros((3, 3, 3), np.uint8))
     with pytest.raises(DataError, match="0 x 3 pixels"):
         Preprocess()(Image.new("RGB", (0, 3)))

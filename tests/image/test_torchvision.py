@@ -1,4 +1,4 @@
-"""nnclip's pictures beside torchvision's, bit for bit."""
+"""nnclip's images beside torchvision's, bit for bit."""
 
 import numpy as np
 import pytest

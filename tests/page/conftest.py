@@ -106,7 +106,7 @@ def watched() -> str:
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of pictures to search in."""
+    """A folder of images to search in."""
     path = tmp_path_factory.mktemp("holiday")
     for colour in ("red", "green", "blue", "white"):
         Image.new("RGB", (60, 40), colour).save(path / f"{colour}.png")

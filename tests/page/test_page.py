@@ -83,8 +83,8 @@ def test_a_picture_is_classified_and_answers_follow_the_typing(visit):
     page = visit()
     expect(bars(page)).to_have_count(12, timeout=PATIENCE)  # the first example
     page.get_by_label("Remove Image").click()
-    expect(page.locator("#result")).to_contain_text("Drop a picture", timeout=PATIENCE)
-    page.locator("#picture input[type=file]").set_input_files(PICTURE)
+    expect(page.locator("#result")).to_contain_text("Drop an image", timeout=PATIENCE)
+    page.locator("#image input[type=file]").set_input_files(PICTURE)
     expect(bars(page)).to_have_count(12, timeout=PATIENCE)
     shares = [float(text.split()[0]) for text in page.locator("#result .value").all_inner_texts()]
     assert shares == sorted(shares, reverse=True) and sum(shares) == pytest.approx(100, abs=1)
@@ -96,8 +96,8 @@ def test_a_picture_is_classified_and_answers_follow_the_typing(visit):
 
 
 def shown(page):
-    """The name of the picture's file."""
-    return (page.locator("#picture img").get_attribute("src") or "").rpartition("/")[2]
+    """The name of the image's file."""
+    return (page.locator("#image img").get_attribute("src") or "").rpartition("/")[2]
 
 
 def test_a_picture_is_pasted_wherever_the_focus_is(visit):
@@ -105,7 +105,7 @@ def test_a_picture_is_pasted_wherever_the_focus_is(visit):
     expect(bars(page)).to_have_count(12, timeout=PATIENCE)
     page.locator("#categories textarea").focus()
     page.evaluate(PASTE, base64.b64encode(PICTURE.read_bytes()).decode())
-    picture = page.locator("#picture img")
+    picture = page.locator("#image img")
     expect(picture).to_have_attribute("src", re.compile("pasted.jpg"), timeout=PATIENCE)
     expect(bars(page)).to_have_count(12, timeout=PATIENCE)
 
@@ -117,7 +117,7 @@ def test_the_clipboard_is_read_by_its_button(visit):
     page.evaluate(COPY)
     page.get_by_label("Remove Image").click()
     page.get_by_label("Paste from clipboard").click()
-    expect(page.locator("#picture img")).to_be_visible(timeout=PATIENCE)
+    expect(page.locator("#image img")).to_be_visible(timeout=PATIENCE)
     assert shown(page) != before
     expect(bars(page)).to_have_count(12, timeout=PATIENCE)
 
@@ -128,14 +128,14 @@ def test_the_webcam_takes_a_picture(visit):
     before = page.locator("#result").inner_text()
     page.get_by_label("Capture from camera").click()
     page.locator("#picture").get_by_text("Click to Access Webcam").click()
-    page.wait_for_function("document.querySelector('#picture video')?.videoWidth > 0")
+    page.wait_for_function("document.querySelector('#image video')?.videoWidth > 0")
     page.get_by_label("capture photo").click()
-    expect(page.locator("#picture img")).to_be_visible(timeout=PATIENCE)
+    expect(page.locator("#image img")).to_be_visible(timeout=PATIENCE)
     expect(page.locator("#result")).not_to_have_text(before, timeout=PATIENCE)
     expect(bars(page)).to_have_count(12)
 
 
-# what a browser does when a picture is on the clipboard and somebody presses Ctrl+V
+# what a browser does when an image is on the clipboard and somebody presses Ctrl+V
 PASTE = """(base64) => {
     const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
     const data = new DataTransfer();
@@ -154,18 +154,18 @@ COPY = """async () => {
 def test_a_file_that_is_no_picture_is_told_and_the_page_goes_on(visit, tmp_path):
     page = visit()
     broken = tmp_path / "broken.bmp"
-    broken.write_text("no picture")
+    broken.write_text("no image")
     expect(bars(page)).to_have_count(12, timeout=PATIENCE)
     page.get_by_label("Remove Image").click()
-    page.locator("#picture input[type=file]").set_input_files(broken)
-    expect(page.get_by_role("alert")).to_contain_text("not a picture", timeout=PATIENCE)
+    page.locator("#image input[type=file]").set_input_files(broken)
+    expect(page.get_by_role("alert")).to_contain_text("not an image", timeout=PATIENCE)
     page.locator("#examples button").first.click()
     expect(bars(page)).to_have_count(12, timeout=PATIENCE)
 
 
 def test_several_pictures_give_a_heat_strip(visit, folder):
     page = visit()
-    page.get_by_text("Several pictures at once").click()
+    page.get_by_text("Several images at once").click()
     page.locator("#more input[type=file]").set_input_files(sorted(folder.iterdir()))
     rows = page.locator("#result .heat tbody tr")
     expect(rows).to_have_count(4, timeout=PATIENCE)
@@ -191,7 +191,7 @@ def test_search_finds_and_finds_more_like_it(visit):
     page = visit("?tab=search")
     hits = page.locator("#hits button")
     expect(hits).to_have_count(4, timeout=PATIENCE)
-    expect(page.locator("#hits")).to_contain_text("Describe a picture to find it")
+    expect(page.locator("#hits")).to_contain_text("Describe an image to find it")
     page.locator("#query").get_by_role("textbox").fill("something blue")
     expect(hits.first).to_contain_text("0.", timeout=PATIENCE)
     name = hits.nth(2).get_attribute("title")
@@ -209,7 +209,7 @@ def test_compare_and_explain(visit):
     open_tab(page, "How it works")
     cells = page.locator("#matrix tbody td")
     expect(cells).to_have_count(49, timeout=PATIENCE)
-    page.get_by_label("Which text for a picture").check()
+    page.get_by_label("Which text for an image").check()
     expect(cells.first).to_contain_text("%", timeout=PATIENCE)
     row = page.locator("#matrix tbody tr").first.locator("td").all_inner_texts()
     assert sum(int(text.rstrip("%")) for text in row) == pytest.approx(100, abs=4)

@@ -81,9 +81,9 @@ def told(served, values):
 def test_classify_is_what_the_model_says(client, small_h5):
     from nnclip.clip import CLIP
 
-    answer = classify(client, template="a picture of {}")
+    answer = classify(client, template="an image of {}")
     model = CLIP(small_h5)
-    ids = model.tokenize(["a picture of a seal", "a picture of a horse"])
+    ids = model.tokenize(["an image of a seal", "an image of a horse"])
     expected = model.probabilities(model.preprocess_image(PICTURE), ids)[0]
     assert list(answer["probabilities"].values()) == pytest.approx(list(expected), abs=1e-3)
     assert answer["best"] == ("a seal", "a horse")[expected.argmax()]
@@ -116,9 +116,9 @@ def test_the_documented_example_runs_as_it_stands(served):
 def test_search_and_models(client):
     assert client.predict(api_name="/models") == {
         "models": ["small"],
-        "pictures": [client.predict(api_name="/models")["pictures"][0], "bundled pictures"],
+        "pictures": [client.predict(api_name="/models")["pictures"][0], "bundled images"],
     }
-    hits = client.predict("a dog", 5, "bundled pictures", "", api_name="/search")
+    hits = client.predict("a dog", 5, "bundled images", "", api_name="/search")
     assert len(hits) == 5 and all(set(hit) == {"picture", "score"} for hit in hits)
     mine = client.predict("a dog", 60, "", "small", api_name="/search")
     assert {hit["picture"] for hit in mine} == {"red.png", "green.png", "blue.png", "white.png"}
@@ -129,7 +129,7 @@ def test_extremes_are_answered_and_print_nothing(client, served, tmp_path):
     many = classify(client, categories="\n".join(f"thing {i}" for i in range(1000)))
     assert len(many["probabilities"]) == 1000
     assert sum(many["probabilities"].values()) == pytest.approx(1, abs=1e-3)
-    (tmp_path / "notes.jpg").write_text("no picture")
+    (tmp_path / "notes.jpg").write_text("no image")
     (tmp_path / "empty.png").touch()
     (tmp_path / "a.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
     for sentence, asked in {
@@ -138,7 +138,7 @@ def test_extremes_are_answered_and_print_nothing(client, served, tmp_path):
         "tokens": {"categories": "word " * 2000},
         "one {}": {"template": "no place"},
         "found no model": {"model": "/etc/passwd"},
-        "not a picture": {"picture": tmp_path / "notes.jpg"},
+        "not an image": {"picture": tmp_path / "notes.jpg"},
         "empty file": {"picture": tmp_path / "empty.png"},
         "no known format": {"picture": tmp_path / "a.svg"},
     }.items():

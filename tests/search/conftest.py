@@ -1,4 +1,4 @@
-"""Collections of drawn pictures, embedded by the small model; and collections of bare vectors."""
+"""Collections of drawn images, embedded by the small model; and collections of bare vectors."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ COLOURS = ["red", "green", "blue", "yellow", "white", "black", "orange", "purple
 
 
 def draw(path: Path, colour: str, size: tuple[int, int] = (40, 36)) -> Path:
-    """A picture file of one colour with a diagonal, so that no two are alike."""
+    """An image file of one colour with a diagonal, so that no two are alike."""
     path.parent.mkdir(parents=True, exist_ok=True)
     image = Image.new("RGB", size, colour)
     for x in range(min(size)):
@@ -35,7 +35,7 @@ def embedded(folder: Path, model: CLIP, *sources: Path, workers: int = 0, **opti
 
 
 def vector_collection(folder: Path, blocks: list[np.ndarray]) -> Path:
-    """A collection of unit vectors (n, E) whose pictures are files `0`, `1`, ..."""
+    """A collection of unit vectors (n, E) whose images are files `0`, `1`, ..."""
     embed, shard = blocks[0].shape[1], len(blocks[0])
     total = sum(map(len, blocks))
     for number, block in enumerate(blocks):
@@ -61,9 +61,9 @@ def model(small_h5: Path) -> CLIP:
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
-    """A folder of ten pictures, one of them below another folder, and a file that is none."""
+    """A folder of ten images, one of them below another folder, and a file that is none."""
     folder = tmp_path / "pictures"
     for colour in COLOURS:
         draw(folder / ("deep" if colour == "pink" else "") / f"{colour}.png", colour)
-    (folder / "broken.jpg").write_bytes(b"no picture")
+    (folder / "broken.jpg").write_bytes(b"no image")
     return folder

@@ -67,7 +67,7 @@ def test_a_loss_is_kept_until_it_is_permitted(folder, photos, capsys, monkeypatc
     captured = capsys.readouterr()
     done = json.loads(captured.out)
     assert (done["added"], done["removed"], done["kept"]) == (1, 0, number)
-    assert f"{number} of 40 pictures" in captured.err and str(photos / "2") in captured.err
+    assert f"{number} of 40 images" in captured.err and str(photos / "2") in captured.err
     assert told in captured.err and len(FolderStore(folder)) == 41
     assert main(["update", str(folder), "--yes", *OPTIONS]) == 0
     assert f"{number} removed" in capsys.readouterr().out
@@ -136,7 +136,7 @@ def test_embedding_again_takes_in_what_came_since(folder, photos, small_h5, tmp_
     captured = capsys.readouterr()
     assert "1 came since it was embedded, 1 were embedded again" in captured.out
     assert "1 are gone and were kept: `python -m nnclip update` removes them" in captured.out
-    assert "bad.png" in captured.out and "31 pictures in" in captured.out
+    assert "bad.png" in captured.out and "31 images in" in captured.out
     names = {record["image"] for _, record in FolderStore(folder).live()}
     assert str(photos / "5" / "new.png") in names and not any("/2/" in name for name in names)
     assert main([*command, "--json"]) == 0

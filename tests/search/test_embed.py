@@ -1,4 +1,4 @@
-"""Pictures of every kind of source -> collections, by one process or several."""
+"""Images of every kind of source -> collections, by one process or several."""
 
 import json
 import os
@@ -46,7 +46,7 @@ def test_embeddings_are_what_the_model_gives(tmp_path, model, pictures, dtype):
 def test_pictures_that_cannot_be_read_are_named_in_the_table(tmp_path, model, pictures):
     collection = Collection(embedded(tmp_path / "EMB", model, pictures))
     ((image, reason),) = collection.failures()
-    assert image == str(pictures / "broken.jpg") and "not a picture" in reason
+    assert image == str(pictures / "broken.jpg") and "not an image" in reason
     table = pq.read_table(tmp_path / "EMB" / "shards" / "00000.parquet").to_pylist()
     assert len(table) == len(COLOURS) + 1
     assert sorted(row["row"] for row in table if row["error"] is None) == list(range(len(COLOURS)))
@@ -75,7 +75,7 @@ def test_sources_that_are_none_are_told(tmp_path):
     (tmp_path / "table.csv").write_text("file,title\na.png,a\n")
     for name, message in [
         ("none", "no such file or folder"),
-        ("empty", "found no picture in it"),
+        ("empty", "found no image in it"),
         ("bad.tar", "expected one without compression"),
         ("table.csv", "no column filepath; it has file, title"),
     ]:

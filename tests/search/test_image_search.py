@@ -1,4 +1,4 @@
-"""The class and the commands, with real models and pictures."""
+"""The class and the commands, with real models and images."""
 
 import json
 import os
@@ -82,7 +82,7 @@ def test_a_collection_follows_its_folder(folder, model, pictures):
     store = FolderStore(folder)
     assert update(store, model).unchanged == 10
     draw(pictures / "gold" / "new.png", "orange", (50, 70))
-    draw(pictures / "red.png", "blue", (60, 60))  # another picture under the same name
+    draw(pictures / "red.png", "blue", (60, 60))  # another image under the same name
     os.utime(pictures / "green.png", ns=(1, 1))  # touched, with the same content
     (pictures / "pink").mkdir()
     (pictures / "white.png").unlink()
@@ -105,7 +105,7 @@ def test_pictures_are_added_and_removed_by_name(folder, model, pictures, tmp_pat
     assert len(store) == len(FolderStore(folder)) == 10
     assert update(store, model).added == 0  # what was removed on purpose stays out
     assert add(store, model, [str(pictures / "red.png")]).added == 1
-    with pytest.raises(DataError, match="no such picture in the collection"):
+    with pytest.raises(DataError, match="no such image in the collection"):
         remove(store, [str(tmp_path / "none.png")])
     (tmp_path / "more").rename(tmp_path / "elsewhere")
     with pytest.raises(DataError, match="no such file or folder"):
@@ -154,13 +154,13 @@ def test_the_commands(tmp_path, small_h5, pictures, capsys, monkeypatch):
         return capsys.readouterr().out
 
     out = ran("embed", "pictures", "-o", "EMB", "--workers", "0", *options)
-    assert "10 pictures in EMB, 1 could not be read" in out and "broken.jpg" in out
-    assert "10 pictures: searched exactly" in ran("index", "EMB")
+    assert "10 images in EMB, 1 could not be read" in out and "broken.jpg" in out
+    assert "10 images: searched exactly" in ran("index", "EMB")
     out = ran("search", "--image", "pictures/deep/pink.png", "-k", "3")  # the model is remembered
     assert len(out.splitlines()) == 3 and out.splitlines()[0].endswith("pictures/deep/pink.png")
     hits = json.loads(ran("search", "a dog", "-i", "EMB", "--json", *options))
     assert len(hits) == 10 and set(hits[0]) == {"image", "prob", "cosine"}
-    assert ran("index", "EMB", "--kind", "ivf", "--recall", "0.5").startswith("10 pictures: ivf")
+    assert ran("index", "EMB", "--kind", "ivf", "--recall", "0.5").startswith("10 images: ivf")
     draw(tmp_path / "copy.png", "red")
     assert ran("add", "EMB", "copy.png").startswith("1 added")
     groups = json.loads(ran("duplicates", "EMB", "--threshold", "0.9999", "--json"))

@@ -100,7 +100,7 @@ def test_a_socket_is_named_and_left_out(tmp_path, small_h5, capsys):
         os.close(here)
         words = ["embed", tmp_path / "p", "-o", tmp_path / "E", "-m", small_h5, "--workers", 0]
         status, out, _ = run(capsys, *words)
-    assert status == 0 and "s.png: found a socket" in out and "1 pictures in" in out
+    assert status == 0 and "s.png: found a socket" in out and "1 images in" in out
 
 
 def test_an_unknown_suffix_is_told_with_those_that_are_known(tmp_path, small_h5, capsys):

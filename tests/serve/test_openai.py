@@ -133,7 +133,7 @@ WRONG = {
     "a number": ('{"input": 5}', "token ids"),
     "true": ('{"input": true}', "found true or false"),
     "no base64": ('{"input": "!!!", "modality": "image"}', "expected an image in base64"),
-    "no image": ('{"input": "aGVsbG8=", "modality": "image"}', "not a picture"),
+    "no image": ('{"input": "aGVsbG8=", "modality": "image"}', "not an image"),
     "an empty image": ('{"input": "data:image/png;base64,"}', "found an empty file"),
     "an address": ('{"input": "http://127.0.0.1/a.png", "modality": "image"}', "--allow-urls"),
     "a path": ('{"input": "file:///etc/passwd", "modality": "image"}', "--allow-urls"),

@@ -28,8 +28,8 @@ def folder(tmp_path):
     (tmp_path / "below").mkdir()
     for index, colour in enumerate(COLOURS):
         Image.new("RGB", (40, 40), colour).save(tmp_path / "below" / f"{index}-{colour}.png")
-    (tmp_path / "broken.jpg").write_bytes(b"no picture")
-    (tmp_path / "notes.txt").write_text("no picture either")
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
+    (tmp_path / "notes.txt").write_text("no image either")
     return tmp_path
 
 
@@ -106,7 +106,7 @@ def test_folders_without_pictures_are_told(tmp_path, embedder):
         Collection("none", tmp_path / "none")
     with pytest.raises(DataError, match="no image"):
         Collection("empty", tmp_path)
-    (tmp_path / "a.png").write_bytes(b"no picture")
+    (tmp_path / "a.png").write_bytes(b"no image")
     collection = filled(Collection("broken", tmp_path), embedder)
     with pytest.raises(DataError, match="none of the 1 files"):
         search(embedder, collection, "a dog", 3)

@@ -33,8 +33,8 @@ def test_an_image_is_read_from_a_file_and_from_bytes(save):
 
 BAD = [
     (b"", "empty file"),
-    (b"no picture at all", "not a picture"),
-    (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not a picture"),
+    (b"no image at all", "not an image"),
+    (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image"),
     (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "PostScript"),
     (png((300, 300))[:200], "damaged"),
     (png((7000, 6000)), "42000000|7000 x 6000"),

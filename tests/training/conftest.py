@@ -1,4 +1,4 @@
-"""Captioned pictures on disk, small enough to be decoded by the hundred."""
+"""Captioned images on disk, small enough to be decoded by the hundred."""
 
 import colorsys
 import os
@@ -17,7 +17,7 @@ COUNT = 40
 
 
 def draw(path: Path, number: int, size: tuple[int, int] = (40, 32)) -> None:
-    """A picture that no other number gives: a colour and a bar."""
+    """An image that no other number gives: a colour and a bar."""
     red, green, blue = (
         round(255 * c) for c in colorsys.hsv_to_rgb(number / COUNT, 1, 0.4 + 0.6 * (number % 2))
     )
@@ -28,7 +28,7 @@ def draw(path: Path, number: int, size: tuple[int, int] = (40, 32)) -> None:
 
 
 def caption(number: int) -> str:
-    return f"picture number {number} of {'many' if number % 3 else 'a few'}"
+    return f"image number {number} of {'many' if number % 3 else 'a few'}"
 
 
 @pytest.fixture(autouse=True)

@@ -135,7 +135,7 @@ def test_pieces_move_the_statistics_once_each(model: Model, make_step) -> None:
 
 
 def test_validation_knows_no_batch(model: Model) -> None:
-    """A picture's features are then the same alone and in company, and nothing moves."""
+    """An image's features are then the same alone and in company, and nothing moves."""
     variables, make = model
     step, batch = make(), pairs(0)
     in_training = step(batch).image

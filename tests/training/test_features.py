@@ -83,7 +83,7 @@ def test_what_is_stale_is_not_used(cached, pictures: Path) -> None:
 
 
 def test_a_broken_picture_is_noted_and_left_out(cached, pictures: Path) -> None:
-    (pictures.parent / "images" / "5.png").write_bytes(b"no picture")
+    (pictures.parent / "images" / "5.png").write_bytes(b"no image")
     for _ in range(2):  # computed, then read
         found, _ = cached(pictures)
         assert list(found.broken) == [5] and "5.png" in found.broken[5]

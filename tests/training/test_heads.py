@@ -44,7 +44,7 @@ def model_h5(small_h5: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def pairs() -> FeaturePairs:
-    """48 pictures with two texts each: linear images of the same hidden points."""
+    """48 images with two texts each: linear images of the same hidden points."""
     rng = np.random.default_rng(5)
     points = rng.normal(size=(PICTURES, 12))
     image = points @ rng.normal(size=(12, WIDTH))
@@ -199,7 +199,7 @@ def test_what_does_not_fit_is_told(
     table = tmp_path / "pairs.csv"
     table.write_text("filepath\ttitle\n1.png\tone\nnone.png\ttwo\n")
     found = said(table, "--max-bad", 0)
-    assert "found 1 broken pictures and 0 empty captions" in found and "none.png" in found
+    assert "found 1 broken images and 0 empty captions" in found and "none.png" in found
     assert "too few for two parts" in said(table)
 
 

@@ -1,4 +1,4 @@
-"""Batches: the same whatever the number of ranks and workers; broken pictures; no leak."""
+"""Batches: the same whatever the number of ranks and workers; broken images; no leak."""
 
 import gc
 import os
@@ -26,7 +26,7 @@ RECIPE = Recipe(Preprocess(16, mean=(0.5,) * 3, std=(0.5,) * 3), crop=0.5)
 def global_batches(
     table: PairTable, ranks: int, workers: int, count: int
 ) -> list[tuple[np.ndarray, list[str]]]:
-    """The first `count` batches of 8 pairs: pictures and captions, whoever prepared them."""
+    """The first `count` batches of 8 pairs: images and captions, whoever prepared them."""
     own = 8 // ranks
     shares = []
     for rank in range(ranks):
@@ -98,9 +98,9 @@ def test_one_random_caption_a_picture_and_epoch() -> None:
 
 @pytest.fixture
 def with_broken(pairs_csv: Path, tmp_path: Path) -> PairTable:
-    """The table with a missing, a cut and a textual picture."""
+    """The table with a missing, a cut and a textual image."""
     text, cut = tmp_path / "text.png", tmp_path / "cut.png"
-    text.write_text("no picture")
+    text.write_text("no image")
     cut.write_bytes((pairs_csv.parent / "images" / "0.png").read_bytes()[:60])
     good = read_pairs(str(pairs_csv))
     broken = [Pair(str(p), ("broken",)) for p in (tmp_path / "none.png", text, cut)]

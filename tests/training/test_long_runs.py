@@ -18,7 +18,7 @@ from nnclip.training.config import TrainConfig
 from nnclip.training.trainer import Trainer
 
 EPOCHS, WARM = 55, 5  # the first ones compile, and fill caches
-LARGEST_GROWTH = 8 << 20  # bytes; one epoch of pictures that is kept would be 2 MiB, 50 of them 100
+LARGEST_GROWTH = 8 << 20  # bytes; one epoch of images that is kept would be 2 MiB, 50 of them 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +71,7 @@ def test_nothing_grows_over_fifty_epochs_with_workers(
         for part in (trainer.found[WARM : WARM + 10], trainer.found[-10:])
     )
     assert late - early < LARGEST_GROWTH  # of medians: the allocator gives back and takes again
-    assert last.objects - first.objects < 2000  # the log's own buffers, not a batch's pictures
+    assert last.objects - first.objects < 2000  # the log's own buffers, not a batch's images
 
 
 @pytest.mark.heavy

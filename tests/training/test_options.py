@@ -56,12 +56,12 @@ def test_a_vocabulary_of_ones_own_stays_with_the_model(
     assert main([*command, "--vocab-size", "530", "--min-frequency", "1"]) == 0
     trained(settings, finetuning=False, model="tiny", tokenizer=str(bpe), max_iter=1, image_size=16)
     model = clip.CLIP(tmp_path / "run" / "model.h5", precision="fp32")
-    ids = model.tokenize("picture number 7")
+    ids = model.tokenize("image number 7")
     assert 0 < ids.max() < 530 and model.config.text.vocabulary <= 530
     again = dataclasses.replace(settings, model_load_path=str(tmp_path / "run" / "model.h5"))
     assert make_trainee(again).tokenizer == make_trainee(again).tokenizer
     np.testing.assert_array_equal(
-        make_trainee(again).tokenizer(["picture number 7"], 32)[0, :8], ids[0, :8]
+        make_trainee(again).tokenizer(["image number 7"], 32)[0, :8], ids[0, :8]
     )
 
 

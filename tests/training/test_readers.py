@@ -1,4 +1,4 @@
-"""Every form in which captioned pictures come."""
+"""Every form in which captioned images come."""
 
 import json
 from io import BytesIO
@@ -25,7 +25,7 @@ def test_a_tab_separated_table(pairs_csv: Path) -> None:
     table = read_pairs(str(pairs_csv))
     assert len(table) == 40
     assert table[3].path == str(pairs_csv.parent / "images/3.png")
-    assert table[3].captions == ("picture number 3 of a few",)
+    assert table[3].captions == ("image number 3 of a few",)
 
 
 def test_a_comma_separated_table_with_its_own_columns_and_root(tmp_path: Path) -> None:

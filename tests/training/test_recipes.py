@@ -1,4 +1,4 @@
-"""The recipes of docs/systems.md, command by command, on small towers and drawn pictures."""
+"""The recipes of docs/systems.md, command by command, on small towers and drawn images."""
 
 import json
 import logging
@@ -57,7 +57,7 @@ def run(capsys: pytest.CaptureFixture) -> Run:
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """24 drawn pictures of 64 pixels with captions in four languages each."""
+    """24 drawn images of 64 pixels with captions in four languages each."""
     folder = tmp_path_factory.mktemp("drawn")
     flags = ["--count", "24", "--size", "64", "--captions", "4", "--languages", "en,es,fr,ru"]
     assert main(["draw-pairs", str(folder), *flags, "--workers", "1"]) == 0
@@ -207,7 +207,7 @@ def test_a_student_of_a_teacher(drawn: Path, small_h5: Path, run: Run, tmp_path:
     assert np.mean(steps(folder)[-5:]) < 0.8 * steps(folder)[0]
     whole = tmp_path / "whole.h5"
     run("join", small_h5, text, "-o", whole, "--text-head", folder / "text_head.h5")
-    model = clip.CLIP(whole, precision="fp32")  # pictures as the teacher sees them
+    model = clip.CLIP(whole, precision="fp32")  # images as the teacher sees them
     images = np.zeros((1, 3, 32, 32), np.float32)
     np.testing.assert_array_equal(
         model.encode_image(images), clip.CLIP(small_h5, precision="fp32").encode_image(images)

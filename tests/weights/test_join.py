@@ -79,7 +79,7 @@ def test_what_is_joined_is_what_is_written_and_read(joined: Path, other_h5: Path
 
 
 def test_sides_of_different_width_need_heads(small_h5: Path, other_h5: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"width 32 for pictures and 48 for texts.*--heads"):
+    with pytest.raises(CheckpointError, match=r"width 32 for images and 48 for texts.*--heads"):
         join(load_sides(small_h5, other_h5))
 
 

@@ -68,7 +68,7 @@ def unflattened(y: Output) -> Output:
 
     (N, L, D) -> (1, N * L, D) -> (1, N * L, O) -> (N, L, O) is (N, L, D) -> (N, L, O). Where N is
     free, OpenVINO keeps those reshapes and fuses no activation with the product before them: of
-    one picture that takes 3 % of the time.
+    one image that takes 3 % of the time.
 
     Returns: the product, and the bias added to it; `y` itself where it is anything else.
     """

@@ -1,4 +1,4 @@
-"""Pictures of results, for a talk: one function draws one figure, `save` writes it."""
+"""Images of results, for a talk: one function draws one figure, `save` writes it."""
 
 from nnclip.extras import extra
 

@@ -1,6 +1,6 @@
-"""Figures of answers: probabilities beside pictures, a heat map, calibration, classes.
+"""Figures of answers: probabilities beside images, a heat map, calibration, classes.
 
-Axes: N pictures, M texts.
+Axes: N images, M texts.
 """
 
 from collections.abc import Sequence
@@ -36,13 +36,13 @@ def probabilities_figure(
     texts: Sequence[str],
     truth: Sequence[int] | None = None,
 ) -> Figure:
-    """Each picture with the bars of its likeliest texts, two pictures a row.
+    """Each image with the bars of its likeliest texts, two images a row.
 
     Args:
-        pictures: N, a page's worth: one to twelve.
+        images: N, a page's worth: one to twelve.
         probabilities: (N, M) float, rows sum to 1.
         texts: M names.
-        truth: for each picture its right text: green, a wrong answer is red; where it is not among
+        truth: for each image its right text: green, a wrong answer is red; where it is not among
             the likeliest, it takes the last bar.
     """
     columns = min(2, len(pictures))
@@ -73,17 +73,17 @@ def probabilities_figure(
 def heat_map_figure(
     pictures: Sequence[Image.Image], similarities: np.ndarray, texts: Sequence[str]
 ) -> Figure:
-    """Pictures across, texts down, the cosine of each two; the best text of a picture is framed.
+    """Images across, texts down, the cosine of each two; the best text of an image is framed.
 
     Args:
-        pictures: N, up to about twelve.
+        images: N, up to about twelve.
         similarities: (N, M) cosines.
         texts: M.
     """
     count, lines = similarities.shape
     with styled():
         figure = new_figure(4.2 + 1.15 * count, 2.1 + 0.72 * lines)
-        head(figure, "Cosine similarity of pictures and texts; framed: the best text of a picture")
+        head(figure, "Cosine similarity of images and texts; framed: the best text of an image")
         grid = figure.add_gridspec(2, count, height_ratios=[1.15, 0.72 * lines])
         for i, picture in enumerate(pictures):
             show(figure.add_subplot(grid[0, i]), picture)
@@ -127,7 +127,7 @@ def calibration_figure(answers: Classification) -> Figure:
         axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", ylabel="accuracy", aspect="equal")
         axes.grid(True)
         axes.set_title(
-            f"Calibration error {error:.1%}  ({len(correct):,} pictures)", loc="left", pad=14
+            f"Calibration error {error:.1%}  ({len(correct):,} images)", loc="left", pad=14
         )
     return figure
 

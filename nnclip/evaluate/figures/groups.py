@@ -30,11 +30,11 @@ def attack_figure(
     attacked: Sequence[Image.Image],
     rows: Sequence[int],
 ) -> Figure:
-    """How much accuracy the written word costs, and some pictures before and after.
+    """How much accuracy the written word costs, and some images before and after.
 
     Args:
         attack: the measured answers.
-        clean, attacked: some of its pictures, as they were and with the word.
+        clean, attacked: some of its images, as they were and with the word.
         rows: their rows in the answers.
     """
     metrics = attack.metrics()
@@ -43,7 +43,7 @@ def attack_figure(
         left, right = figure.subfigures(1, 2, width_ratios=[1, 2.9])
         axes = left.add_subplot()
         values = [metrics["acc1_clean"], metrics["acc1_attacked"], metrics["fooled"]]
-        names = ["as it is", "with a\nwrong word", "takes the word\nfor the picture"]
+        names = ["as it is", "with a\nwrong word", "takes the word\nfor the image"]
         axes.bar(range(3), values, color=[BLUE, LINES[1], RED], width=0.62)
         for place, value in enumerate(values):
             axes.text(place, value + 0.015, f"{value:.1%}", ha="center", fontweight="bold")
@@ -74,11 +74,11 @@ def _colour(answer: int, row: int, attack: Attack) -> str:
 
 
 def bias_figure(bias: Bias, pictures: Sequence[Image.Image]) -> Figure:
-    """One panel a group: a picture of it and the mean probability of each caption.
+    """One panel a group: an image of it and the mean probability of each caption.
 
     Args:
         bias: the measured probabilities.
-        pictures: one for each group.
+        images: one for each group.
     """
     means = bias.means()
     groups = len(means)
@@ -95,7 +95,7 @@ def bias_figure(bias: Bias, pictures: Sequence[Image.Image]) -> Figure:
             show(axes, picture)
             count = int((bias.group_of_picture == g).sum())
             axes.set_title(label(bias.groups[g], 24))
-            axes.set_xlabel(f"{count} picture{'s' if count > 1 else ''}", color=FAINT)
+            axes.set_xlabel(f"{count} image{'s' if count > 1 else ''}", color=FAINT)
             texts = [bias.captions[j] for j in order]
             panel = figure.add_subplot(grid[y, 2 * x + 1])
             bars(panel, texts, means[g][order], [LINES[g % len(LINES)]] * len(order))

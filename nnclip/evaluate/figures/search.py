@@ -1,4 +1,4 @@
-"""The figure of a query: the five nearest pictures, and where they stand among all."""
+"""The figure of a query: the five nearest images, and where they stand among all."""
 
 from collections.abc import Sequence
 
@@ -30,16 +30,16 @@ def nearest_figure(
     true_similarity: float | None = None,
     hit: int | None = None,
 ) -> Figure:
-    """A caption, the pictures nearest to it, the true one, a histogram of all similarities.
+    """A caption, the images nearest to it, the true one, a histogram of all similarities.
 
     Args:
         caption: the query.
-        nearest: up to five pictures, nearest first.
+        nearest: up to five images, nearest first.
         values: their cosines.
-        truth: the picture that the caption was written for; None without one.
+        truth: the image that the caption was written for; None without one.
         true_rank: its place among all, from 1.
-        similarities: (N,) cosines of the caption and every picture.
-        true_similarity: that of the true picture.
+        similarities: (N,) cosines of the caption and every image.
+        true_similarity: that of the true image.
         hit: which of `nearest` is the true one.
     """
     with styled():
@@ -68,7 +68,7 @@ def _histogram(axes, similarities, values, true_similarity) -> None:  # type: ig
         axes.axvline(
             true_similarity, color=ORANGE, linewidth=2, linestyle="--", label="the true one"
         )
-    axes.set_xlabel(f"cosine similarity to each of {len(similarities):,} pictures")
+    axes.set_xlabel(f"cosine similarity to each of {len(similarities):,} images")
     axes.set_ylabel("pictures")
     axes.yaxis.get_major_locator().set_params(integer=True)
     axes.legend(loc="upper left")

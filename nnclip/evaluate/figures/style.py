@@ -1,4 +1,4 @@
-"""What all figures share: colours, fonts, frames, pictures in axes."""
+"""What all figures share: colours, fonts, frames, images in axes."""
 
 import logging
 import re
@@ -104,7 +104,7 @@ def save(figure: Figure, folder: Path, name: str) -> Path:
 
 
 def show(axes: Axes, picture: Image.Image, frame: str = "") -> None:
-    """A picture without ticks, its central square if it is long; `frame` is a colour around it."""
+    """An image without ticks, its central square if it is long; `frame` is a colour around it."""
     square = ImageOps.fit(picture.convert("RGB"), (256, 256), Image.Resampling.LANCZOS)
     axes.imshow(np.asarray(square))
     axes.set_xticks([])

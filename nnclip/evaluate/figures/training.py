@@ -97,7 +97,7 @@ def smooth(values: np.ndarray) -> np.ndarray:
 
 
 def samples_figure(pictures: Sequence[Image.Image], captions: Sequence[str]) -> Figure:
-    """Pictures with their captions below, six a row."""
+    """Images with their captions below, six a row."""
     columns = min(6, len(pictures))
     rows = -(-len(pictures) // columns)
     with styled():

@@ -1,1 +1,1 @@
-"""Captioned pictures: read, ordered, decoded. Needs neither NNabla nor MPI: workers start fast."""
+"""Captioned images: read, ordered, decoded. Needs neither NNabla nor MPI: workers start fast."""

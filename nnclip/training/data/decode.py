@@ -12,7 +12,7 @@ from nnclip.training.data.pairs import CROP, Draw, Pair
 
 @dataclass(frozen=True)
 class Recipe:
-    """How pictures become rows.
+    """How images become rows.
 
     Attributes:
         preprocess: what the model wants to see.
@@ -28,7 +28,7 @@ read_picture = open_stored  # its name before
 
 
 def decode(pair: Pair, draw: Draw, recipe: Recipe, row_3RR: np.ndarray) -> str | None:
-    """Fill one row of a batch; returns what is wrong with the picture, or None."""
+    """Fill one row of a batch; returns what is wrong with the image, or None."""
     try:
         picture = open_stored(pair)
         if recipe.crop is None:

@@ -1,4 +1,4 @@
-"""Lists of addresses -> pictures on disk and a table of pairs. What is there is not fetched again.
+"""Lists of addresses -> images on disk and a table of pairs. What is there is not fetched again.
 
 The table is rewritten at the end from what lies on disk, so a call that was interrupted loses
 nothing, and a second one only fetches what is missing.
@@ -37,7 +37,7 @@ class FetchOrder:
         parallel: transfers at once.
         timeout: seconds without a byte that end a transfer.
         most_bytes: larger files are refused.
-        least_side: pixels; pictures with a shorter side are refused.
+        least_side: pixels; images with a shorter side are refused.
         again: try what failed in an earlier call too.
     """
 
@@ -49,7 +49,7 @@ class FetchOrder:
     again: bool = False
 
     def path(self, url: str) -> Path:
-        """Where the picture of an address lies."""
+        """Where the image of an address lies."""
         name = hashlib.sha1(url.encode()).hexdigest()
         return self.folder / "images" / name[:2] / f"{name}.jpg"
 
@@ -76,7 +76,7 @@ def read_addresses(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def fetch_pairs(addresses: Path, order: FetchOrder) -> Iterator[str | None]:
-    """Fetch every picture of a list; yields once per line: None, or why there is no picture.
+    """Fetch every image of a list; yields once per line: None, or why there is no image.
 
     Raises:
         DataError: the list cannot be read, or the folder not be written.
@@ -114,7 +114,7 @@ def _known_failures(path: Path) -> set[str]:
 
 
 def _fetch(url: str, order: FetchOrder, known: set[str]) -> str | None:
-    """Fetch one picture; returns why there is none."""
+    """Fetch one image; returns why there is none."""
     path = order.path(url)
     if path.exists():
         return None

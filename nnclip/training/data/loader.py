@@ -21,8 +21,8 @@ from nnclip.training.data.pairs import CAPTION, Draw, Pair, PairTable, Stream
 logger = logging.getLogger(__name__)
 
 SLOTS = 3  # batches in memory: one in use, two being filled
-CHUNK = 32  # pictures that a worker takes at once
-ATTEMPTS = 100  # substitutes tried for one broken picture
+CHUNK = 32  # images that a worker takes at once
+ATTEMPTS = 100  # substitutes tried for one broken image
 
 Job = tuple[int, Pair, Draw]  # row of the slot, what, and how
 Failure = tuple[int, str]
@@ -30,12 +30,12 @@ Failure = tuple[int, str]
 
 @dataclass(frozen=True)
 class RawBatch:
-    """Pictures and captions.
+    """Images and captions.
 
     Attributes:
         images: (N, 3, R, R) float32, normalised; overwritten once the next batch is asked for.
-        captions: one a picture.
-        broken: name -> what is wrong with it, of the pictures that were replaced.
+        captions: one an image.
+        broken: name -> what is wrong with it, of the images that were replaced.
         replaced: their rows.
     """
 
@@ -149,7 +149,7 @@ class Loader:
                 draws[row] = self.stream.substitute(wanted[row], attempt)
             pending = self._submit(slot, [(row, draws[row]) for row, _ in failures])
         raise DataError(
-            f"found {ATTEMPTS} broken pictures in a row, the last: {next(reversed(broken.items()))}"
+            f"found {ATTEMPTS} broken images in a row, the last: {next(reversed(broken.items()))}"
         )
 
 

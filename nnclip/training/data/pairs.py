@@ -1,4 +1,4 @@
-"""Tables of captioned pictures, and which of them the k-th batch holds."""
+"""Tables of captioned images, and which of them the k-th batch holds."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from nnclip.image import NotRead
 
 @dataclass(frozen=True)
 class Pair:
-    """A picture and what is said about it.
+    """An image and what is said about it.
 
     Attributes:
-        path: the picture's file, or the tar file that holds it.
+        path: the image's file, or the tar file that holds it.
         captions: one or more; each epoch uses one of them, drawn at random.
-        offset: where the picture starts in a tar file.
+        offset: where the image starts in a tar file.
         size: its length in bytes there; -1 for a file of its own.
         form: see `nnclip.sources.Stored`.
     """
@@ -62,7 +62,7 @@ class PairTable:
         if not len(self):
             passed = f", {self.not_read}" if self.not_read else ""
             raise DataError(
-                f"found no captioned picture ({self.dropped} without a caption{passed}): check "
+                f"found no captioned image ({self.dropped} without a caption{passed}): check "
                 "the path and the names of the columns"
             )
 
