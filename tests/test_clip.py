@@ -252,7 +252,7 @@ BAD: dict[str, tuple[Callable[[clip.CLIP], object], type[NnclipError], str]] = {
     ),
     "a long text": (lambda m: m.tokenize("word " * 20), DataError, "word word"),
     "no text": (lambda m: m.tokenize([]), DataError, "empty"),
-    "no image": (lambda m: m.preprocess_image(BytesIO(b"GIF89a")), DataError, "picture"),
+    "no image": (lambda m: m.preprocess_image(BytesIO(b"GIF89a")), DataError, "no known format"),
     "precision": (lambda m: clip.CLIP(m.path, precision="fp8"), ConfigError, "fp8"),
     "no streams": (lambda m: clip.CLIP(m.path, streams=0), ConfigError, "streams is 0"),
     "a file as the cache": (
