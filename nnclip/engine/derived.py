@@ -19,14 +19,24 @@ Make = Callable[[Output], Output]
 NOWHERE = 2**20  # a place behind all others; OpenVINO may compute integers in float32: below 2**24
 
 
+def _first(marked_NL: Output) -> Output:
+    """1.0 at the first marked place of each row, at its beginning where there is none, else 0.0."""
+    length = marked_NL.get_partial_shape()[1].get_length()
+    place_1L = op.constant(np.arange(length, dtype=np.int32)[None]).output(0)
+    nowhere = op.constant(np.int32(NOWHERE))
+    first_N1 = op.reduce_min(op.select(marked_NL, place_1L, nowhere), integers([1]), True)
+    found_N1 = op.select(op.equal(first_N1, nowhere), op.constant(np.int32(0)), first_N1)
+    return op.convert(op.equal(place_1L, found_N1), "f32").output(0)
+
+
 def first_highest(x_NL: Output) -> Output:
     """1.0 at the first occurrence of each row's highest value, else 0.0."""
-    length = x_NL.get_partial_shape()[1].get_length()
-    place_1L = op.constant(np.arange(length, dtype=np.int32)[None]).output(0)
-    highest_NL = op.equal(x_NL, op.reduce_max(x_NL, integers([1]), True))
-    places_NL = op.select(highest_NL, place_1L, op.constant(np.int32(NOWHERE)))
-    first_N1 = op.reduce_min(places_NL, integers([1]), True)
-    return op.convert(op.equal(place_1L, first_N1), "f32").output(0)
+    return _first(op.equal(x_NL, op.reduce_max(x_NL, integers([1]), True)).output(0))
+
+
+def first_equal(value: int) -> Make:
+    """1.0 where `value` stands first in its row, at the beginning of rows without, else 0.0."""
+    return lambda x: _first(op.equal(x, op.constant(np.int32(value))).output(0))
 
 
 def differs_from(value: int) -> Make:

@@ -24,7 +24,6 @@ from nnclip.graph.parameters import building, scope_of
 from nnclip.graph.similarity import normalise, similarity
 from nnclip.model import CLIP
 from nnclip.nnabla import nn
-from nnclip.text import openai_tokenizer
 
 SUFFIXES = {"openvino": ".xml", "onnx": ".onnx", "nnp": ".nnp"}  # format -> of its file
 PARTS = {"image": "image", "text": "text", "both": "clip"}  # part -> name of its file
@@ -91,7 +90,7 @@ def _written(model: CLIP, folder: Path, to: str, part: str, half: bool, batch: i
     written = [*files, folder / "card.json", folder / "README.md"]
     if part != "image":
         tokenizer = folder / "tokenizer.json"
-        tokenizer.write_text(model.metadata.get("tokenizer") or openai_tokenizer().to_json())
+        tokenizer.write_text(model.tokenizer.to_json(), encoding="utf-8")
         written.append(tokenizer)
     return written
 

@@ -3,12 +3,25 @@
 from collections.abc import Callable
 from typing import Any
 
-from nnclip.engine.derived import Make, count_of_others, differs_from, first_highest
+from nnclip.engine.derived import (
+    Make,
+    count_of_others,
+    differs_from,
+    first_equal,
+    first_highest,
+)
 from nnclip.errors import UnsupportedOpError
-from nnclip.graph.derived import Beside, FirstHighest, NotPadding, PositionsWithoutPadding
+from nnclip.graph.derived import (
+    Beside,
+    FirstEqual,
+    FirstHighest,
+    NotPadding,
+    PositionsWithoutPadding,
+)
 
 MAKERS: dict[type, Callable[[Any], Make]] = {
     FirstHighest: lambda _: first_highest,
+    FirstEqual: lambda derived: first_equal(derived.value),
     NotPadding: lambda derived: differs_from(derived.pad),
     PositionsWithoutPadding: lambda derived: count_of_others(derived.pad, derived.first),
 }
