@@ -116,7 +116,7 @@ def wrong_scale(arrays):
 
 
 def wrong_tokens(arrays):
-    arrays["visual/positional_embedding"] = np.zeros((16, 64), np.float32)
+    arrays["visual/positional_embedding"] = np.zeros((15, 64), np.float32)
 
 
 BAD = {
@@ -126,7 +126,7 @@ BAD = {
     "foreign names": (renamed, ("visual/proj", "convert/torch_to_h5.py")),
     "another tower": (of_a_resnet, ("visual/transformer/resblocks/0", "no such tensor")),
     "a row of scales": (wrong_scale, ("logit_scale", "(3,)")),
-    "a grid that is no square": (wrong_tokens, ("visual/positional_embedding", "16 tokens")),
+    "a grid that is no square": (wrong_tokens, ("visual/positional_embedding", "15 tokens")),
 }
 
 
