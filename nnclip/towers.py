@@ -80,7 +80,7 @@ class Towers:
             cache_dir: folder that keeps what was compiled; what int8 calibrates is not kept.
 
         Raises:
-            ConfigError: the precision, the context or so many streams cannot be had.
+            ConfigError: no such precision, context or number of streams.
         """
         check_count("streams", streams)
         self._weights = weights
@@ -229,5 +229,5 @@ def _interpreted(name: str, precision: str | None) -> tuple[nn.Context, str]:
         return get_extension_context(name), "fp32"
     except Exception as error:  # NNabla raises what its extension's import raises
         raise ConfigError(
-            f"context {name}: cannot be had ({error}); expected cpu, or cudnn for an NVIDIA GPU"
+            f"context {name}: found none ({error}); expected cpu, or cudnn for an NVIDIA GPU"
         ) from error

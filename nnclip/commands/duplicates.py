@@ -1,4 +1,4 @@
-"""`nnclip duplicates`: images of a collection that are all but the same."""
+"""`nnclip duplicates`: near-duplicates in a collection."""
 
 import argparse
 import json
@@ -7,7 +7,7 @@ from nnclip.commands.search import from_here
 from nnclip.search.duplicates import duplicate_groups
 from nnclip.search.store import open_store
 
-HELP = "list images of a collection that are all but the same"
+HELP = "list near-duplicates in a collection"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -45,7 +45,7 @@ def differs_from(value: int) -> Make:
 
 
 def count_of_others(value: int, first: int) -> Make:
-    """The how manieth of its row's values other than `value` each is, counted from `first`.
+    """The position of each value among those of its row that are not `value`, counted from `first`.
 
     Where `value` stands, one less than `first`.
     """

@@ -4,7 +4,7 @@ Each reads its parameters from NNabla's current scope under the published names 
 (torch) layout: a weight is (out, in) and is multiplied transposed, never copied.
 
 Axes: N batch, L tokens, D width, O output width, H heads, K width of a head, F width of the
-perceptron. `nn.parameter_scope` is global to the process: whoever builds a graph holds a lock.
+MLP. `nn.parameter_scope` is global to the process: whoever builds a graph holds a lock.
 """
 
 import math

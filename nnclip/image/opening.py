@@ -44,7 +44,7 @@ def open_image(
     if isinstance(source, bytes):
         source = BytesIO(source)
     if isinstance(source, BytesIO):
-        name = shown(name) or f"an image of {source.getbuffer().nbytes} bytes"
+        name = shown(name) or f"a file of {source.getbuffer().nbytes} bytes"
         return _read(source, name, max_pixels, as_seen)
     if not isinstance(source, (str, Path)):
         raise DataError(

@@ -16,7 +16,7 @@ from nnclip.text.prompts import PRESETS as PEOPLE
 
 ENGLISH = "en"
 FRONT = 12  # examples that the first tab offers
-TEMPLATES = ("{}", "an image of {}", "a drawing of {}", "a photo of a {}", "a photo of a {}.")
+TEMPLATES = ("{}", "a picture of {}", "a drawing of {}", "a photo of a {}", "a photo of a {}.")
 IDEAS = ""  # the list in words.json that is offered for searching
 
 

@@ -1,4 +1,4 @@
-"""Images that are all but the same: every pair is compared, block by block.
+"""Near-duplicates: every pair is compared, block by block.
 
 Axes: N rows, E embedding.
 """

@@ -35,7 +35,7 @@ class TrainConfig:
         False, "COCO: each caption is a pair of its own (default: one random caption per image)"
     )
     keep_together: int = option(
-        1, "rows that are shuffled as one: likenesses written side by side meet in one batch"
+        1, "rows that are shuffled as one: hard negatives written side by side meet in one batch"
     )
     workers: int = option(
         -1, "processes that decode images, per rank (default: what the cores allow)"
@@ -66,7 +66,7 @@ class TrainConfig:
     )
     freeze: str = option(
         "",
-        "parameters that stay: image, text, or names with * (comma-separated); none lets go of "
+        "parameters that stay: image, text, or names with * (comma-separated); none unfreezes "
         "what the model file has frozen",
     )
     batch_norm: str = option(

@@ -61,7 +61,7 @@ def make_trainee(config: TrainConfig) -> Trainee:
 
     Raises:
         ConfigError: no such size, or settings that contradict each other.
-        CheckpointError, DownloadError: the model to go on from cannot be had.
+        CheckpointError, DownloadError: the model to go on from is not there.
     """
     trainee = _loaded(config) if config.finetuning else _fresh(config)
     freeze(trainee.variables(), config.freeze)
@@ -180,7 +180,7 @@ def freeze(variables: dict[str, nn.Variable], patterns: str) -> None:
 
     Args:
         variables: the model's, by name.
-        patterns: comma-separated: `image`, `text`, or names with `*`; `none` first lets go of
+        patterns: comma-separated: `image`, `text`, or names with `*`; `none` first unfreezes
             what a file has frozen.
 
     Raises:

@@ -88,7 +88,7 @@ class MappedArrays:
         return array
 
     def give_back(self) -> None:
-        """Let go of the memory that reading has filled; it is read again where it is needed."""
+        """Release the memory that reading has filled; it is read again where it is needed."""
         for copy in self._copies:
             copy.give_back()
 
@@ -166,7 +166,7 @@ class _Copy:
         return np.frombuffer(self._memory, "<f4", count, span.offset).reshape(span.shape)
 
     def give_back(self) -> None:
-        """Let go of the memory that reading has filled."""
+        """Release the memory that reading has filled."""
         if hasattr(mmap, "MADV_DONTNEED"):  # nothing was written, so nothing is lost
             self._memory.madvise(mmap.MADV_DONTNEED)
 

@@ -67,7 +67,7 @@ class ModelWeights:
             return flatten(self.scope)[name].d
 
     def give_back(self) -> None:
-        """Let go of the memory that reading a mapped file has filled."""
+        """Release the memory that reading a mapped file has filled."""
         with NNABLA_LOCK:
             for file in self.waiting:
                 file.give_back()

@@ -43,7 +43,7 @@ def test_the_picture_outlives_its_file(tmp_path, picture):
 
 @pytest.mark.parametrize("content", [b"", b"GIF89a", b"not an image at all", b"\x89PNG\r\n\x1a\n"])
 def test_no_picture(content, tmp_path):
-    with pytest.raises(DataError, match=f"an image of {len(content)} bytes is not an image"):
+    with pytest.raises(DataError, match=f"a file of {len(content)} bytes is not an image"):
         open_image(content)
     path = tmp_path / "notes.txt"
     path.write_bytes(content)
