@@ -19,7 +19,7 @@ FAULTS = {
     ],
     "the gradient of logit_scale grows with the ranks, and each computes the whole matrix": [
         "training/test_ranks.py::test_two_ranks_with_aggregation_are_one_rank_with_the_whole_batch",
-        "graph/test_loss.py::test_the_mean_over_ranks_is_the_loss_of_the_whole",
+        "graph/test_losses.py::test_the_mean_over_ranks_is_the_loss_of_the_whole",
     ],
     "logit_scale has no bound, and its logarithm is logged in its place": [
         "training/test_trainer.py::test_logit_scale_is_clamped",
@@ -67,10 +67,10 @@ FAULTS = {
         "graph/test_weights_as_stored.py::test_matrices_go_into_products_as_they_are",
     ],
     "the demo fetches any address, for as long and as much as it takes": [
-        "demo/test_fetching.py::test_what_is_near_is_not",
-        "demo/test_fetching.py::test_a_redirect_is_followed_and_checked_again",
-        "demo/test_fetching.py::test_too_much_too_little_and_nothing_are_refused",
-        "demo/test_fetching.py::test_a_server_that_drips_is_hung_up_on",
+        "service/test_addresses.py::test_what_is_near_is_not",
+        "service/test_fetching.py::test_a_redirect_is_followed_and_checked_again",
+        "service/test_fetching.py::test_too_much_too_little_and_nothing_are_refused",
+        "service/test_fetching.py::test_a_server_that_drips_is_hung_up_on",
     ],
     "converters drop the statistics of batch normalisation and garble its names": [
         "convert/test_resnets.py::test_a_resnet_of_torchvision_becomes_a_tower_and_returns",

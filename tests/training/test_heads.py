@@ -194,7 +194,7 @@ def test_what_does_not_fit_is_told(
     lesson = tmp_path / "lesson.csv"
     lesson.write_text("english,german\nred,rot\nblue,blau\n")
     assert "join it with --width 32" in said(lesson, "--teacher", small_h5)
-    assert "cannot be read" in said(tmp_path / "none.csv")
+    assert "no such file or folder" in said(tmp_path / "none.csv")
     Image.new("RGB", (40, 32), "red").save(tmp_path / "1.png")
     table = tmp_path / "pairs.csv"
     table.write_text("filepath\ttitle\n1.png\tone\nnone.png\ttwo\n")
@@ -231,7 +231,7 @@ def test_two_ranks_train_what_one_trains_and_want_their_features(
     )  # fmt: skip
     assert json.loads(made.stdout) == {
         "path": str(cache), "pictures": 40, "texts": 40, "image_width": WIDTH,
-        "text_width": WIDTH, "broken": 0,
+        "text_width": WIDTH, "broken": 0, "not_read": {},
     }  # fmt: skip
     for ranks in (1, 2):
         done = trained(ranks, 16 // ranks)
