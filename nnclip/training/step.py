@@ -31,7 +31,7 @@ from nnclip.graph.similarity import normalise
 from nnclip.nnabla import nn
 from nnclip.training.batch import AnyBatch
 from nnclip.training.communicator import Communicator
-from nnclip.weights.tower import side_of
+from nnclip.weights.tower import whole_side_of
 
 Shapes = Mapping[str, tuple[int, ...]]
 Graph = tuple[dict[str, nn.Variable], dict[str, nn.Variable]]  # inputs, outputs
@@ -142,7 +142,7 @@ class ContrastiveStep:
         towers = {name: v for name, v in both.items() if name not in self._scalars}
         self.trained = {name: v for name, v in both.items() if v.need_grad}
         sides = ("image", "text")
-        self._moving = [s for s in sides if s in {side_of(n) for n in self.trained}]
+        self._moving = [s for s in sides if s in {whole_side_of(n) for n in self.trained}]
         self._asked = self._loss_kind.gathers if self._shares else ()
         others = [f"all_{side}" for side in self._asked]
         self._whole = _Program(self._build_whole, both, make, of=("scaled",))

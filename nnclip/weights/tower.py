@@ -95,6 +95,11 @@ def side_of(name: str) -> str | None:
     return "image" if first == "visual" else "text"
 
 
+def whole_side_of(name: str) -> str | None:
+    """As `side_of`, but a head belongs to the side that it stands on; None for scalars alone."""
+    return {IMAGE_HEAD: "image", TEXT_HEAD: "text"}.get(name.split("/")[0]) or side_of(name)
+
+
 def tower_metadata(tower: Tower) -> dict[str, Any]:
     """What the file of a tower must say beside its tensors."""
     return {"tower": tower.side, **tower.metadata()}
