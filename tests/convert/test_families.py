@@ -372,12 +372,17 @@ def test_gradients_are_those_of_torch(case, request):
         k: of_array(p.grad.numpy()) for k, p in theirs.named_parameters() if p.grad is not None
     }
     wanted = {name: g.read() for name, g in to_published(gradients, table).items()}
+    own = {k: of_array(p.detach().numpy()) for k, p in theirs.named_parameters()}
+    kept = {k: t.read() for k, t in to_published(own, table).items()}
     largest = max(map(np.linalg.norm, wanted.values()))
     for name, gradient in wanted.items():
+        if name not in parameters or not np.array_equal(kept[name], parameters[name].d):
+            continue  # a norm or a scale was folded into it: it is not torch's parameter
         difference = np.linalg.norm(parameters[name].g - gradient)
         # 1e-6: the gradient of a bias of keys is zero but for rounding
         assert difference < 1e-4 * np.linalg.norm(gradient) + 1e-6 * largest, name
-    assert not parameters.keys() - wanted.keys() - {"logit_scale", "logit_bias"}
+    if request.node.callspec.params["case"] not in FOLDED:
+        assert not parameters.keys() - wanted.keys() - {"logit_scale", "logit_bias"}
 
 
 def test_a_tower_that_is_not_known_is_refused_by_name(tmp_path):
