@@ -16,7 +16,7 @@ from nnclip.embeddings import unit
 from nnclip.errors import ConfigError, DataError
 from nnclip.evaluate import tasks
 from nnclip.evaluate.captioned import read_captioned
-from nnclip.evaluate.pictures import read_labelled
+from nnclip.evaluate.labelled import read_labelled
 from nnclip.evaluate.ranks import Ranks, join
 from nnclip.evaluate.report import Record, format_table, metrics_table, per_class_table
 from nnclip.files import shown

@@ -11,7 +11,7 @@ from PIL import Image
 
 from nnclip.commands.options import add_model_arguments, load_model
 from nnclip.errors import DataError, DownloadError
-from nnclip.evaluate.pictures import read_labelled
+from nnclip.evaluate.labelled import read_labelled
 from nnclip.image import open_image
 from nnclip.model import CLIP
 from nnclip.sources import open_stored

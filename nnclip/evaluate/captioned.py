@@ -23,7 +23,7 @@ Place: TypeAlias = Path | Sample
 
 
 @dataclass(frozen=True)
-class CaptionedPictures:
+class CaptionedImages:
     """A data set for retrieval.
 
     Args:
@@ -44,7 +44,7 @@ class CaptionedPictures:
     missing: tuple[Path, ...] = ()
     not_read: NotRead = field(default_factory=NotRead)
 
-    def only(self, language: str) -> "CaptionedPictures":
+    def only(self, language: str) -> "CaptionedImages":
         """The captions of one language with their images.
 
         Raises:
@@ -56,7 +56,7 @@ class CaptionedPictures:
             raise DataError(f"{self.name}: no caption in language {language!r}; there are: {known}")
         return self._chosen(np.array(rows))
 
-    def without(self, pictures: Iterable[int]) -> "CaptionedPictures":
+    def without(self, pictures: Iterable[int]) -> "CaptionedImages":
         """The data set without some images (their indices) and their captions.
 
         Raises:
@@ -67,9 +67,9 @@ class CaptionedPictures:
             raise DataError(f"{self.name}: no caption is left that has a readable image")
         return self._chosen(np.flatnonzero(~gone))
 
-    def _chosen(self, rows: np.ndarray) -> "CaptionedPictures":
+    def _chosen(self, rows: np.ndarray) -> "CaptionedImages":
         used, index = np.unique(self.picture_of_text[rows], return_inverse=True)
-        return CaptionedPictures(
+        return CaptionedImages(
             self.name,
             tuple(self.paths[i] for i in used),
             tuple(self.texts[i] for i in rows),
@@ -82,7 +82,7 @@ class CaptionedPictures:
 
 def read_captioned(
     path: Path, images: Path | None = None, split: str = "test", caption_key: str = "title"
-) -> CaptionedPictures:
+) -> CaptionedImages:
     """A data set in any kind of source that has captions: COCO's or Karpathy's .json, tables, ...
 
     Images that are not there are counted, named in a warning and left out with their captions.
@@ -117,7 +117,7 @@ def read_captioned(
 
 def _present(
     path: Path, pairs: list[tuple[Place, str]], languages: list[str], not_read: NotRead
-) -> CaptionedPictures:
+) -> CaptionedImages:
     index: dict[Place, int] = {}
     exists = {place: os.path.isfile(_file(place)) for place in dict.fromkeys(p for p, _ in pairs)}
     missing = tuple(Path(_file(place)) for place, there in exists.items() if not there)
@@ -133,7 +133,7 @@ def _present(
             f"{shown(missing[0]) if missing else '?'}; name their folder (--images)"
         )
     of_text = [index.setdefault(pairs[i][0], len(index)) for i in kept]
-    return CaptionedPictures(
+    return CaptionedImages(
         to_name(path.stem),
         tuple(index),
         tuple(pairs[i][1] for i in kept),

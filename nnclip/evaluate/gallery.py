@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from nnclip.evaluate.bias import Bias
-from nnclip.evaluate.captioned import CaptionedPictures, Place
+from nnclip.evaluate.captioned import CaptionedImages, Place
 from nnclip.evaluate.embedding import Embedded
 from nnclip.evaluate.figures import save
 from nnclip.evaluate.figures.answers import (
@@ -20,7 +20,7 @@ from nnclip.evaluate.figures.answers import (
 from nnclip.evaluate.figures.groups import attack_figure, bias_figure
 from nnclip.evaluate.figures.search import NEAREST, nearest_figure
 from nnclip.evaluate.figures.training import curves_figure, read_curves, samples_figure
-from nnclip.evaluate.pictures import LabelledPictures
+from nnclip.evaluate.labelled import LabelledImages
 from nnclip.evaluate.typographic import Attack, write_word
 from nnclip.evaluate.zero_shot import Classification
 from nnclip.sources import open_stored
@@ -37,7 +37,7 @@ def some(count: int, wanted: int) -> list[int]:
 
 
 def classification_figures(
-    folder: Path, answers: Classification, data: LabelledPictures, found: Embedded
+    folder: Path, answers: Classification, data: LabelledImages, found: Embedded
 ) -> list[Path]:
     """Answers beside some images, calibration, recall of the classes."""
     rows = some(len(answers.labels), PAGE)
@@ -53,7 +53,7 @@ def classification_figures(
 
 def retrieval_figures(
     folder: Path,
-    data: CaptionedPictures,
+    data: CaptionedImages,
     found: Embedded,
     texts: np.ndarray,
     all_paths: Sequence[Place],
@@ -92,7 +92,7 @@ def retrieval_figures(
 
 
 def typographic_figures(
-    folder: Path, attack: Attack, data: LabelledPictures, found: Embedded
+    folder: Path, attack: Attack, data: LabelledImages, found: Embedded
 ) -> list[Path]:
     """The drop, and images that show it: first those that the word turned."""
     right = attack.clean.predicted == attack.clean.labels
@@ -105,7 +105,7 @@ def typographic_figures(
     return [save(attack_figure(attack, clean, attacked, rows), folder, "typographic-attack")]
 
 
-def bias_figures(folder: Path, bias: Bias, data: LabelledPictures, found: Embedded) -> list[Path]:
+def bias_figures(folder: Path, bias: Bias, data: LabelledImages, found: Embedded) -> list[Path]:
     """The captions' probabilities for each group."""
     first = [int(np.flatnonzero(bias.group_of_picture == g)[0]) for g in range(len(bias.groups))]
     pictures = [open_stored(data.sources[found.kept[row]]) for row in first]
@@ -133,7 +133,7 @@ def prediction_figures(
     return [*written, save(figure, folder, "heat-map")]
 
 
-def training_figures(folder: Path, run: Path, data: CaptionedPictures | None) -> list[Path]:
+def training_figures(folder: Path, run: Path, data: CaptionedImages | None) -> list[Path]:
     """A run's curves and, if `data` is given, some of its pairs.
 
     Raises:

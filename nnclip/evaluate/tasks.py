@@ -10,7 +10,7 @@ import numpy as np
 
 from nnclip.errors import ConfigError, DataError
 from nnclip.evaluate.bias import Bias, measure_bias
-from nnclip.evaluate.captioned import CaptionedPictures
+from nnclip.evaluate.captioned import CaptionedImages
 from nnclip.evaluate.classifier import class_embeddings
 from nnclip.evaluate.embedding import (
     ALONE,
@@ -23,8 +23,8 @@ from nnclip.evaluate.embedding import (
     embed_sentences,
     summary,
 )
+from nnclip.evaluate.labelled import LabelledImages
 from nnclip.evaluate.linear_probe import Examples, linear_probe
-from nnclip.evaluate.pictures import LabelledPictures
 from nnclip.evaluate.ranks import Ranks
 from nnclip.evaluate.report import Record, make_record
 from nnclip.evaluate.retrieval import retrieval_ranks
@@ -95,7 +95,7 @@ def _skipped(found: Embedded) -> list[dict[str, str]]:
 
 
 def zero_shot(
-    subject: Subject, data: LabelledPictures, templates: Sequence[str]
+    subject: Subject, data: LabelledImages, templates: Sequence[str]
 ) -> tuple[Classification, Record, Embedded]:
     """Zero-shot classification.
 
@@ -111,7 +111,7 @@ def zero_shot(
 
 def _classification_record(
     subject: Subject,
-    data: LabelledPictures,
+    data: LabelledImages,
     answers: Classification,
     found: Embedded,
     kind: str,
@@ -136,8 +136,8 @@ def _classification_record(
 
 
 def retrieval(
-    subject: Subject, data: CaptionedPictures, languages: Sequence[str] = ()
-) -> tuple[list[Record], Embedded, np.ndarray, CaptionedPictures]:
+    subject: Subject, data: CaptionedImages, languages: Sequence[str] = ()
+) -> tuple[list[Record], Embedded, np.ndarray, CaptionedImages]:
     """Retrieval both ways.
 
     Args:
@@ -199,7 +199,7 @@ def _mean_record(subject: Subject, dataset: str, records: Sequence[Record]) -> R
 
 
 def probe(
-    subject: Subject, train: LabelledPictures, test: LabelledPictures, strength: float | None
+    subject: Subject, train: LabelledImages, test: LabelledImages, strength: float | None
 ) -> tuple[Classification, Record, Embedded]:
     """Linear probe. The two data sets must have the same classes.
 
@@ -230,7 +230,7 @@ def probe(
 
 
 def typographic(
-    subject: Subject, data: LabelledPictures, templates: Sequence[str]
+    subject: Subject, data: LabelledImages, templates: Sequence[str]
 ) -> tuple[Attack, Record, Embedded]:
     """Typographic attack: the same images with and without a wrong class's name on them.
 
@@ -263,7 +263,7 @@ def typographic(
 
 
 def bias(
-    subject: Subject, data: LabelledPictures, captions: Sequence[str]
+    subject: Subject, data: LabelledImages, captions: Sequence[str]
 ) -> tuple[Bias, Record, Embedded]:
     """Bias: the classes of `data` are its groups.
 

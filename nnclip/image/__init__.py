@@ -12,7 +12,7 @@ from nnclip.image.formats import image_suffixes
 from nnclip.image.listing import NotRead, image_files, picture_files
 from nnclip.image.opening import MAX_BYTES, MAX_PIXELS, ImageSource, open_image
 from nnclip.image.preprocess import CLIP_MEAN, CLIP_STD, Preprocess
-from nnclip.image.tables import dialect_of, picture_root, read_rows
+from nnclip.image.tables import dialect_of, read_rows, root_of_images
 
 __all__ = [
     "CLIP_MEAN",
@@ -29,10 +29,10 @@ __all__ = [
     "normalise_planes",
     "open_image",
     "picture_files",
-    "picture_root",
     "planes",
     "preprocess",
     "preprocess_batch",
     "random_resized_crop",
     "read_rows",
+    "root_of_images",
 ]

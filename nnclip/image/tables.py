@@ -96,7 +96,7 @@ def _without(path: Path, names: list[str], missing: list[str]) -> str:
     )
 
 
-def picture_root(table: Path, first: str) -> Path:
+def root_of_images(table: Path, first: str) -> Path:
     """What relative paths begin with: the table's folder, or the current one if they are there."""
     first = to_path(first)
     return Path() if not (table.parent / first).exists() and Path(first).exists() else table.parent

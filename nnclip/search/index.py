@@ -21,7 +21,7 @@ from nnclip.search.lock import INDEX as INDEX_LOCK
 from nnclip.search.lock import locked
 from nnclip.search.rows import gather
 from nnclip.search.sealed import file_checksum, read_sealed, write_sealed
-from nnclip.search.tuning import Find, choose_setting, picture_queries, text_queries
+from nnclip.search.tuning import Find, choose_setting, image_queries, text_queries
 from nnclip.search.writing import first_line, write_file
 
 with extra():
@@ -116,7 +116,7 @@ def _built(collection: Collection, kind: str, recall: float, texts: Texts | None
     write_file(path.with_suffix(".npz"), lambda temporary: _save(temporary, held))
     checks = {file.name: file_checksum(file) for file in (path, path.with_suffix(".npz"))}
     logger.info("built in %.1f s", time.perf_counter() - start)
-    kinds = [picture_queries(blocks, dead)]
+    kinds = [image_queries(blocks, dead)]
     if texts is not None:
         kinds.append(text_queries(blocks, dead, texts()))
 

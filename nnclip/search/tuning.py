@@ -59,7 +59,7 @@ class Queries:
         return hits / self.nearest.size
 
 
-def picture_queries(blocks: Sequence[Rows], dead: np.ndarray, seed: int = 1) -> Queries:
+def image_queries(blocks: Sequence[Rows], dead: np.ndarray, seed: int = 1) -> Queries:
     """Rows of the collection as queries."""
     alive = np.setdiff1d(np.arange(sum(map(len, blocks))), dead, assume_unique=True)
     chosen = np.random.default_rng(seed).permutation(alive)[:PICTURES]

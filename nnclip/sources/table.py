@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 
 from nnclip.errors import DataError
 from nnclip.files import to_path
-from nnclip.image.tables import dialect_of, each_row, open_table, picture_root, read_rows
+from nnclip.image.tables import dialect_of, each_row, open_table, read_rows, root_of_images
 from nnclip.sources.reader import Reader
 from nnclip.sources.sample import Ask, Found, Sample
 
@@ -28,7 +28,7 @@ def read(source: str, ask: Ask, found: Found) -> Iterator[Sample]:
         if not image:
             found.not_read["rows without an image"] += 1
             continue
-        root = picture_root(table, image) if root is None else root
+        root = root_of_images(table, image) if root is None else root
         yield Sample(
             str(root / to_path(image)),
             captions=(row[ask.caption_key] or "",) if ask.captions else (),

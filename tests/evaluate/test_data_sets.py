@@ -8,7 +8,7 @@ from PIL import Image
 
 from nnclip.errors import ConfigError, DataError
 from nnclip.evaluate.captioned import read_captioned
-from nnclip.evaluate.pictures import read_labelled
+from nnclip.evaluate.labelled import read_labelled
 
 
 def png(path, colour=(1, 2, 3)):

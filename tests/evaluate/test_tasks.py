@@ -9,8 +9,8 @@ from nnclip.evaluate import tasks
 from nnclip.evaluate.captioned import read_captioned
 from nnclip.evaluate.classifier import class_embeddings
 from nnclip.evaluate.embedding import checked, embed_pictures, embed_sentences
+from nnclip.evaluate.labelled import read_labelled
 from nnclip.evaluate.linear_probe import Examples, linear_probe
-from nnclip.evaluate.pictures import read_labelled
 from nnclip.evaluate.tasks import Subject
 from nnclip.evaluate.typographic import write_word, wrong_classes
 

@@ -14,7 +14,7 @@ from PIL import Image, ImageFile
 
 from nnclip.errors import DataError
 from nnclip.evaluate.captioned import read_captioned
-from nnclip.evaluate.pictures import read_labelled
+from nnclip.evaluate.labelled import read_labelled
 from nnclip.image import NotRead, image_suffixes, open_image
 from nnclip.search.sources import list_items
 from nnclip.sources import Ask, Found, open_stored, read_source

@@ -75,11 +75,12 @@ def test_steps_from_scratch_are_open_clips(model: Model) -> None:
     import torch
 
     from nnclip.convert.names import to_foreign
-    from nnclip.convert.openai import TABLE
+    from nnclip.convert.openai import DIALECT
     from nnclip.convert.tensors import of_array
 
     variables, make = model
-    foreign = to_foreign({k: of_array(v.d.copy()) for k, v in variables.items()}, TABLE)
+    table = DIALECT.names.writing((CONFIG.image, CONFIG.text))
+    foreign = to_foreign({k: of_array(v.d.copy()) for k, v in variables.items()}, table)
     vision = {"layers": [1, 1, 1, 1], "width": 8, "head_width": 64, "image_size": 64}
     text = {"context_length": 12, "vocab_size": 100, "width": 64, "heads": 1, "layers": 2}
     other = open_clip.model.CLIP(32, vision, text, quick_gelu=True).train()
@@ -103,7 +104,7 @@ def test_steps_from_scratch_are_open_clips(model: Model) -> None:
         optimiser.update(RATE)
     assert losses[1] == pytest.approx(losses[0], rel=1e-3)
     state = other.state_dict()
-    name_of = {k: next(iter(to_foreign({k: of_array(v.d)}, TABLE))) for k, v in variables.items()}
+    name_of = {k: next(iter(to_foreign({k: of_array(v.d)}, table))) for k, v in variables.items()}
     expected = {k: state[name_of[k]].numpy() for k in statistics(variables)}
     assert_close(statistics(variables), expected, 1e-3)
 

@@ -20,7 +20,7 @@ SPLITS = ("test", "train")
 
 
 @dataclass(frozen=True)
-class LabelledPictures:
+class LabelledImages:
     """A data set for classification.
 
     Args:
@@ -56,7 +56,7 @@ class StoredImages(Sequence[Sample | ImageSource]):
 
 def read_labelled(
     path: Path, classes: Sequence[str] | None = None, label_key: str = "label", split: str = "test"
-) -> LabelledPictures:
+) -> LabelledImages:
     """A data set in any kind of source that names classes: ImageFolder, CIFAR's files, tables.
 
     Args:
@@ -94,7 +94,7 @@ def read_labelled(
     if found.not_read:
         logger.warning("%s: %s", shown(path), found.not_read)
     name = found.name or to_name(path.stem)
-    return LabelledPictures(name, names, StoredImages(labelled), np.array(labels), found.not_read)
+    return LabelledImages(name, names, StoredImages(labelled), np.array(labels), found.not_read)
 
 
 def _brought(
