@@ -1,6 +1,5 @@
 """Published weights, fetched once and kept: a name or an address becomes an .h5 in the cache."""
 
-import fcntl
 import hashlib
 import logging
 import os
@@ -11,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
+from filelock import FileLock, Timeout
 
 from nnclip.errors import DownloadError
 from nnclip.weights.catalogue import CATALOGUE, Source, sources
@@ -117,14 +117,16 @@ def _alone(path: Path) -> Iterator[None]:
     """Hold the lock of `path`; the system drops it if this process dies."""
     with storing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = path.with_name(path.name + ".lock").open("w")
-    with lock:
+        lock = FileLock(path.with_name(path.name + ".lock"))
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            lock.acquire(timeout=0)
+        except Timeout:
             logger.warning("another process is fetching %s: waiting for it", path)
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            lock.acquire()
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def _bring(source: Source, path: Path, patience: Patience | None, quick: bool) -> None:

@@ -12,11 +12,12 @@ import pytest
 from nnclip.assets import asset
 from nnclip.graph.config import ClipConfig, ClipResNetConfig, ResNetConfig
 from nnclip.graph.parameters import make_parameters
+from nnclip.image import Preprocess
 from nnclip.weights.model import ModelWeights, save_model
 
 IMAGES = {
-    "clip-resnet": ClipResNetConfig(64, (1, 1, 1, 1), 16, heads=8),
-    "bottleneck": ResNetConfig(64, (1, 1, 1, 1), bottleneck=True),
+    "clip-resnet": ClipResNetConfig(Preprocess(64), (1, 1, 1, 1), 16, heads=8),
+    "bottleneck": ResNetConfig(Preprocess(64), (1, 1, 1, 1), bottleneck=True),
 }
 HERE = Path(__file__).parent
 

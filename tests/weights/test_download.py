@@ -200,7 +200,7 @@ def test_a_pytorch_file_becomes_an_h5(published, cache):
     import torch
     from clip.model import CLIP
 
-    reference, file = CLIP(16, 32, 1, 64, 16, 8, 50, 64, 1, 1), io.BytesIO()
+    reference, file = CLIP(16, 32, 1, 64, 16, 8, 49408, 64, 1, 1), io.BytesIO()
     torch.save(reference.state_dict(), file)
     path = fetch(published(file.getvalue()), patience=HASTY)
     assert path == cache / "openai" / "tiny.h5"
