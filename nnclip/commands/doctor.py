@@ -23,8 +23,9 @@ from nnclip.engine import (
 from nnclip.engine.cuda import extension_installed
 from nnclip.engine.cuda.examine import examine
 from nnclip.engine.precision import cpu_flags, processor_name
+from nnclip.extras import how as how_to_install
 from nnclip.host import cores
-from nnclip.nnabla import F, nn
+from nnclip.nnabla import INSTALLED, F, nn
 from nnclip.training.mpirun import Launcher, try_mpirun
 
 HELP = "say what works on this machine (CPU, several ranks, GPU), and what to do where it does not"
@@ -110,7 +111,11 @@ def _training() -> Verdict:
         half = "bf16" if "bf16" in available_precisions() else "no faster here"
         return f"a step was compiled; fp32, with -t half {half}"
 
-    return _tried("training on the CPU", step)
+    use = "training on the CPU"
+    if not INSTALLED:
+        install = f"{how_to_install('train')}, under Python 3.10"
+        return Verdict(use, False, "NNabla is not installed", install, installed=False)
+    return _tried(use, step)
 
 
 def _tried(use: str, attempt: Callable[[], str]) -> Verdict:
