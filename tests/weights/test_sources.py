@@ -267,7 +267,7 @@ def open_clip_files() -> dict[str, bytes]:
     from clip.model import CLIP
     from safetensors.torch import save
 
-    model = CLIP(16, 32, 1, 64, 16, 8, 50, 64, 1, 1)
+    model = CLIP(16, 32, 1, 64, 16, 8, 49408, 64, 1, 1)
     tensors = {k: v.contiguous() for k, v in model.state_dict().items()}
     told = {
         "embed_dim": 16,
