@@ -13,7 +13,7 @@ import nnabla.functions as F
 import numpy as np
 import pytest
 
-from nnclip.engine import compile_graph, compile_step, quantize
+from nnclip.engine import available_precisions, compile_graph, compile_step, quantize
 from nnclip.engine.compiled_step import CompiledStep
 from nnclip.engine.stock import StockStep
 from nnclip.graph.convnext import ConvNextConfig
@@ -23,6 +23,7 @@ from nnclip.graph.towers import ImageTower, read_image
 from nnclip.image import Preprocess
 
 pytestmark = pytest.mark.torch
+BF16 = pytest.mark.skipif("bf16" not in available_precisions(), reason="no native bf16 here")
 
 VALUES, GRADIENTS = 2e-5, 1e-4  # relative: of a feature's norm, of a gradient's norm
 EMBED = 20
@@ -197,7 +198,7 @@ def test_features_and_gradients_equal_those_of_torch(case, make):
     assert not far(own, expected, GRADIENTS)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=BF16), "int8"])
 def test_compiled_for_answers(case, precision):
     """For any batch: built for two images, asked about three."""
     expected = answer_of_torch(case)
