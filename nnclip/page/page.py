@@ -29,7 +29,7 @@ TABS = {
 PASTE = """
 () => document.addEventListener('paste', (event) => {
     const file = [...event.clipboardData.files].find((each) => each.type.startsWith('image/'));
-    const place = document.querySelector('#image .upload-container');
+    const place = document.querySelector('#picture .upload-container');
     if (!file || !place) return;
     event.preventDefault();
     const data = new DataTransfer();

@@ -120,7 +120,7 @@ def test_no_function_for_programs_does(served, forbidden):
     for path in forbidden:
         for file in forms(path):
             success, answer = call(served.url, "classify", {"data": [file, "a", "{}", ""]})
-            assert not success and re.search("image: (path: )?found", answer.text), (file, answer)
+            assert not success and re.search("picture: (path: )?found", answer.text), (file, answer)
 
 
 def test_no_file_is_given_out_that_was_not_uploaded(served, forbidden):

@@ -84,7 +84,7 @@ def test_a_picture_is_classified_and_answers_follow_the_typing(visit):
     expect(bars(page)).to_have_count(12, timeout=PATIENCE)  # the first example
     page.get_by_label("Remove Image").click()
     expect(page.locator("#result")).to_contain_text("Drop an image", timeout=PATIENCE)
-    page.locator("#image input[type=file]").set_input_files(PICTURE)
+    page.locator("#picture input[type=file]").set_input_files(PICTURE)
     expect(bars(page)).to_have_count(12, timeout=PATIENCE)
     shares = [float(text.split()[0]) for text in page.locator("#result .value").all_inner_texts()]
     assert shares == sorted(shares, reverse=True) and sum(shares) == pytest.approx(100, abs=1)
@@ -97,7 +97,7 @@ def test_a_picture_is_classified_and_answers_follow_the_typing(visit):
 
 def shown(page):
     """The name of the image's file."""
-    return (page.locator("#image img").get_attribute("src") or "").rpartition("/")[2]
+    return (page.locator("#picture img").get_attribute("src") or "").rpartition("/")[2]
 
 
 def test_a_picture_is_pasted_wherever_the_focus_is(visit):
@@ -105,7 +105,7 @@ def test_a_picture_is_pasted_wherever_the_focus_is(visit):
     expect(bars(page)).to_have_count(12, timeout=PATIENCE)
     page.locator("#categories textarea").focus()
     page.evaluate(PASTE, base64.b64encode(PICTURE.read_bytes()).decode())
-    picture = page.locator("#image img")
+    picture = page.locator("#picture img")
     expect(picture).to_have_attribute("src", re.compile("pasted.jpg"), timeout=PATIENCE)
     expect(bars(page)).to_have_count(12, timeout=PATIENCE)
 
@@ -117,7 +117,7 @@ def test_the_clipboard_is_read_by_its_button(visit):
     page.evaluate(COPY)
     page.get_by_label("Remove Image").click()
     page.get_by_label("Paste from clipboard").click()
-    expect(page.locator("#image img")).to_be_visible(timeout=PATIENCE)
+    expect(page.locator("#picture img")).to_be_visible(timeout=PATIENCE)
     assert shown(page) != before
     expect(bars(page)).to_have_count(12, timeout=PATIENCE)
 
@@ -128,9 +128,9 @@ def test_the_webcam_takes_a_picture(visit):
     before = page.locator("#result").inner_text()
     page.get_by_label("Capture from camera").click()
     page.locator("#picture").get_by_text("Click to Access Webcam").click()
-    page.wait_for_function("document.querySelector('#image video')?.videoWidth > 0")
+    page.wait_for_function("document.querySelector('#picture video')?.videoWidth > 0")
     page.get_by_label("capture photo").click()
-    expect(page.locator("#image img")).to_be_visible(timeout=PATIENCE)
+    expect(page.locator("#picture img")).to_be_visible(timeout=PATIENCE)
     expect(page.locator("#result")).not_to_have_text(before, timeout=PATIENCE)
     expect(bars(page)).to_have_count(12)
 
@@ -157,7 +157,7 @@ def test_a_file_that_is_no_picture_is_told_and_the_page_goes_on(visit, tmp_path)
     broken.write_text("no image")
     expect(bars(page)).to_have_count(12, timeout=PATIENCE)
     page.get_by_label("Remove Image").click()
-    page.locator("#image input[type=file]").set_input_files(broken)
+    page.locator("#picture input[type=file]").set_input_files(broken)
     expect(page.get_by_role("alert")).to_contain_text("not an image", timeout=PATIENCE)
     page.locator("#examples button").first.click()
     expect(bars(page)).to_have_count(12, timeout=PATIENCE)
