@@ -80,9 +80,9 @@ def _translate(
     _check_side(dialect, weights.metadata.get("tower"))
     what = understood(dialect.side, shapes, weights.metadata)
     check_names_and_shapes(shapes, what.shapes)
-    settings, table = dialect.settings_of(what.config), dialect.names.writing(what.towers)
     if what.loss:
         _check_loss(dialect, what.loss)
+    settings, table = dialect.settings_of(what.config), dialect.names.writing(what.towers)
     _tell_pipeline(dialect, weights.metadata)
     dtypes = dict.fromkeys(arrays, "float32")
     if half:
