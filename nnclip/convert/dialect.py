@@ -154,6 +154,7 @@ class Dialect:
         name: as on the command line.
         names: published names of tensors and the dialect's.
         dropped: pattern of the names of tensors that nnclip has no use for.
+        left_out: beginning of the names of some of those -> what they are together, for people.
         claims: whether a source shows itself to be in this dialect.
         describe: what the source says that shapes do not tell, as `config_from_shapes` takes it.
         settings_of: the JSON files that the dialect wants beside the tensors of a ClipConfig, or
@@ -184,6 +185,7 @@ class Dialect:
     carried: Callable[[Source, Any], dict[str, Any]] = _nothing
     check_told: Callable[[Mapping[str, Any]], Any] = _nothing
     folded: Callable[[Source], dict[str, Tensor]] = lambda source: dict(source.tensors)
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     def build(self, config: ClipConfig | Tower) -> Any:
         """The model or tower in the dialect's own code, with random weights, a torch module.

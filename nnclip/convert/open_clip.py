@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from nnclip.convert import (
+    open_clip_coca,
     open_clip_encoders,
     open_clip_tokenizer,
     openai,
@@ -38,6 +39,7 @@ IMAGES: tuple[Family, ...] = (
     timm_convnext.FAMILY,
     timm_vitamin.FAMILY,
     timm_fastvit.FAMILY,
+    open_clip_coca.IMAGE_FAMILY,
     RESNET,
     VIT,
 )
@@ -45,6 +47,7 @@ TEXTS: tuple[Family, ...] = (
     open_clip_encoders.ROBERTA_MLP,
     open_clip_encoders.ROBERTA,
     open_clip_encoders.NLLB,
+    open_clip_coca.TEXT_FAMILY,
     OWN_TEXT,
 )
 MODEL = {
@@ -53,6 +56,7 @@ MODEL = {
     **dict.fromkeys(("init_logit_scale", "init_logit_bias", "nonscalar_logit_scale"), SIZES),
     "custom_text": SIZES,
     "output_dict": SIZES,
+    "multimodal_cfg": SIZES,  # of a decoder of captions, which is left out
 }
 SCALARS = {name: same(name) for name in ("logit_scale", "logit_bias")}
 BELOW = "text."  # before the names of text towers of CustomTextCLIP
@@ -195,6 +199,17 @@ def _build(config: ClipConfig) -> Any:
     return (open_clip.model.CustomTextCLIP if custom else open_clip.model.CLIP)(**told)
 
 
+def _encoded(model: Any, config: ClipConfig, inputs: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Features of both sides; CoCa's code normalises them unless it is told not to."""
+    import torch
+
+    images, ids = torch.from_numpy(inputs["image"]), torch.from_numpy(inputs["text"]).long()
+    return {
+        "image": model.encode_image(images, normalize=False),
+        "text": model.encode_text(ids, normalize=False),
+    }
+
+
 def _open(source: Source) -> Built | None:
     from open_clip import create_model_and_transforms
 
@@ -217,7 +232,7 @@ def _open(source: Source) -> Built | None:
 DIALECT = Dialect(
     "open_clip",
     Names(_reading, _writing, _needed, SCALARS),
-    f"{openai.DROPPED}|{open_clip_encoders.DROPPED}",
+    "|".join((openai.DROPPED, open_clip_encoders.DROPPED, open_clip_coca.DROPPED)),
     _claims,
     describe,
     settings_of,
@@ -225,7 +240,7 @@ DIALECT = Dialect(
         "open_clip_torch",
         "open_clip",
         _build,
-        openai.encoded,
+        _encoded,
         open=_open,
         logits=lambda model, images, ids: model.get_logits(images, ids)[0],
         blocks=openai.blocks_of,
@@ -235,4 +250,5 @@ DIALECT = Dialect(
     carried=_carried,
     check_told=_check_told,
     folded=_folded,
+    left_out={open_clip_coca.DECODER: "the decoder of captions"},
 )

@@ -65,7 +65,8 @@ TEXT_TABLE = {
 }
 
 
-def _describe_vit(source: Source, model: Settings, cfg: Settings) -> dict[str, Any]:
+def describe_vit(source: Source, model: Settings, cfg: Settings) -> dict[str, Any]:
+    """Metadata of open_clip's own vision transformer."""
     if name := cfg.get("timm_model_name"):
         raise CheckpointError(
             f"{FILE}: found the image tower {name} of timm, which nnclip does not know; "
@@ -140,7 +141,8 @@ def _written(config: BlockConfig) -> bool:
     return config.activation in ("quick_gelu", "gelu", "gelu_tanh") and not option_metadata(config)
 
 
-def _vit_settings(image: VitConfig) -> Settings | None:
+def vit_settings(image: VitConfig) -> Settings | None:
+    """The `vision_cfg` of CLIP's vision transformer; None if open_clip has no such tower."""
     if not _written(image.blocks) or image.rope != "none":
         return None
     fields = (image.projection, image.class_token, image.placed, image.patch_bias)
@@ -169,7 +171,7 @@ def _resnet_settings(image: ClipResNetConfig) -> Settings:
 
 def text_settings(text: TextConfig) -> Settings | None:
     """The `text_cfg` of CLIP's text transformer; None if open_clip has no such blocks."""
-    if not _written(text.blocks):
+    if not _written(text.blocks) or text.pool == "class":
         return None
     told = {
         **_blocks(text.blocks),
@@ -200,7 +202,7 @@ def check_quick(image: Any, text: Any) -> bool:
     return "quick_gelu" in found
 
 
-VIT = Family(VitConfig, lambda cfg: not _is_resnet(cfg), openai.VIT, _describe_vit, _vit_settings)
+VIT = Family(VitConfig, lambda cfg: not _is_resnet(cfg), openai.VIT, describe_vit, vit_settings)
 RESNET = Family(
     ClipResNetConfig, lambda cfg: _is_resnet(cfg), openai.RESNET, _describe_resnet, _resnet_settings
 )

@@ -212,7 +212,7 @@ def _report(conversion: Conversion, destination: Path) -> None:
     for note in source.notes:
         print(note)
     if conversion.dropped:
-        print(f"dropped   {shortened(conversion.dropped)}")
+        print(f"dropped   {shortened(conversion.dropped, conversion.dialect.left_out)}")
     for tower in conversion.what.towers:
         print(f"{tower.side:<9} {tower.describe()}")
         if tower.side == "image":

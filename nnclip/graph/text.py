@@ -8,8 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from nnclip.graph.derived import Beside, FirstEqual, FirstHighest
-from nnclip.graph.layers import causal_mask, layer_norm, parameter, projected, projection_matrix
+from nnclip.errors import CheckpointError
+from nnclip.graph.derived import Beside, FirstEqual, FirstHighest, NotPadding
+from nnclip.graph.layers import (
+    MASKED,
+    causal_mask,
+    layer_norm,
+    parameter,
+    projected,
+    projection_matrix,
+)
 from nnclip.graph.reading import Reader, option, option_metadata
 from nnclip.graph.transformer import BlockConfig, Rows, scaled_init, transformer
 from nnclip.nnabla import F, NormalInitializer, nn
@@ -18,6 +26,7 @@ from nnclip.text.around import CLEANINGS, Around
 from nnclip.text.stored import foreign_tokenizer, own_tokenizer
 
 TABLE = "token_embedding/W"
+POSITIONS = "positional_embedding"
 
 
 @dataclass(frozen=True)
@@ -31,7 +40,8 @@ class TextConfig:
         causal: whether no token sees a later one. Where each sees all, it sees the padding too,
             and every text has all `context` tokens.
         pool: the token that is read: "argmax" the first with the highest id, "eos" the first with
-            the id `eos`, "last" the last of the context, padding or not.
+            the id `eos`, "last" the last of the context, padding or not, "class" a learned one
+            behind the context, see `key_mask`.
         eos: see `pool`.
         tokens: whose tokenizer it has: a byte-level BPE laid out as CLIP's, or any tokenizer.json.
         pad: the id that fills up short texts.
@@ -44,7 +54,7 @@ class TextConfig:
     context: int  # tokens
     blocks: BlockConfig
     causal: bool = option("text_causal", True, (True, False))
-    pool: str = option("text_pool", "argmax", ("argmax", "eos", "last"))
+    pool: str = option("text_pool", "argmax", ("argmax", "eos", "last", "class"))
     eos: int = option("text_eos", 0, ())
     tokens: str = option("text_tokenizer", "clip", ("clip", "json"))
     pad: int = option("text_pad", 0, ())
@@ -61,6 +71,7 @@ class TextConfig:
             "argmax": {"end": FirstHighest()},
             "eos": {"end": FirstEqual(self.eos)},
             "last": {},
+            "class": {"mask": NotPadding(self.pad)},
         }
         return ends[self.pool]
 
@@ -72,11 +83,18 @@ class TextConfig:
     @property
     def trims(self) -> str | None:
         """What follows the end of a text is seen by nothing, if no token sees a later one."""
-        return "end" if self.causal and self.pool != "last" else None
+        return "end" if self.causal and "end" in self.beside else None
+
+    @property
+    def positions(self) -> int:
+        """How many there are: one for each token, and for the class token."""
+        return self.context + (self.pool == "class")
 
     @property
     def kind(self) -> str:
         """See `TextTower`."""
+        if self.pool == "class":
+            return "causal " * self.causal + "text transformer with a class token"
         return "causal text transformer" if self.causal else "text transformer without a mask"
 
     @classmethod
@@ -87,7 +105,7 @@ class TextConfig:
         projection, width = _projection(reader)
         config = cls(
             vocabulary=reader.shape(TABLE, 2)[0],
-            context=reader.shape("positional_embedding", 2)[0],
+            context=_context(reader),
             # Joined of two models, the sides may differ; elsewhere they are told together.
             blocks=BlockConfig.read(
                 reader,
@@ -123,7 +141,7 @@ class TextConfig:
         hidden: list[nn.Variable] | None = None,
     ) -> nn.Variable:
         """See `TextTower`."""
-        return text_tower(inputs["ids"], inputs.get("end"), self, width, hidden)
+        return text_tower(inputs, self, width, hidden)
 
     def tokenizer(self, metadata: Mapping[str, Any], path: str | Path) -> AnyTokenizer:
         """The tokenizer that the file carries, else OpenAI's; it must fit the token table."""
@@ -132,6 +150,18 @@ class TextConfig:
             around = Around(self.clean, self.zeroed)
             return foreign_tokenizer(stored, self.pad, self.vocabulary, path, TABLE, around)
         return own_tokenizer(stored, self.vocabulary, path, TABLE)
+
+
+def _context(reader: Reader) -> int:
+    """The positions, but for that of a class token."""
+    rows = reader.shape(POSITIONS, 2)[0]
+    if reader.metadata.get("text_pool") != "class":
+        return rows
+    if rows == 1:
+        raise CheckpointError(
+            f"tensor {POSITIONS}: found 1 row, expected one for each token and for the class token"
+        )
+    return rows - 1
 
 
 def _projection(reader: Reader) -> tuple[str, int]:
@@ -144,8 +174,7 @@ def _projection(reader: Reader) -> tuple[str, int]:
 
 
 def text_tower(
-    ids_NL: nn.Variable,
-    end_NL: nn.Variable | None,
+    inputs: Mapping[str, nn.Variable],
     config: TextConfig,
     embed: int,
     hidden: list[nn.Variable] | None = None,
@@ -153,47 +182,90 @@ def text_tower(
     """Features of texts.
 
     Args:
-        ids_NL: token ids; L is the context, or less where the tower is causal: then cutting tokens
-            after the end-of-text token changes nothing, since no token sees a later one.
-        end_NL: 1 at each text's end-of-text token, else 0; None where the last token is read. It
-            comes from outside because ids beyond 2048 are no longer integers in half precision.
+        inputs: `ids` (N, L), L the context, or less where the tower trims; and what
+            `TextConfig.beside` makes of them: `end` is 1 at each text's end-of-text token, else 0,
+            `mask` 1 for each token, 0 for padding. They come from outside because ids beyond 2048
+            are no longer integers in half precision.
         config: the tower.
         embed: width of the features.
         hidden: where given, the output of each block is appended to it: (N, L, D), of the last
-            block only its end-of-text token (N, 1, D).
+            block only the token that is read (N, 1, D).
 
     Returns: features_NE, not normalised.
     """
-    blocks, (n, length) = config.blocks, ids_NL.shape
-    width = blocks.width
-    with nn.parameter_scope("token_embedding"):
-        table = parameter("W", (config.vocabulary, width), NormalInitializer(0.02))
-    position_LD = parameter(
-        "positional_embedding", (config.context, width), NormalInitializer(0.01)
-    )
-    if config.projection == "matrix":
-        projection_matrix(width, embed, "text_projection")  # in the order of published files
-    if length < config.context:
-        position_LD = position_LD[:length, :]
-    x_NLD = F.embed(ids_NL, table) + F.reshape(position_LD, (1, length, width))
-    mask = last_mask = None
-    if config.causal:
-        mask_1LL = causal_mask(length)
-        mask = F.reshape(mask_1LL, (1, 1, length, length))
-        if end_NL is not None:  # the last token sees all
-            last_mask_1NL = F.batch_matmul(F.reshape(end_NL, (1, n, length)), mask_1LL)
-            last_mask = F.reshape(last_mask_1NL, (n, 1, 1, length))
+    blocks = config.blocks
+    x_NLD = _embedded(inputs["ids"], config, embed)
+    mask, last_mask = _masks(inputs, config, x_NLD.shape[1])
     x_N1D = transformer(
         x_NLD,
         blocks,
         init=scaled_init(blocks),
         mask=mask,
-        last_rows=_rows_at(end_NL),
+        last_rows=_rows_at(inputs.get("end")),
         last_mask=last_mask,
         hidden=hidden,
     )
-    x_ND = F.reshape(layer_norm(x_N1D, "ln_final", blocks.eps), (n, width))
+    x_ND = F.reshape(layer_norm(x_N1D, "ln_final", blocks.eps), (-1, blocks.width))
     return projected(x_ND, embed, config.projection, "text_projection")
+
+
+def _embedded(ids_NL: nn.Variable, config: TextConfig, embed: int) -> nn.Variable:
+    """The tokens at their positions (N, L, D), and behind them the class token where there is one.
+
+    It also makes the projection's matrix, in the order of published files.
+    """
+    width, length = config.blocks.width, ids_NL.shape[1]
+    normal = NormalInitializer(0.01)
+    with nn.parameter_scope("token_embedding"):
+        table = parameter("W", (config.vocabulary, width), NormalInitializer(0.02))
+    position_LD = parameter(POSITIONS, (config.positions, width), normal)
+    if config.projection == "matrix":
+        projection_matrix(width, embed, "text_projection")
+    if length < config.context:
+        position_LD = position_LD[:length, :]
+    x_NLD, rows = F.embed(ids_NL, table), position_LD.shape[0]
+    added_1LD = F.reshape(position_LD, (1, rows, width))
+    if config.pool == "class":  # one constant with the positions, which know no batch
+        class_D = parameter("class_embedding", (width,), normal)
+        added_1LD = added_1LD + F.pad(F.reshape(class_D, (1, 1, -1)), (0, 0, rows - 1, 0, 0, 0))
+        x_NLD = F.pad(x_NLD, (0, 0, 0, 1, 0, 0))
+    return x_NLD + added_1LD
+
+
+def _masks(
+    inputs: Mapping[str, nn.Variable], config: TextConfig, length: int
+) -> tuple[nn.Variable | None, nn.Variable | None]:
+    """What is added to the scores of every token, and to those of the token that is read."""
+    mask = last_mask = None
+    end_NL = inputs.get("end")
+    if config.causal:
+        mask_1LL = causal_mask(length)
+        mask = F.reshape(mask_1LL, (1, 1, length, length))
+        if end_NL is not None:  # the last token sees all
+            n = end_NL.shape[0]
+            last_mask_1NL = F.batch_matmul(F.reshape(end_NL, (1, n, length)), mask_1LL)
+            last_mask = F.reshape(last_mask_1NL, (n, 1, 1, length))
+    if config.pool == "class":
+        last_mask = key_mask(inputs["mask"])
+        mask = last_mask if mask is None else mask + last_mask
+    return mask, last_mask
+
+
+def key_mask(mask_NL: nn.Variable) -> nn.Variable:
+    """(N, 1, 1, L + 1): which keys count for every token of a tower with a class token.
+
+    The first counts always, and each that follows a token: published weights were trained with
+    the mask of padding shifted by one. So the class token sees one padding too, and itself only
+    in a text that fills the context.
+
+    Args:
+        mask_NL: 1 for each token, 0 for padding.
+
+    Source: open_clip's `TextTransformer._build_additive_mask`.
+    """
+    n, length = mask_NL.shape
+    hidden_from_NL = (mask_NL - 1.0) * -MASKED
+    return F.reshape(F.pad(hidden_from_NL, (0, 0, 1, 0)), (n, 1, 1, length + 1))
 
 
 def _rows_at(end_NL: nn.Variable | None) -> Rows:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 
 from nnclip.errors import CheckpointError
 from nnclip.graph.layers import affine, layer_norm, parameter, projected, projection_matrix
-from nnclip.graph.pooling import attention_pool
+from nnclip.graph.pooling import attention_pool, query_pool
 from nnclip.graph.positions import GridPositions
 from nnclip.graph.reading import Reader, option, option_metadata
 from nnclip.graph.rope import Rope, Turns
@@ -20,6 +20,7 @@ from nnclip.image import Preprocess
 from nnclip.nnabla import F, NormalInitializer, UniformInitializer, nn
 
 POSITIONS = "visual/positional_embedding"
+QUERY = "visual/attn_pool/query"
 
 
 @dataclass(frozen=True)
@@ -34,10 +35,12 @@ class VitConfig:
         patch: pixels along a side of a patch, or of a place that the stem makes.
         blocks: the transformer.
         pool: what is read: "class" the class token, "mean" the mean of the patches, "attention"
-            one learned query over all tokens.
-        pool_heads: of that query.
+            one learned query over all tokens with an MLP behind it, "queries" the first of several
+            as wide as the features, between two norms.
+        pool_heads: of such a query.
         pool_hidden: width inside the MLP behind that query, 0 for that of the blocks.
-        norm_after_pool: whether the last norm comes after the mean, not before.
+        pool_queries: how many there are, 0 where `pool` is another.
+        norm_after_pool: whether the last norm comes after the pool, not before.
         class_token: whether there is one.
         placed: which tokens have positions: "all", "patches" or "none".
         patch_bias: whether the patch embedding has a bias.
@@ -52,13 +55,14 @@ class VitConfig:
     preprocess: Preprocess
     patch: int  # pixels
     blocks: BlockConfig
-    pool: str = option("image_pool", "class", ("class", "mean", "attention"))
+    pool: str = option("image_pool", "class", ("class", "mean", "attention", "queries"))
     pool_heads: int = option("image_pool_heads", 0, ())
     norm_after_pool: bool = option("image_norm_after_pool", False, (True, False))
     rope: str = option("image_rope", "none", ("none", "yx", "xy"))
     rope_reference: int = option("image_rope_reference", 0, ())
     rope_offset: int = option("image_rope_offset", 0, ())
     pool_hidden: int = 0
+    pool_queries: int = 0
     class_token: bool = True
     placed: str = "all"
     patch_bias: bool = False
@@ -123,10 +127,28 @@ class VitConfig:
             projection=projection,
             stem=stem,
             pool_hidden=_pool_hidden(reader, blocks.hidden),
+            pool_queries=reader.shape(QUERY, 2)[0] if reader.has(QUERY) else 0,
             **reader.options(cls),
         )
         config.check_rope()
+        config.check_pool(width)
         return config, width or config.blocks.width
+
+    def check_pool(self, width: int) -> None:
+        """CheckpointError unless the heads of its pool, where it has some, divide their width.
+
+        Args:
+            width: of the features, 0 where they are not projected.
+        """
+        if self.pool not in ("attention", "queries"):
+            return
+        inside = width or self.blocks.width
+        inside = inside if self.pool == "queries" else self.blocks.width
+        if not self.pool_heads or inside % self.pool_heads:
+            raise CheckpointError(
+                f"metadata image_pool_heads: found {self.pool_heads}, expected a divisor of the "
+                f"width {inside} of the query"
+            )
 
     def check_rope(self) -> None:
         """CheckpointError unless heads and coordinates can be turned as `rope` says."""
@@ -266,7 +288,8 @@ def image_tower(
     with nn.parameter_scope("visual"):
         constant_1LD = token_constants(config)
         if config.projection == "matrix":
-            projection_matrix(blocks.width, embed, "proj")  # in the order of published files
+            inside = embed if config.pool == "queries" else blocks.width
+            projection_matrix(inside, embed, "proj")  # in the order of published files
         x_NLD = tokens_of(images_N3RR, config)
         if config.class_token:
             x_NLD = F.pad(x_NLD, (0, 0, 1, 0, 0, 0))
@@ -286,11 +309,11 @@ def image_tower(
         )
         if not config.norm_after_pool:
             x_NMD = layer_norm(x_NMD, "ln_post", blocks.eps)
-        x_N1D = _pooled(x_NMD, config)
+        x_N1D = _pooled(x_NMD, config, embed)
         if config.norm_after_pool:
             x_N1D = layer_norm(x_N1D, "ln_post", blocks.eps)
         name = "head" if config.projection == "linear" else "proj"
-        return projected(F.reshape(x_N1D, (n, blocks.width)), embed, config.projection, name)
+        return projected(F.reshape(x_N1D, (n, -1)), embed, config.projection, name)
 
 
 def _turns(config: VitConfig) -> Turns | None:
@@ -301,12 +324,15 @@ def _turns(config: VitConfig) -> Turns | None:
     return rope.turns(grid, int(config.class_token), width)
 
 
-def _pooled(x_NMD: nn.Variable, config: VitConfig) -> nn.Variable:
-    """Tokens -> the one that is read, (N, 1, D)."""
+def _pooled(x_NMD: nn.Variable, config: VitConfig, embed: int) -> nn.Variable:
+    """Tokens -> the one that is read, (N, 1, D); of several queries (N, 1, E)."""
     if config.pool == "mean":
         patches_NLD = x_NMD[:, 1:, :] if config.class_token else x_NMD
         return F.mean(patches_NLD, axis=1, keepdims=True)
     if config.pool == "attention":
         hidden = config.pool_hidden or config.blocks.hidden
         return attention_pool(x_NMD, config.blocks, config.pool_heads, hidden)
+    if config.pool == "queries":
+        eps, queries = config.blocks.eps, config.pool_queries
+        return query_pool(x_NMD, embed, queries, config.pool_heads, eps)
     return x_NMD

@@ -17,7 +17,7 @@ from nnclip.convert.h5_to_torch import convert_h5
 from nnclip.convert.names import to_published
 from nnclip.convert.source import DIALECTS
 from nnclip.convert.tensors import of_array
-from nnclip.convert.torch_to_h5 import convert_file
+from nnclip.convert.torch_to_h5 import convert_file, main
 from nnclip.errors import CheckpointError
 from nnclip.model import CLIP
 
@@ -49,6 +49,19 @@ def eva(name, pool, size):
     vision = timm_cfg(name, pool, None, size)
     model = {"embed_dim": 24, "custom_text": True, "vision_cfg": vision, "text_cfg": text}
     return model, {"interpolation": "bilinear", **HALF} if pool == "map" else {}, None
+
+
+def coca(embed):
+    text = {**SMALL_TEXT, "context_length": 15, "vocab_size": 49408, "embed_cls": True}
+    model = {
+        "embed_dim": embed,
+        "custom_text": True,
+        "vision_cfg": {**OWN_VISION, "attentional_pool": True, "attn_pooler_heads": 4},
+        "text_cfg": text,
+        "multimodal_cfg": {"context_length": 15, "width": 32, "heads": 2, "layers": 1},
+    }
+    model["vision_cfg"]["output_tokens"] = model["text_cfg"]["output_tokens"] = True
+    return model, {}, None
 
 
 # name -> model_cfg, preprocess_cfg, how the tokenizer marks texts: (start, end, padding)
@@ -172,6 +185,8 @@ CASES = {
     "eva 2": eva("eva02_base_patch16_clip_224", "token", 224),
     "perception": eva("vit_pe_core_tiny_patch16_384", "map", 384),
     "perception without a class token": eva("vit_pe_core_gigantic_patch14_448", "map", 448),
+    "coca": coca(24),
+    "coca as wide as its tokens": coca(32),
     "fastvit": (
         {
             "embed_dim": 24,
@@ -294,6 +309,14 @@ def apart(found, wanted):
     return (np.linalg.norm(found - wanted, axis=1) / np.linalg.norm(wanted, axis=1)).max()
 
 
+def logits_of(theirs, image, text):
+    """By definition: CoCa's code does not compute them alone."""
+    image, text = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (image, text))
+    bias = getattr(theirs, "logit_bias", None)
+    logits = theirs.logit_scale.exp().item() * image @ text.T
+    return logits if bias is None else logits + bias.item()
+
+
 def test_everything_is_what_open_clip_makes_of_it(case):
     import torch
     from open_clip import factory
@@ -310,9 +333,9 @@ def test_everything_is_what_open_clip_makes_of_it(case):
     my_ids = mine.tokenize(TEXTS, truncate=True)
     assert np.array_equal(my_ids, ids.numpy())
     with torch.inference_mode():
-        image = theirs.encode_image(pixels).numpy()
-        text = theirs.encode_text(ids).numpy()
-        logits = theirs.get_logits(pixels, ids)[0].numpy()
+        image = theirs.encode_image(pixels, normalize=False).numpy()
+        text = theirs.encode_text(ids, normalize=False).numpy()
+        logits = logits_of(theirs, image, text)
     assert apart(mine.encode_image(pixels.numpy()), image) < 2e-5
     assert apart(mine.encode_text(my_ids), text) < 2e-5
     assert np.abs(mine.logits(pixels.numpy(), my_ids)[0] - logits).max() < 2e-3
@@ -332,6 +355,9 @@ def test_written_back_it_is_the_same_bytes(case, tmp_path, request):
     convert_h5(folder / "model.h5", tmp_path, DIALECTS["open_clip"])
     first = load_file(folder / "open_clip_model.safetensors")
     second = load_file(tmp_path / "open_clip_model.safetensors")
+    captions = {k for k in first if k.startswith("text_decoder.")}  # are left out
+    assert bool(captions) == request.node.name.endswith(("[coca]", "[coca as wide as its tokens]"))
+    first = {k: v for k, v in first.items() if k not in captions}
     assert first.keys() == second.keys()
     assert all(first[k].reshape(second[k].shape).equal(second[k]) for k in first)
     again = json.loads((tmp_path / "open_clip_config.json").read_text())["model_cfg"]
@@ -352,8 +378,8 @@ def test_gradients_are_those_of_torch(case, request):
     ids = mine.tokenize(TEXTS[:2])
     theirs.zero_grad()
     features = (
-        theirs.encode_image(torch.from_numpy(pixels)),
-        theirs.encode_text(torch.from_numpy(ids).long()),
+        theirs.encode_image(torch.from_numpy(pixels), normalize=False),
+        theirs.encode_text(torch.from_numpy(ids).long(), normalize=False),
     )
     (features[0].square().sum() + features[1].square().sum()).backward()
     total = 0
@@ -392,6 +418,32 @@ def test_a_tower_that_is_not_known_is_refused_by_name(tmp_path):
     path.write_text(path.read_text().replace("vit_large_patch14_clip_224", "hiera_small_224"))
     with pytest.raises(CheckpointError, match="hiera_small_224 of timm, which nnclip"):
         convert_file(tmp_path, tmp_path / "model.h5")
+
+
+@pytest.mark.parametrize(
+    ("side", "setting", "told"),
+    [
+        ("vision_cfg", {"attentional_pool": "cascade"}, "attentional_pool 'cascade'"),
+        ("vision_cfg", {"pool_type": "avg"}, "pool_type 'avg'"),
+        ("vision_cfg", {"attn_pooler_heads": 5}, "image_pool_heads: found 5, expected a divisor"),
+        ("text_cfg", {"pad_id": 7}, "pad_id 7, expected 0"),
+        ("text_cfg", {"qk_norm": True}, "qk_norm True"),
+    ],
+)
+def test_a_coca_that_is_not_computed_is_refused_by_its_setting(side, setting, told, tmp_path):
+    made = coca(24)
+    make_folder(tmp_path, *made)
+    settings = {"model_cfg": {**made[0], side: {**made[0][side], **setting}}}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(settings))
+    with pytest.raises(CheckpointError, match=told):
+        convert_file(tmp_path, tmp_path / "model.h5")
+
+
+def test_the_decoder_of_captions_is_left_out_and_named(tmp_path, capsys):
+    make_folder(tmp_path, *coca(24))
+    assert main([str(tmp_path), str(tmp_path / "model.h5")]) == 0
+    line = "dropped   the decoder of captions (29 tensors, text_decoder.*)\n"
+    assert line in capsys.readouterr().out
 
 
 def test_without_its_tokenizer_it_is_refused(tmp_path):

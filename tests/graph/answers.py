@@ -133,7 +133,7 @@ def _image(inputs: Variables, config: ClipConfig) -> tuple[nn.Variable, Variable
 
 def _text(inputs: Variables, config: ClipConfig) -> tuple[nn.Variable, Variables]:
     hidden: list[nn.Variable] = []
-    features = text_tower(inputs["ids"], inputs["end"], config.text, config.embed, hidden)
+    features = text_tower(inputs, config.text, config.embed, hidden)
     return features, _named("text", hidden, features)
 
 

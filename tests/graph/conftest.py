@@ -30,7 +30,7 @@ def of_graph(
         variable.need_grad, variable.g = True, 0
     with building(scope):
         image_NE = image_tower(images, config.image, config.embed, hidden["image"])
-        text_NE = text_tower(ids, end, config.text, config.embed, hidden["text"])
+        text_NE = text_tower({"ids": ids, "end": end}, config.text, config.embed, hidden["text"])
         units = {"image": normalise(image_NE), "text": normalise(text_NE)}
         scalars = scalar_parameters(LOSSES[config.loss])
         logits_NN = similarity(units["image"], units["text"], scalars)
