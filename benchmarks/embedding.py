@@ -79,7 +79,7 @@ def measured(args: argparse.Namespace) -> dict:
     ratio = judged({"value": round(statistics.median(ratios), 3)}, least=FEWEST)
     return {
         "model": {"name": args.model, "precision": model.precision},
-        "pictures_per_second": {key: round(value, 1) for key, value in rates.items()},
+        "images_per_second": {key: round(value, 1) for key, value in rates.items()},
         "decoding_ms_of_a_core": round(1000 * decoding, 2),
         "picture": {"pixels": SIZE, "count": args.pictures},
         "workers": args.workers,

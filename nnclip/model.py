@@ -306,12 +306,12 @@ class CLIP:
         """An image file and M texts -> the probability of each text, (M,) float32."""
         return self.probabilities(self.preprocess_image(image), self.preprocess_texts(texts))[0]
 
-    def _typical(self, pictures: Sequence[Image.Image | np.ndarray] | None) -> np.ndarray:
+    def _typical(self, images: Sequence[Image.Image | np.ndarray] | None) -> np.ndarray:
         """Calibration images as the image tower takes them, (N, 3, R, R)."""
-        if pictures is None:
+        if images is None:
             paths = sorted((assets_dir() / "examples").glob("*.jpg"))[:BUNDLED_PICTURES]
-            pictures = [open_image(path) for path in paths]
-        arrays = [p if isinstance(p, np.ndarray) else self.preprocess(p) for p in pictures]
+            images = [open_image(path) for path in paths]
+        arrays = [p if isinstance(p, np.ndarray) else self.preprocess(p) for p in images]
         if not arrays:
             raise DataError("calibration: found no image, expected a few dozen typical ones")
         size = self.config.image.resolution

@@ -95,7 +95,7 @@ def _inputs(model: clip.CLIP, files: list[str], count: int) -> Inputs:
     if files:
         images = np.concatenate([model.preprocess_image(file) for file in files])
     else:
-        images = np.stack([model.preprocess(picture) for picture, _, _ in pairs])
+        images = np.stack([model.preprocess(image) for image, _, _ in pairs])
     return Inputs(images, model.tokenize([caption for _, caption, _ in pairs], truncate=True))
 
 

@@ -14,7 +14,7 @@ from nnclip.text import AnyTokenizer
 from nnclip.towers import Towers
 from nnclip.training.data.decode import Recipe
 from nnclip.training.data.readers import read_pairs
-from nnclip.training.features import FeatureCache, Tower, by_picture, tower_identity
+from nnclip.training.features import FeatureCache, Tower, by_image, tower_identity
 from nnclip.training.head_feed import FeaturePairs, TokenizedTexts, feature_pairs, read_parallel
 from nnclip.weights.digest import parameter_digest
 from nnclip.weights.heads import without_heads
@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
     assert isinstance(pairs.text, np.ndarray)
     about = {
         "path": str(args.output),
-        "pictures": len(pairs),
+        "images": len(pairs),
         "texts": len(pairs.text),
         "image_width": pairs.image.shape[1],
         "text_width": pairs.text.shape[1],
@@ -113,7 +113,7 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(about))
     else:
         print(
-            "{path}: {pictures} images of width {image_width}, {texts} texts of width "
+            "{path}: {images} images of width {image_width}, {texts} texts of width "
             "{text_width}; {broken} images could not be read".format(**about)
         )
     return 0
@@ -152,10 +152,10 @@ def cached_pairs(
             return FeaturePairs(targets.rows, texts, rows, rows[:-1])
         features = cache.texts(for_student, model.text())
         return FeaturePairs(targets.rows, features.rows, rows, rows[:-1])
-    table = by_picture(
+    table = by_image(
         read_pairs(source, args.image_root or None, args.csv_img_key, args.csv_caption_key)
     )
     recipe = Recipe(model.weights.config.image.preprocess, None)
-    pictures = cache.pictures(table, recipe, model.image())
+    images = cache.images(table, recipe, model.image())
     captions = [text for row in range(len(table)) for text in table[row].captions]
-    return feature_pairs(table, pictures, cache.texts(captions, model.text()))
+    return feature_pairs(table, images, cache.texts(captions, model.text()))

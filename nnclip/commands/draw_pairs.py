@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
         recipe=Recipe(args.kinds, args.alike),
     )
     write = write_shards if args.shards else write_table
-    with tqdm(total=args.count, unit="picture", disable=None) as bar:
+    with tqdm(total=args.count, unit="image", disable=None) as bar:
         for done in write(order, max(args.workers, 1)):
             bar.update(done)
     print(args.out if args.shards else args.out / TABLE)

@@ -128,16 +128,16 @@ def _report(
     args: argparse.Namespace, collection: Collection, works: list[Work], later: Changes
 ) -> None:
     failures = list({**dict(collection.failures()), **dict(later.failed)}.items())
-    tried, seconds = sum(w.pictures for w in works), max(w.seconds for w in works)
+    tried, seconds = sum(w.images for w in works), max(w.seconds for w in works)
     engine = sum(w.engine for w in works) / len(works)
     speed = {
-        "pictures_per_second": round(tried / seconds, 1) if tried else None,
+        "images_per_second": round(tried / seconds, 1) if tried else None,
         "engine_alone": round(tried / engine, 1) if engine else None,
     }
     not_read = NotRead()
     not_read.update(later.not_read or collection.manifest.not_read)
     if args.json:
-        counts = {"pictures": len(collection), "failed": len(failures), "embedded_now": tried}
+        counts = {"images": len(collection), "failed": len(failures), "embedded_now": tried}
         since = {"added": later.added, "changed": later.changed, "gone": later.kept}
         found = {"collection": args.output, **counts, **since, **speed, "failures": failures}
         found |= {"not_read": dict(not_read)}
@@ -158,6 +158,6 @@ def _report(
         print(f"{later.kept:,} are gone and were kept: `python -m nnclip update` removes them")
     if tried:
         print(
-            f"{tried:,} now, {speed['pictures_per_second']} a second; the model alone, in the time "
+            f"{tried:,} now, {speed['images_per_second']} a second; the model alone, in the time "
             f"that it computed, {speed['engine_alone']}"
         )

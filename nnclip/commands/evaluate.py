@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_labelled(one)
     _add_texts(one)
     one = _task(choices, predict, "texts for images, without right answers")
-    one.add_argument("pictures", type=Path, nargs="+", metavar="PICTURE", help="files or folders")
+    one.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="files or folders")
     _add_texts(one)
     _add_templates(one)
     one = _task(choices, training, "the curves of a training run", model=False)
@@ -135,8 +135,8 @@ def _subject(args: argparse.Namespace, ranks: Ranks) -> tasks.Subject:
         raise ConfigError(f"--batch-size {args.batch_size}: expected at least 1")
     model: CLIP = load_model(args)
 
-    def embed_images(pictures: Sequence[Image.Image]) -> np.ndarray:
-        return unit(model.encode_image(np.stack([model.preprocess(it) for it in pictures])))
+    def embed_images(images: Sequence[Image.Image]) -> np.ndarray:
+        return unit(model.encode_image(np.stack([model.preprocess(it) for it in images])))
 
     def embed_texts(texts: Sequence[str]) -> np.ndarray:
         return unit(model.encode_text(model.tokenize(texts, truncate=True)))
@@ -239,14 +239,14 @@ def bias(args: argparse.Namespace, subject: tasks.Subject) -> list[Record]:
 def predict(args: argparse.Namespace, subject: tasks.Subject) -> list[Record]:
     """The likeliest text of each image; prints its own table."""
     texts = load_class_names(args.texts)
-    samples, not_read = _samples(args.pictures)
+    samples, not_read = _samples(args.images)
     rows = subject.classes(texts, _templates(args))
-    found = subject.pictures(samples)
+    found = subject.images(samples)
     similarities = found.rows @ rows.T
     probabilities = subject.scorer.probabilities(similarities)
     if subject.ranks.rank:
         return []
-    lines = [["picture", "text", "probability"]]
+    lines = [["image", "text", "probability"]]
     for index, row in zip(found.kept, probabilities, strict=True):
         scores = dict(zip(texts, map(float, row), strict=True))
         best = max(scores, key=lambda text: scores[text])
@@ -264,8 +264,8 @@ def predict(args: argparse.Namespace, subject: tasks.Subject) -> list[Record]:
     if _draws(args, subject):
         from nnclip.evaluate.gallery import prediction_figures
 
-        pictures = [open_stored(samples[index]) for index in found.kept]
-        prediction_figures(args.figures, pictures, similarities, probabilities, texts)
+        images = [open_stored(samples[index]) for index in found.kept]
+        prediction_figures(args.figures, images, similarities, probabilities, texts)
     return []
 
 

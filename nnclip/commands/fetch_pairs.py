@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
         again=args.retry,
     )
     kept = failed = 0
-    with tqdm(unit="picture", disable=None) as bar:
+    with tqdm(unit="image", disable=None) as bar:
         for reason in fetch_pairs(args.urls, order):
             kept, failed = kept + (reason is None), failed + (reason is not None)
             bar.update()

@@ -41,7 +41,7 @@ class KnownAnswer:
     model: str
     name: str
     where: str
-    picture: Picture
+    image: Picture
     texts: tuple[str, ...]
     expected: dict[int, float]
     tolerance: float
@@ -148,12 +148,12 @@ def run(args: argparse.Namespace) -> int:
 
 def _check(answer: KnownAnswer, model: CLIP, folder: Path) -> bool | None:
     """Whether the answer is the known one; None where the image is not at hand."""
-    picture = answer.picture(folder)
-    if picture is None:
+    image = answer.image(folder)
+    if image is None:
         print(f"not checked  {answer.name}: no {answer.where} in {folder}")
         return None
     ids = model.tokenize(answer.texts)
-    logits = model.logits(model.preprocess(picture)[None], ids)[0]
+    logits = model.logits(model.preprocess(image)[None], ids)[0]
     found = logits[0] if answer.logits else model.scorer.loss.probabilities(logits[0], -1)
     error = max(abs(float(found[i]) - value) for i, value in answer.expected.items())
     good = bool(np.isfinite(error) and error <= answer.tolerance)

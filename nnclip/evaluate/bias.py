@@ -18,18 +18,18 @@ class Bias:
     Args:
         captions: K texts.
         groups: G names.
-        group_of_picture: (N,) int64 0..G-1.
+        group_of_image: (N,) int64 0..G-1.
         probabilities: (N, K) float32; with the softmax loss, rows sum to 1.
     """
 
     captions: tuple[str, ...]
     groups: tuple[str, ...]
-    group_of_picture: np.ndarray
+    group_of_image: np.ndarray
     probabilities: np.ndarray
 
     def means(self) -> np.ndarray:
         """(G, K): the mean probability of each caption over each group's images."""
-        picked = [self.probabilities[self.group_of_picture == g] for g in range(len(self.groups))]
+        picked = [self.probabilities[self.group_of_image == g] for g in range(len(self.groups))]
         return np.stack([rows.mean(0) for rows in picked])
 
     def metrics(self) -> dict[str, float]:
@@ -40,8 +40,8 @@ class Bias:
 
 
 def measure_bias(
-    pictures: np.ndarray,
-    group_of_picture: np.ndarray,
+    images: np.ndarray,
+    group_of_image: np.ndarray,
     texts: np.ndarray,
     groups: tuple[str, ...],
     captions: tuple[str, ...],
@@ -51,7 +51,7 @@ def measure_bias(
 
     Args:
         images: (N, E) float32, unit rows.
-        group_of_picture: (N,) int64 0..G-1.
+        group_of_image: (N,) int64 0..G-1.
         texts: (K, E) float32, unit rows.
         groups, captions: their names.
         scorer: turns cosines into probabilities.
@@ -61,8 +61,8 @@ def measure_bias(
     """
     if len(captions) < 2:
         raise DataError(f"{len(captions)} caption: expected at least two to choose from")
-    empty = [g for i, g in enumerate(groups) if not (group_of_picture == i).any()]
+    empty = [g for i, g in enumerate(groups) if not (group_of_image == i).any()]
     if empty:
         raise DataError(f"no readable image in group {', '.join(empty)}: expected at least one")
-    probabilities = scorer.probabilities(pictures @ texts.T)
-    return Bias(captions, groups, group_of_picture, probabilities)
+    probabilities = scorer.probabilities(images @ texts.T)
+    return Bias(captions, groups, group_of_image, probabilities)

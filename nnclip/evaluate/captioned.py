@@ -30,7 +30,7 @@ class CaptionedImages:
         name: of the data set.
         paths: N images, for `open_stored`: files, or members of one.
         texts: M captions.
-        picture_of_text: (M,) int64, which image each caption describes.
+        image_of_text: (M,) int64, which image each caption describes.
         languages: M codes; "" where the data set names none.
         missing: files that the data set names but that are not there.
         not_read: what the source holds beside them.
@@ -39,7 +39,7 @@ class CaptionedImages:
     name: str
     paths: tuple[Place, ...]
     texts: tuple[str, ...]
-    picture_of_text: np.ndarray
+    image_of_text: np.ndarray
     languages: tuple[str, ...]
     missing: tuple[Path, ...] = ()
     not_read: NotRead = field(default_factory=NotRead)
@@ -56,19 +56,19 @@ class CaptionedImages:
             raise DataError(f"{self.name}: no caption in language {language!r}; there are: {known}")
         return self._chosen(np.array(rows))
 
-    def without(self, pictures: Iterable[int]) -> "CaptionedImages":
+    def without(self, images: Iterable[int]) -> "CaptionedImages":
         """The data set without some images (their indices) and their captions.
 
         Raises:
             DataError: nothing is left.
         """
-        gone = np.isin(self.picture_of_text, list(pictures))
+        gone = np.isin(self.image_of_text, list(images))
         if gone.all():
             raise DataError(f"{self.name}: no caption is left that has a readable image")
         return self._chosen(np.flatnonzero(~gone))
 
     def _chosen(self, rows: np.ndarray) -> "CaptionedImages":
-        used, index = np.unique(self.picture_of_text[rows], return_inverse=True)
+        used, index = np.unique(self.image_of_text[rows], return_inverse=True)
         return CaptionedImages(
             self.name,
             tuple(self.paths[i] for i in used),
@@ -121,7 +121,7 @@ def _present(
     index: dict[Place, int] = {}
     exists = {place: os.path.isfile(_file(place)) for place in dict.fromkeys(p for p, _ in pairs)}
     missing = tuple(Path(_file(place)) for place, there in exists.items() if not there)
-    kept = [i for i, (picture, text) in enumerate(pairs) if exists[picture] and text]
+    kept = [i for i, (image, text) in enumerate(pairs) if exists[image] and text]
     if missing:
         logger.warning(
             "%s: %d of %d images are missing, the first is %s; left out with their captions",

@@ -54,7 +54,7 @@ def progress(items: Sequence[Item], ranks: Ranks, what: str) -> Iterable[Item]:
     return tqdm(items, desc=what, unit="batch", disable=True if ranks.rank else None)
 
 
-def embed_pictures(
+def embed_sources(
     embed_images: EmbedImages,
     sources: Sequence[Source],
     ranks: Ranks = ALONE,
@@ -79,7 +79,7 @@ def embed_pictures(
         with ThreadPoolExecutor(2) as pool:
             shares = ranks.share(batches(len(sources), batch))
             embed = partial(_embed_batch, embed_images, sources, change, pool)
-            return [embed(indices) for indices in progress(shares, ranks, "pictures")]
+            return [embed(indices) for indices in progress(shares, ranks, "images")]
 
     parts = ranks.collect(work)
     skipped = tuple(entry for part in parts for entry in part[2])
@@ -97,15 +97,15 @@ def _embed_batch(
     pool: ThreadPoolExecutor,
     indices: range,
 ) -> tuple[np.ndarray, list[int], list[tuple[str, str]]]:
-    pictures, kept, skipped = [], [], []
+    images, kept, skipped = [], [], []
     opened = pool.map(partial(_opened, sources), indices)
-    for index, picture in zip(indices, opened, strict=True):
-        if isinstance(picture, tuple):
-            skipped.append(picture)
+    for index, image in zip(indices, opened, strict=True):
+        if isinstance(image, tuple):
+            skipped.append(image)
             continue
-        pictures.append(change(index, picture) if change else picture)
+        images.append(change(index, image) if change else image)
         kept.append(index)
-    rows = checked(embed_images(pictures), len(pictures)) if pictures else np.empty((0, 0))
+    rows = checked(embed_images(images), len(images)) if images else np.empty((0, 0))
     return rows, kept, skipped
 
 

@@ -41,9 +41,9 @@ def classification_figures(
 ) -> list[Path]:
     """Answers beside some images, calibration, recall of the classes."""
     rows = some(len(answers.labels), PAGE)
-    pictures = [open_stored(data.sources[found.kept[row]]) for row in rows]
+    images = [open_stored(data.sources[found.kept[row]]) for row in rows]
     truth = [int(answers.labels[row]) for row in rows]
-    page = probabilities_figure(pictures, answers.probabilities[rows], answers.classes, truth)
+    page = probabilities_figure(images, answers.probabilities[rows], answers.classes, truth)
     return [
         save(page, folder, "answers"),
         save(calibration_figure(answers), folder, "calibration"),
@@ -73,7 +73,7 @@ def retrieval_figures(
     for number, query in enumerate(some(len(data.texts), QUERIES), 1):
         similarities = found.rows @ texts[query]
         order = np.argsort(-similarities, kind="stable")
-        true_path = data.paths[data.picture_of_text[query]]
+        true_path = data.paths[data.image_of_text[query]]
         true_row = row_of[true_path]
         place = int(np.flatnonzero(order == true_row)[0])
         best = order[:NEAREST]
@@ -101,35 +101,35 @@ def typographic_figures(
     rows = order[:EXAMPLES].tolist()
     clean = [open_stored(data.sources[found.kept[row]]) for row in rows]
     names = [data.classes[attack.written[row]] for row in rows]
-    attacked = [write_word(picture, name) for picture, name in zip(clean, names, strict=True)]
+    attacked = [write_word(image, name) for image, name in zip(clean, names, strict=True)]
     return [save(attack_figure(attack, clean, attacked, rows), folder, "typographic-attack")]
 
 
 def bias_figures(folder: Path, bias: Bias, data: LabelledImages, found: Embedded) -> list[Path]:
     """The captions' probabilities for each group."""
-    first = [int(np.flatnonzero(bias.group_of_picture == g)[0]) for g in range(len(bias.groups))]
-    pictures = [open_stored(data.sources[found.kept[row]]) for row in first]
-    return [save(bias_figure(bias, pictures), folder, "bias")]
+    first = [int(np.flatnonzero(bias.group_of_image == g)[0]) for g in range(len(bias.groups))]
+    images = [open_stored(data.sources[found.kept[row]]) for row in first]
+    return [save(bias_figure(bias, images), folder, "bias")]
 
 
 def prediction_figures(
     folder: Path,
-    pictures: Sequence[Image.Image],
+    images: Sequence[Image.Image],
     similarities: np.ndarray,
     probabilities: np.ndarray,
     texts: Sequence[str],
 ) -> list[Path]:
     """Pages of images with the probabilities of the texts, and a heat map of the first."""
-    starts = range(0, len(pictures), PAGE)
+    starts = range(0, len(images), PAGE)
     written = []
     for number, start in enumerate(starts, 1):
         part = slice(start, start + PAGE)
-        figure = probabilities_figure(pictures[part], probabilities[part], texts)
+        figure = probabilities_figure(images[part], probabilities[part], texts)
         written.append(save(figure, folder, f"probabilities-{number}"))
     best = similarities[:ACROSS].max(0)
     shown = sorted(np.argsort(-best, kind="stable")[:ACROSS].tolist())
     names = [texts[j] for j in shown]
-    figure = heat_map_figure(pictures[:ACROSS], similarities[:ACROSS][:, shown], names)
+    figure = heat_map_figure(images[:ACROSS], similarities[:ACROSS][:, shown], names)
     return [*written, save(figure, folder, "heat-map")]
 
 
@@ -142,7 +142,7 @@ def training_figures(folder: Path, run: Path, data: CaptionedImages | None) -> l
     written = [save(curves_figure(read_curves(run)), folder, "curves")]
     if data is not None:
         rows = some(len(data.texts), 18)
-        pictures = [open_stored(data.paths[data.picture_of_text[row]]) for row in rows]
-        figure = samples_figure(pictures, [data.texts[row] for row in rows])
+        images = [open_stored(data.paths[data.image_of_text[row]]) for row in rows]
+        figure = samples_figure(images, [data.texts[row] for row in rows])
         written.append(save(figure, folder, "samples"))
     return written

@@ -81,8 +81,8 @@ def _turned(heads: list[str], rows: list[list[str]]) -> list[list[str]]:
 
 def per_class_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """The rows of `Classification.per_class`."""
-    lines = [["class", "pictures", "recall", "precision", "mostly mistaken for"]]
+    lines = [["class", "images", "recall", "precision", "mostly mistaken for"]]
     for row in rows:
         shares = [format_value("recall", row[name]) for name in ("recall", "precision")]
-        lines.append([row["class"], str(row["pictures"]), *shares, row["mistaken_for"] or ""])
+        lines.append([row["class"], str(row["images"]), *shares, row["mistaken_for"] or ""])
     return format_table(lines)

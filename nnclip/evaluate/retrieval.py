@@ -24,19 +24,19 @@ class RetrievalRanks:
     """Places from 1 (found first).
 
     Args:
-        of_picture: (M,) int64: for each text, the place of its image among all N.
+        of_image: (M,) int64: for each text, the place of its image among all N.
         of_text: (N,) int64: for each image, the place of its best text among all M, its other
             texts not counted; 0 for an image without a text.
     """
 
-    of_picture: np.ndarray
+    of_image: np.ndarray
     of_text: np.ndarray
 
     def metrics(self) -> dict[str, float]:
         """recall@1, 5, 10, mean and median rank of image_retrieval (a text finds its image) and
         text_retrieval (an image finds one of its texts)."""
         found = {}
-        sides = {"image": self.of_picture, "text": self.of_text[self.of_text > 0]}
+        sides = {"image": self.of_image, "text": self.of_text[self.of_text > 0]}
         for side, ranks in sides.items():
             for name, value in rank_summary(ranks).items():
                 found[f"{side}_retrieval_{name}"] = value
@@ -44,15 +44,15 @@ class RetrievalRanks:
 
 
 def retrieval_ranks(
-    pictures: np.ndarray,
+    images: np.ndarray,
     texts: np.ndarray,
-    picture_of_text: np.ndarray,
+    image_of_text: np.ndarray,
     ranks: Ranks = ALONE,
     block: tuple[int, int] = (TEXTS, PICTURES),
 ) -> RetrievalRanks:
     """Rank all images for each text and all texts for each image.
 
-        images [[1, 0],    texts [[.8, .6],    picture_of_text   of_picture [1, 1, 2]
+        images [[1, 0],    texts [[.8, .6],    image_of_text   of_image [1, 1, 2]
                   [0, 1]]           [.6, .8],       [0, 1, 1]      of_text    [1, 1]
                                     [1., 0.]]
 
@@ -65,26 +65,26 @@ def retrieval_ranks(
     Args:
         images: (N, E) float32, unit rows.
         texts: (M, E) float32, unit rows.
-        picture_of_text: (M,) int64 0..N-1.
+        image_of_text: (M,) int64 0..N-1.
         ranks: the processes that share the work; all get all of it.
         block: texts and images at once.
 
     Raises:
         DataError: shapes that do not fit, or an index out of range.
     """
-    _check(pictures, texts, picture_of_text)
-    own = _own(pictures, texts, picture_of_text)
-    best_text, best = _best_texts(own, picture_of_text, len(pictures))
-    above_text = np.zeros(len(pictures), np.int64)
+    _check(images, texts, image_of_text)
+    own = _own(images, texts, image_of_text)
+    best_text, best = _best_texts(own, image_of_text, len(images))
+    above_text = np.zeros(len(images), np.int64)
 
     def work() -> list[np.ndarray]:
         places = []
         for rows in progress(ranks.share(batches(len(texts), block[0])), ranks, "similarities"):
             above = np.zeros(len(rows), np.int64)
-            for columns in batches(len(pictures), block[1]):
+            for columns in batches(len(images), block[1]):
                 r, c = slice(rows.start, rows.stop), slice(columns.start, columns.stop)
-                scores = texts[r] @ pictures[c].T
-                places_here = picture_of_text[r] - c.start
+                scores = texts[r] @ images[c].T
+                places_here = image_of_text[r] - c.start
                 mine = np.flatnonzero((places_here >= 0) & (places_here < len(columns)))
                 scores[mine, places_here[mine]] = -np.inf
                 above += _above(scores, own[r], places_here, axis=1)
@@ -92,27 +92,27 @@ def retrieval_ranks(
             places.append(1 + above)
         return places
 
-    of_picture = np.concatenate(ranks.collect(work))
+    of_image = np.concatenate(ranks.collect(work))
     of_text = np.where(best_text >= 0, 1 + ranks.sum(above_text), 0)
-    return RetrievalRanks(of_picture, of_text)
+    return RetrievalRanks(of_image, of_text)
 
 
-def _own(pictures: np.ndarray, texts: np.ndarray, picture_of_text: np.ndarray) -> np.ndarray:
+def _own(images: np.ndarray, texts: np.ndarray, image_of_text: np.ndarray) -> np.ndarray:
     """Each text's similarity to its own image, (M,) float32."""
     parts = [slice(rows.start, rows.stop) for rows in batches(len(texts), PICTURES)]
-    chosen = ((texts[part], pictures[picture_of_text[part]]) for part in parts)
+    chosen = ((texts[part], images[image_of_text[part]]) for part in parts)
     return np.concatenate([np.einsum("me,me->m", *pair) for pair in chosen])
 
 
 def _best_texts(
-    own: np.ndarray, picture_of_text: np.ndarray, pictures: int
+    own: np.ndarray, image_of_text: np.ndarray, images: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Each image's most similar text of its own and that similarity; -1 and inf without one."""
-    order = np.lexsort((own, picture_of_text))
-    sorted_pictures = picture_of_text[order]
-    last = np.flatnonzero(np.append(sorted_pictures[1:] != sorted_pictures[:-1], True))
-    index, best = np.full(pictures, -1, np.int64), np.full(pictures, np.inf, np.float32)
-    index[sorted_pictures[last]], best[sorted_pictures[last]] = order[last], own[order[last]]
+    order = np.lexsort((own, image_of_text))
+    sorted_images = image_of_text[order]
+    last = np.flatnonzero(np.append(sorted_images[1:] != sorted_images[:-1], True))
+    index, best = np.full(images, -1, np.int64), np.full(images, np.inf, np.float32)
+    index[sorted_images[last]], best[sorted_images[last]] = order[last], own[order[last]]
     return index, best
 
 
@@ -151,15 +151,15 @@ def _count(marks: np.ndarray, axis: int) -> np.ndarray:
     return total
 
 
-def _check(pictures: np.ndarray, texts: np.ndarray, picture_of_text: np.ndarray) -> None:
-    if not len(pictures) or not len(texts):
-        raise DataError(f"{len(pictures)} images and {len(texts)} texts, expected some of each")
-    if pictures.shape[1] != texts.shape[1]:
+def _check(images: np.ndarray, texts: np.ndarray, image_of_text: np.ndarray) -> None:
+    if not len(images) or not len(texts):
+        raise DataError(f"{len(images)} images and {len(texts)} texts, expected some of each")
+    if images.shape[1] != texts.shape[1]:
         raise DataError(
-            f"images have {pictures.shape[1]} dimensions and texts {texts.shape[1]}: "
+            f"images have {images.shape[1]} dimensions and texts {texts.shape[1]}: "
             "they come from different models"
         )
-    if picture_of_text.shape != (len(texts),):
-        raise DataError(f"{picture_of_text.shape} images named, expected one for each text")
-    if picture_of_text.min() < 0 or picture_of_text.max() >= len(pictures):
-        raise DataError(f"a text belongs to image {picture_of_text.max()} of {len(pictures)}")
+    if image_of_text.shape != (len(texts),):
+        raise DataError(f"{image_of_text.shape} images named, expected one for each text")
+    if image_of_text.min() < 0 or image_of_text.max() >= len(images):
+        raise DataError(f"a text belongs to image {image_of_text.max()} of {len(images)}")

@@ -19,8 +19,8 @@ from nnclip.evaluate.embedding import (
     EmbedImages,
     EmbedTexts,
     Source,
-    embed_pictures,
     embed_sentences,
+    embed_sources,
     summary,
 )
 from nnclip.evaluate.labelled import LabelledImages
@@ -60,9 +60,9 @@ class Subject:
     fingerprint: str = ""
     batch: int = BATCH
 
-    def pictures(self, sources: Sequence[Source], **options: Any) -> Embedded:
+    def images(self, sources: Sequence[Source], **options: Any) -> Embedded:
         """Embed images; warns of those that cannot be read."""
-        found = embed_pictures(self.embed_images, sources, self.ranks, batch=self.batch, **options)
+        found = embed_sources(self.embed_images, sources, self.ranks, batch=self.batch, **options)
         if found.skipped and self.ranks.rank == 0:
             count = len(found.skipped)
             logger.warning(
@@ -91,7 +91,7 @@ class Subject:
 
 
 def _skipped(found: Embedded) -> list[dict[str, str]]:
-    return [{"picture": name, "reason": reason} for name, reason in found.skipped]
+    return [{"image": name, "reason": reason} for name, reason in found.skipped]
 
 
 def zero_shot(
@@ -103,7 +103,7 @@ def zero_shot(
         DataError: no readable image, bad templates, or embeddings that are not finite.
     """
     class_rows = subject.classes(data.classes, templates)
-    found = subject.pictures(data.sources)
+    found = subject.images(data.sources)
     labels = data.labels[found.kept]
     answers = classify(found.rows, labels, class_rows, data.classes, subject.scorer)
     return answers, _classification_record(subject, data, answers, found, "classification"), found
@@ -125,7 +125,7 @@ def _classification_record(
         data.name,
         "zeroshot_classification" if kind == "classification" else kind,
         answers.metrics(),
-        pictures=len(answers.labels),
+        images=len(answers.labels),
         classes=len(data.classes),
         empty_classes=empty,
         skipped=_skipped(found),
@@ -155,7 +155,7 @@ def retrieval(
     """
     for code in languages:  # before hours of embedding
         data.only(code)
-    found = subject.pictures(data.paths)
+    found = subject.images(data.paths)
     readable = data.without(set(range(len(data.paths))) - set(found.kept.tolist()))
     row_of = {data.paths[index]: row for row, index in enumerate(found.kept)}
     about: dict[str, Any] = {
@@ -170,10 +170,10 @@ def retrieval(
     for part in parts:
         rows = found.rows[[row_of[path] for path in part.paths]]
         texts = all_texts[[text_row[text] for text in part.texts]]
-        ranks = retrieval_ranks(rows, texts, part.picture_of_text, subject.ranks)
+        ranks = retrieval_ranks(rows, texts, part.image_of_text, subject.ranks)
         named = set(part.languages) - {""}
         language = named.pop() if len(named) == 1 else ("mixed" if named else "en")
-        counts = {"pictures": len(part.paths), "texts": len(part.texts)}
+        counts = {"images": len(part.paths), "texts": len(part.texts)}
         records.append(
             subject.record(
                 data.name,
@@ -212,13 +212,13 @@ def probe(
             f"{train.name} and {test.name} have different classes: {', '.join(sorted(odd)[:5])} "
             "only in one of them; name them all with --classes"
         )
-    seen, found = subject.pictures(train.sources), subject.pictures(test.sources)
+    seen, found = subject.images(train.sources), subject.images(test.sources)
     examples = Examples(seen.rows, train.labels[seen.kept])
     asked = Examples(found.rows, test.labels[found.kept])
     answers, used = linear_probe(examples, asked, test.classes, strength)
     extra = {
         "strength": used,
-        "train_pictures": len(seen.rows),
+        "train_images": len(seen.rows),
         "train_skipped": _skipped(seen),
         "train_not_read": dict(train.not_read),
     }
@@ -242,8 +242,8 @@ def typographic(
         raise ConfigError(f"{data.name} has {len(data.classes)} class: no wrong one to write")
     clean, _, found = zero_shot(subject, data, templates)
     written = wrong_classes(data.labels, len(data.classes))
-    attacked = subject.pictures(
-        data.sources, change=lambda i, picture: write_word(picture, data.classes[written[i]])
+    attacked = subject.images(
+        data.sources, change=lambda i, image: write_word(image, data.classes[written[i]])
     )
     class_rows = subject.classes(data.classes, templates)
     answers = classify(
@@ -251,7 +251,7 @@ def typographic(
     )
     attack = Attack(clean, answers, written[found.kept])
     counts = {
-        "pictures": len(clean.labels),
+        "images": len(clean.labels),
         "skipped": _skipped(found),
         "not_read": dict(data.not_read),
     }
@@ -270,7 +270,7 @@ def bias(
     Raises:
         DataError: a group without a readable image, or fewer than two captions.
     """
-    found = subject.pictures(data.sources)
+    found = subject.images(data.sources)
     groups = data.labels[found.kept]
     texts = subject.texts(captions)
     measured = measure_bias(
@@ -282,7 +282,7 @@ def bias(
     ]
     about = {
         "groups": table,
-        "pictures": len(groups),
+        "images": len(groups),
         "skipped": _skipped(found),
         "not_read": dict(data.not_read),
     }

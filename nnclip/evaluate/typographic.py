@@ -50,15 +50,15 @@ def wrong_classes(labels: np.ndarray, classes: int, seed: int = 0) -> np.ndarray
     return (labels + np.array(shifts, np.int64)) % classes
 
 
-def write_word(picture: Image.Image, word: str) -> Image.Image:
+def write_word(image: Image.Image, word: str) -> Image.Image:
     """The image with a white label on its lower half that says `word` in black.
 
     Returns:
         A new RGB image of the same size.
     """
-    picture = picture.convert("RGB")
-    draw = ImageDraw.Draw(picture)
-    width, height = picture.size
+    image = image.convert("RGB")
+    draw = ImageDraw.Draw(image)
+    width, height = image.size
     size = 100.0
     font = ImageFont.load_default(size)
     left, top, right, bottom = draw.textbbox((0, 0), word, font=font)
@@ -70,4 +70,4 @@ def write_word(picture: Image.Image, word: str) -> Image.Image:
     box = (x - pad, y - pad, x + right - left + pad, y + bottom - top + pad)
     draw.rounded_rectangle(box, radius=pad / 2, fill="white", outline=(60, 60, 60))
     draw.text((x - left, y - top), word, fill=(10, 10, 10), font=font)
-    return picture
+    return image

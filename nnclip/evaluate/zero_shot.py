@@ -88,7 +88,7 @@ class Classification:
             rows.append(
                 {
                     "class": name,
-                    "pictures": total,
+                    "images": total,
                     "recall": None if np.isnan(recall[index]) else float(recall[index]),
                     "precision": None if np.isnan(precision[index]) else float(precision[index]),
                     "mistaken_for": mistaken,
@@ -98,7 +98,7 @@ class Classification:
 
 
 def classify(
-    pictures: np.ndarray,
+    images: np.ndarray,
     labels: np.ndarray,
     class_rows: np.ndarray,
     classes: tuple[str, ...],
@@ -118,10 +118,10 @@ def classify(
     """
     if not len(labels):
         raise DataError("no images to classify: at least one was expected")
-    if pictures.shape[1] != class_rows.shape[1]:
+    if images.shape[1] != class_rows.shape[1]:
         raise DataError(
-            f"images have {pictures.shape[1]} dimensions and texts {class_rows.shape[1]}: "
+            f"images have {images.shape[1]} dimensions and texts {class_rows.shape[1]}: "
             "they come from different models"
         )
-    logits = scorer.logits(pictures @ class_rows.T)
+    logits = scorer.logits(images @ class_rows.T)
     return Classification(classes, np.asarray(labels, np.int64), logits, scorer.loss)

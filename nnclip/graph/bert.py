@@ -90,7 +90,7 @@ class BertConfig:
     trims: ClassVar[str] = "mask"  # no token sees padding
     tokens: ClassVar[str] = "json"
     zeroed: ClassVar[int] = 0
-    kind: ClassVar[str] = "encoder of BERT's kind"
+    kind: ClassVar[str] = "BERT encoder"
 
     @property
     def cleaning(self) -> str:

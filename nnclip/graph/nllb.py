@@ -52,7 +52,7 @@ class NllbConfig:
     trims: ClassVar[str] = "mask"  # no token sees padding
     tokens: ClassVar[str] = "json"
     zeroed: ClassVar[int] = 0
-    kind: ClassVar[str] = "encoder of NLLB's kind"
+    kind: ClassVar[str] = "NLLB encoder"
 
     @property
     def cleaning(self) -> str:

@@ -41,7 +41,7 @@ def zero_shot_tab(
         with gr.Column(scale=4, min_width=290):
             picture = gr.Image(
                 type="filepath",
-                label="Picture",
+                label="Image",
                 sources=["upload", "clipboard", "webcam"],
                 height=340,
                 elem_id="picture",

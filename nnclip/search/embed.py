@@ -47,7 +47,7 @@ class Work:
         engine: seconds of these in which the model computed.
     """
 
-    pictures: int = 0
+    images: int = 0
     failed: int = 0
     seconds: float = 0.0
     engine: float = 0.0
@@ -120,7 +120,7 @@ def embed_shards(
     work, start = Work(), 0.0
     if not shards:
         return work
-    bar = tqdm(total=total, unit="picture", desc="embedding", disable=True if rank else None)
+    bar = tqdm(total=total, unit="image", desc="embedding", disable=True if rank else None)
     with Feed(model.config.image.preprocess, workers) as feed, bar:
         decoded = feed.batches(cut for part in shards.values() for cut in batches(part, batch))
         for number, part in shards.items():
@@ -137,7 +137,7 @@ def embed_shards(
             write_shard(folder, number, *placed)
             bad = sum(it.error is not None for it in placed[1])
             work = replace(work, failed=work.failed + bad)
-    return replace(work, pictures=total, seconds=time.perf_counter() - start)
+    return replace(work, images=total, seconds=time.perf_counter() - start)
 
 
 def _whole(folder: Path, number: int, manifest: Manifest) -> bool:

@@ -77,7 +77,7 @@ class FeatureCache:
     workers: int = 0
     complete: bool = False
 
-    def pictures(self, table: PairTable, recipe: Recipe, tower: Tower) -> Features:
+    def images(self, table: PairTable, recipe: Recipe, tower: Tower) -> Features:
         """Features of the image of each row of `table`.
 
         Raises:
@@ -99,7 +99,7 @@ class FeatureCache:
         return self._have("image", key, len(table), blocks)
 
     def texts(self, texts: Sequence[str], tower: Tower) -> Features:
-        """Features of each text; errors as for `pictures`."""
+        """Features of each text; errors as for `images`."""
 
         def blocks(done: int) -> Iterator[Block]:
             for part in _parts(done, len(texts)):
@@ -230,7 +230,7 @@ def tower_identity(weights: ModelWeights, side: str, *how: str) -> str:
     return digest.hexdigest()
 
 
-def by_picture(table: PairTable) -> PairTable:
+def by_image(table: PairTable) -> PairTable:
     """The same pairs with one row for each image, which holds all its captions."""
     rows: dict[tuple[str, int, int, str], list[str]] = {}
     for number in range(len(table)):

@@ -237,9 +237,9 @@ class FeatureFeed:
             choice: (N,) numbers; the remainder by the number of texts is the text.
         """
         table = self.table
-        pictures = table.rows[order]
-        counts = table.first[pictures + 1] - table.first[pictures]
-        texts = table.text[table.first[pictures] + choice.astype(np.int64) % counts]
+        images = table.rows[order]
+        counts = table.first[images + 1] - table.first[images]
+        texts = table.text[table.first[images] + choice.astype(np.int64) % counts]
         if texts.dtype.kind == "f":  # the cache may hold float16
             texts = texts.astype("f4")
-        return FeatureBatch(table.image[pictures].astype("f4"), texts)
+        return FeatureBatch(table.image[images].astype("f4"), texts)

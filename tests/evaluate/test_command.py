@@ -40,7 +40,7 @@ def test_zero_shot_among_all_shapes(capsys, small_h5, drawn, tmp_path):
     names = (drawn / "shapes.en.txt").read_text() + (drawn / "shapes.de.txt").read_text()
     (drawn / "both.txt").write_text(names)
     record = measured(capsys, small_h5, *words, "--templates", "simple", "--figures", tmp_path)
-    assert list(record)[:6] == SIX and record["classes"] == 242 and record["pictures"] == 48
+    assert list(record)[:6] == SIX and record["classes"] == 242 and record["images"] == 48
     assert all(math.isfinite(value) for value in record["metrics"].values())
     assert {path.name for path in tmp_path.glob("*.png")} == {
         "answers.png", "calibration.png", "classes.png",

@@ -175,7 +175,7 @@ def test_coco(tmp_path):
     path.write_text(json.dumps(content))
     data = read_captioned(path)
     assert [p.name for p in data.paths] == ["b.png", "a.png"]
-    assert data.texts == ("B one", "A", "B two") and data.picture_of_text.tolist() == [0, 1, 0]
+    assert data.texts == ("B one", "A", "B two") and data.image_of_text.tolist() == [0, 1, 0]
 
 
 def test_karpathy_split(tmp_path):

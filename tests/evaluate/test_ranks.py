@@ -44,7 +44,7 @@ except DataError as error:
 if ranks.rank == 0:
     print(json.dumps({
         "size": ranks.size, "texts": texts.tobytes().hex()[:4000], "heard": heard,
-        "ranks": [found.of_picture.tolist(), found.of_text.tolist()], **found.metrics(),
+        "ranks": [found.of_image.tolist(), found.of_text.tolist()], **found.metrics(),
     }))
 """
 

@@ -13,13 +13,13 @@ def test_the_example_in_the_docstring():
     pictures = np.eye(2, dtype=np.float32)
     texts = np.array([[0.8, 0.6], [0.6, 0.8], [1.0, 0.0]], np.float32)
     found = retrieval_ranks(pictures, texts, np.array([0, 1, 1]))
-    assert found.of_picture.tolist() == [1, 1, 2]
+    assert found.of_image.tolist() == [1, 1, 2]
     assert found.of_text.tolist() == [2, 1]
 
 
 def by_sorting(pictures, texts, of_text):
     scores = texts @ pictures.T
-    of_picture = [
+    of_image = [
         1 + np.argsort(-row, kind="stable").tolist().index(own)
         for row, own in zip(scores, of_text, strict=True)
     ]
@@ -28,7 +28,7 @@ def by_sorting(pictures, texts, of_text):
         own = np.flatnonzero(of_text == picture)
         others = np.delete(column, own)
         best.append(1 + int((others > column[own].max()).sum()) if len(own) else 0)
-    return of_picture, best
+    return of_image, best
 
 
 @pytest.mark.parametrize("block", [(1, 1), (7, 5), (1000, 1000)])
@@ -37,10 +37,10 @@ def test_blocks_of_any_size_give_what_sorting_gives(rng, block):
     of_text = rng.integers(0, 40, 90)  # some images have no text, some have several
     texts = unit(pictures[of_text] + rng.normal(size=(90, 8)) * 0.4)
     found = retrieval_ranks(pictures, texts, of_text, block=block)
-    of_picture, of_text_ranks = by_sorting(pictures, texts, of_text)
-    assert found.of_picture.tolist() == of_picture
+    of_image, of_text_ranks = by_sorting(pictures, texts, of_text)
+    assert found.of_image.tolist() == of_image
     assert found.of_text.tolist() == of_text_ranks
-    assert 0 in of_text_ranks and max(of_picture) > 1
+    assert 0 in of_text_ranks and max(of_image) > 1
 
 
 def test_a_model_that_tells_nothing_apart_finds_nothing():
@@ -53,7 +53,7 @@ def test_a_model_that_tells_nothing_apart_finds_nothing():
 def test_a_text_said_of_two_pictures_counts_once_for_each_place():
     pictures, texts = unit(np.array([[1, 0], [0.9, 0.1], [0, 1]])), unit(np.array([[1, 0]] * 3))
     found = retrieval_ranks(pictures, texts, np.array([0, 1, 2]))
-    assert found.of_picture.tolist() == [1, 2, 3]
+    assert found.of_image.tolist() == [1, 2, 3]
     assert found.of_text.tolist() == [1, 2, 3]
 
 
@@ -87,4 +87,4 @@ def test_a_large_table_is_never_held_whole(rng):
     found = retrieval_ranks(rows, rows, np.arange(8000), block=(256, 1024))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert found.of_picture.max() == 1 and peak < 20e6
+    assert found.of_image.max() == 1 and peak < 20e6

@@ -33,8 +33,8 @@ def test_zero_shot(colour_folder, small_h5, capsys) -> None:
     record = json.loads(
         run(capsys, "evaluate", "zero-shot", crowd(colour_folder), "-m", small_h5, "--json")
     )
-    assert record["pictures"] == 17 and record["not_read"] == NOT_READ
-    assert {Path(entry["picture"]).name for entry in record["skipped"]} == {"fifo.png", "zero.png"}
+    assert record["images"] == 17 and record["not_read"] == NOT_READ
+    assert {Path(entry["image"]).name for entry in record["skipped"]} == {"fifo.png", "zero.png"}
     assert r"bl\xe4ck" in {row["class"] for row in record["per_class"]}
 
 

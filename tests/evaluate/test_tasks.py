@@ -8,7 +8,7 @@ from nnclip.errors import ConfigError, DataError
 from nnclip.evaluate import tasks
 from nnclip.evaluate.captioned import read_captioned
 from nnclip.evaluate.classifier import class_embeddings
-from nnclip.evaluate.embedding import checked, embed_pictures, embed_sentences
+from nnclip.evaluate.embedding import checked, embed_sources, embed_sentences
 from nnclip.evaluate.labelled import read_labelled
 from nnclip.evaluate.linear_probe import Examples, linear_probe
 from nnclip.evaluate.tasks import Subject
@@ -24,7 +24,7 @@ def test_zero_shot_of_colours_is_perfect(subject, colour_folder):
     assert "acc5" not in record["metrics"]  # there are four classes
     six = list(record)[:6]
     assert six == ["dataset", "model", "pretrained", "task", "metrics", "language"]
-    assert record["task"] == "zeroshot_classification" and record["pictures"] == 16
+    assert record["task"] == "zeroshot_classification" and record["images"] == 16
     assert answers.classes == ("blue", "green", "red", "yellow")
 
 
@@ -40,8 +40,8 @@ def test_wrongly_named_classes_are_wrong_answers(subject, colour_folder):
 def test_an_unreadable_picture_is_named_counted_and_left_out(subject, colour_folder, caplog):
     (colour_folder / "red" / "2.png").write_bytes(b"no image")
     _, record, _ = tasks.zero_shot(subject, read_labelled(colour_folder), PLAIN)
-    assert record["pictures"] == 15 and record["metrics"]["acc1"] == 1.0
-    assert [entry["picture"].endswith("red/2.png") for entry in record["skipped"]] == [True]
+    assert record["images"] == 15 and record["metrics"]["acc1"] == 1.0
+    assert [entry["image"].endswith("red/2.png") for entry in record["skipped"]] == [True]
     assert "skipped 1 of 16 images" in caplog.text and "red/2.png" in caplog.text
 
 
@@ -52,7 +52,7 @@ def test_a_class_without_pictures_counts_in_no_mean(subject, colour_folder, capl
     assert record["empty_classes"] == ["white"] and "white" in caplog.text
     assert record["metrics"]["mean_per_class_recall"] == 1.0
     assert record["per_class"][3] == {
-        "class": "white", "pictures": 0, "recall": None, "precision": None, "mistaken_for": None,
+        "class": "white", "images": 0, "recall": None, "precision": None, "mistaken_for": None,
     }  # fmt: skip
 
 
@@ -212,7 +212,7 @@ def test_retrieval_without_an_unreadable_picture(subject, colour_folder, tmp_pat
         subject, captions(tmp_path / "p.csv", colour_folder, lines + lines[:1])
     )
     (record,) = records
-    assert (record["pictures"], record["texts"], len(record["skipped"])) == (2, 3, 1)
+    assert (record["images"], record["texts"], len(record["skipped"])) == (2, 3, 1)
     assert record["metrics"]["text_retrieval_recall@1"] == 1.0
 
 
@@ -271,7 +271,7 @@ def test_embeddings_that_mean_nothing_are_refused(rows, says):
 def test_pictures_may_be_changed_before_they_are_embedded(subject):
     red = [Image.new("RGB", (8, 8), (220, 30, 30))] * 3
     blue = Image.new("RGB", (8, 8), (30, 60, 220))
-    found = embed_pictures(
+    found = embed_sources(
         subject.embed_images, red, change=lambda index, picture: blue if index == 1 else picture
     )
     assert found.rows.argmax(1).tolist() == [0, 2, 0] and found.kept.tolist() == [0, 1, 2]

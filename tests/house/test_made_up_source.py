@@ -71,7 +71,7 @@ def test_it_is_embedded_followed_and_searched(source, tmp_path, small_h5, capsys
     place = str(tmp_path / "E")
     assert main(["embed", str(source), "-o", place, "--workers", "0", *model]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert told["pictures"] == 4 and told["not_read"] == {".made-up": 2}
+    assert told["images"] == 4 and told["not_read"] == {".made-up": 2}
     with source.open("a") as file:
         file.write("white\tcold\ta white square\n")
     assert main(["update", place, "--workers", "0", *model]) == 0
@@ -101,7 +101,7 @@ def test_it_is_trained_on(source, tmp_path, small_h5) -> None:
 def test_it_is_evaluated(source, small_h5, capsys, task) -> None:
     assert main(["evaluate", task, str(source), "-m", str(small_h5), "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
-    assert record["pictures"] == 4 and record["not_read"] == {".made-up": 2}
+    assert record["images"] == 4 and record["not_read"] == {".made-up": 2}
     assert record["dataset"] == "few"
 
 

@@ -282,7 +282,7 @@ def test_it_is_embedded_and_searched(h5: Path, pairs: Path, tmp_path: Path, caps
     model = ["-m", str(h5), "--precision", "fp32", "--json"]
     place = str(tmp_path / "E")
     assert main(["embed", str(pairs.parent), "-o", place, "--workers", "0", *model]) == 0
-    assert json.loads(capsys.readouterr().out)["pictures"] == 8
+    assert json.loads(capsys.readouterr().out)["images"] == 8
     assert main(["search", "a red dog", "-i", place, "-k", "8", *model]) == 0
     assert len(json.loads(capsys.readouterr().out)) == 8
 

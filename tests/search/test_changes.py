@@ -141,7 +141,7 @@ def test_embedding_again_takes_in_what_came_since(folder, photos, small_h5, tmp_
     assert str(photos / "5" / "new.png") in names and not any("/2/" in name for name in names)
     assert main([*command, "--json"]) == 0
     done = json.loads(capsys.readouterr().out)
-    assert (done["pictures"], done["added"], done["changed"], done["gone"]) == (31, 0, 0, 1)
+    assert (done["images"], done["added"], done["changed"], done["gone"]) == (31, 0, 0, 1)
 
 
 def test_embedding_again_mends_a_damaged_shard(folder, photos, small_h5, capsys):
@@ -151,7 +151,7 @@ def test_embedding_again_mends_a_damaged_shard(folder, photos, small_h5, capsys)
     command = ["embed", str(photos), "-o", str(folder), "-m", str(small_h5), *OPTIONS, "--json"]
     assert main(command) == 0
     done = json.loads(capsys.readouterr().out)
-    assert (done["pictures"], done["embedded_now"]) == (40, 40)
+    assert (done["images"], done["embedded_now"]) == (40, 40)
 
 
 def run_at_once(commands):
@@ -181,7 +181,7 @@ def test_two_embeddings_share_neither_work_nor_plans(tmp_path, photos, small_h5)
     command = ["embed", photos, "-o", tmp_path / "E", "-m", small_h5, "--json", *OPTIONS]
     done = [json.loads(out) for out, _, _ in run_at_once([command] * 2)]
     assert sorted(it["embedded_now"] for it in done) == [0, 40]
-    assert [it["pictures"] for it in done] == [40, 40]
+    assert [it["images"] for it in done] == [40, 40]
 
 
 def test_a_plan_is_made_once_and_never_without_its_manifest(tmp_path, model, photos):

@@ -141,7 +141,7 @@ def test_processes_of_mpirun_give_what_one_gives(tmp_path, small_h5, pictures, c
     )
     assert done.returncode == 0, done.stderr
     two = json.loads(done.stdout.splitlines()[-1])
-    assert one["pictures"] == two["pictures"] == two["embedded_now"] - 1 == 280
+    assert one["images"] == two["images"] == two["embedded_now"] - 1 == 280
     assert one["failures"] == two["failures"]
     first, second = Collection(tmp_path / "one"), Collection(tmp_path / "two")
     assert list(first.live()) == list(second.live()) and len(first.blocks) == 3

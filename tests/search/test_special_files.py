@@ -47,7 +47,7 @@ def test_every_image_is_found_and_the_rest_is_told(tmp_path, crowd, small_h5, ca
     model = ["-m", small_h5, "--precision", "fp32"]
     made = run(capsys, "embed", crowd, "-o", tmp_path / "E", "--workers", 1, "--json", *model)
     told = json.loads(made[1])
-    assert made[0] == 0 and told["pictures"] == 6 and told["not_read"] == NOT_READ
+    assert made[0] == 0 and told["images"] == 6 and told["not_read"] == NOT_READ
     reasons = {Path(name).name: reason for name, reason in told["failures"]}
     assert {
         name: f"found {kind}" in reasons[name] for name, kind in SPECIAL.items()

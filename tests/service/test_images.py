@@ -19,9 +19,9 @@ def save(tmp_path):
     return write
 
 
-def png(size, **options):
+def png(size, mode="RGB", **options):
     file = io.BytesIO()
-    Image.new("RGB", size, "red").save(file, "PNG", **options)
+    Image.new(mode, size, 1).save(file, "PNG", **options)
     return file.getvalue()
 
 
@@ -37,7 +37,7 @@ BAD = [
     (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image"),
     (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "PostScript"),
     (png((300, 300))[:200], "damaged"),
-    (png((7000, 6000)), "42000000|7000 x 6000"),
+    (png((7000, 6000), "1"), "42000000|7000 x 6000"),
 ]
 
 

@@ -130,7 +130,7 @@ def test_it_is_trained_on(source: Path) -> None:
 
 def test_its_captions_are_evaluated(source: Path) -> None:
     data = read_captioned(source)
-    for text, place in zip(data.texts, data.picture_of_text, strict=True):
+    for text, place in zip(data.texts, data.image_of_text, strict=True):
         assert colour_of(open_stored(data.paths[place])) in text
     assert len(data.texts) == 2
 

@@ -13,7 +13,7 @@ from nnclip.image import Preprocess
 from nnclip.training import features
 from nnclip.training.data.decode import Recipe
 from nnclip.training.data.readers import read_pairs
-from nnclip.training.features import FeatureCache, Tower, by_picture, tower_identity
+from nnclip.training.features import FeatureCache, Tower, by_image, tower_identity
 from nnclip.training.head_feed import FeaturePairs, feature_pairs, read_parallel
 from nnclip.weights.model import load_model
 
@@ -47,7 +47,7 @@ def cached(tmp_path: Path) -> Callable[..., tuple[features.Features, int]]:
     def have(source: Path, identity: str = "a", most: int = 10**9, **options: bool):
         encode = Counting(most)
         cache = FeatureCache(tmp_path / "cache", **options)
-        return cache.pictures(read_pairs(str(source)), RECIPE, Tower(identity, encode)), encode.rows
+        return cache.images(read_pairs(str(source)), RECIPE, Tower(identity, encode)), encode.rows
 
     return have
 
@@ -123,7 +123,7 @@ def test_texts_are_cached_alike(tmp_path: Path) -> None:
 
 def test_a_picture_with_several_captions_is_one_row(pictures: Path) -> None:
     pictures.write_text(pictures.read_text() + "images/3.png\tonce more\n")
-    table = by_picture(read_pairs(str(pictures)))
+    table = by_image(read_pairs(str(pictures)))
     assert len(table) == 40 and table[3].captions[1] == "once more"
 
 

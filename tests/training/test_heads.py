@@ -230,7 +230,7 @@ def test_two_ranks_train_what_one_trains_and_want_their_features(
         "--json", script="-m",
     )  # fmt: skip
     assert json.loads(made.stdout) == {
-        "path": str(cache), "pictures": 40, "texts": 40, "image_width": WIDTH,
+        "path": str(cache), "images": 40, "texts": 40, "image_width": WIDTH,
         "text_width": WIDTH, "broken": 0, "not_read": {},
     }  # fmt: skip
     for ranks in (1, 2):

@@ -31,7 +31,7 @@ TOP = 5
 
 
 def probabilities_figure(
-    pictures: Sequence[Image.Image],
+    images: Sequence[Image.Image],
     probabilities: np.ndarray,
     texts: Sequence[str],
     truth: Sequence[int] | None = None,
@@ -45,15 +45,15 @@ def probabilities_figure(
         truth: for each image its right text: green, a wrong answer is red; where it is not among
             the likeliest, it takes the last bar.
     """
-    columns = min(2, len(pictures))
-    rows = -(-len(pictures) // columns)
+    columns = min(2, len(images))
+    rows = -(-len(images) // columns)
     shown = min(TOP, len(texts))
     with styled():
         figure = new_figure(6.4 * columns, 0.5 + 2.7 * rows)
         about = f"{len(texts)} texts" if truth is None else f"{len(texts)} classes; green is right"
         head(figure, f"Probabilities among {about}")
         grid = figure.add_gridspec(rows, 2 * columns, width_ratios=[1, 1.3] * columns)
-        for i, (picture, row) in enumerate(zip(pictures, probabilities, strict=True)):
+        for i, (image, row) in enumerate(zip(images, probabilities, strict=True)):
             best = np.argsort(-row, kind="stable")[:shown]
             if truth is not None and truth[i] not in best:
                 best[-1] = truth[i]
@@ -64,14 +64,14 @@ def probabilities_figure(
                     GREEN if j == truth[i] else c for j, c in zip(best, colours, strict=True)
                 ]
             y, x = divmod(i, columns)
-            show(figure.add_subplot(grid[y, 2 * x]), picture)
+            show(figure.add_subplot(grid[y, 2 * x]), image)
             axes = figure.add_subplot(grid[y, 2 * x + 1])
             bars(axes, [texts[j] for j in best], row[best], colours)
     return figure
 
 
 def heat_map_figure(
-    pictures: Sequence[Image.Image], similarities: np.ndarray, texts: Sequence[str]
+    images: Sequence[Image.Image], similarities: np.ndarray, texts: Sequence[str]
 ) -> Figure:
     """Images across, texts down, the cosine of each two; the best text of an image is framed.
 
@@ -85,8 +85,8 @@ def heat_map_figure(
         figure = new_figure(4.2 + 1.15 * count, 2.1 + 0.72 * lines)
         head(figure, "Cosine similarity of images and texts; framed: the best text of an image")
         grid = figure.add_gridspec(2, count, height_ratios=[1.15, 0.72 * lines])
-        for i, picture in enumerate(pictures):
-            show(figure.add_subplot(grid[0, i]), picture)
+        for i, image in enumerate(images):
+            show(figure.add_subplot(grid[0, i]), image)
         axes = figure.add_subplot(grid[1, :])
         axes.imshow(similarities.T, cmap="Blues", aspect="auto")
         middle = (similarities.min() + similarities.max()) / 2

@@ -54,10 +54,10 @@ def attack_figure(
         axes.set_title(f"Accuracy drops by {100 * metrics['drop']:.1f} points", loc="left")
         grid = right.add_gridspec(max(len(rows), 1), 4, width_ratios=[1, 1.15, 1, 1.15])
         for line, (row, before, after) in enumerate(zip(rows, clean, attacked, strict=True)):
-            for column, (picture, answers) in enumerate(
+            for column, (image, answers) in enumerate(
                 ((before, attack.clean), (after, attack.attacked))
             ):
-                show(right.add_subplot(grid[line, 2 * column]), picture)
+                show(right.add_subplot(grid[line, 2 * column]), image)
                 best = np.argsort(-answers.probabilities[row], kind="stable")[:TOP]
                 colours = [_colour(j, row, attack) for j in best]
                 texts = [answers.classes[j] for j in best]
@@ -73,7 +73,7 @@ def _colour(answer: int, row: int, attack: Attack) -> str:
     return RED if answer == attack.written[row] else FAINT
 
 
-def bias_figure(bias: Bias, pictures: Sequence[Image.Image]) -> Figure:
+def bias_figure(bias: Bias, images: Sequence[Image.Image]) -> Figure:
     """One panel a group: an image of it and the mean probability of each caption.
 
     Args:
@@ -89,11 +89,11 @@ def bias_figure(bias: Bias, pictures: Sequence[Image.Image]) -> Figure:
     with styled():
         figure = new_figure(5.2 * columns, rows * height)
         grid = figure.add_gridspec(rows, 2 * columns, width_ratios=[0.75, 1] * columns)
-        for g, picture in enumerate(pictures):
+        for g, image in enumerate(images):
             y, x = divmod(g, columns)
             axes = figure.add_subplot(grid[y, 2 * x])
-            show(axes, picture)
-            count = int((bias.group_of_picture == g).sum())
+            show(axes, image)
+            count = int((bias.group_of_image == g).sum())
             axes.set_title(label(bias.groups[g], 24))
             axes.set_xlabel(f"{count} image{'s' if count > 1 else ''}", color=FAINT)
             texts = [bias.captions[j] for j in order]

@@ -47,9 +47,9 @@ def nearest_figure(
         widths = [1.0] * NEAREST + ([] if truth is None else [0.12, 1.0])  # a gap before the true
         grid = figure.add_gridspec(2, len(widths), height_ratios=[1, 0.85], width_ratios=widths)
         figure.suptitle(f"“{label(caption, 90)}”", fontsize=18, fontweight="bold")
-        for i, (picture, value) in enumerate(zip(nearest, values, strict=True)):
+        for i, (image, value) in enumerate(zip(nearest, values, strict=True)):
             axes = figure.add_subplot(grid[0, i])
-            show(axes, picture, GREEN if i == hit else "")
+            show(axes, image, GREEN if i == hit else "")
             axes.set_title(f"{i + 1}.  {value:.3f}", color=GREEN if i == hit else BLUE)
         if truth is not None:
             axes = figure.add_subplot(grid[0, -1])
@@ -69,7 +69,7 @@ def _histogram(axes, similarities, values, true_similarity) -> None:  # type: ig
             true_similarity, color=ORANGE, linewidth=2, linestyle="--", label="the true one"
         )
     axes.set_xlabel(f"cosine similarity to each of {len(similarities):,} images")
-    axes.set_ylabel("pictures")
+    axes.set_ylabel("images")
     axes.yaxis.get_major_locator().set_params(integer=True)
     axes.legend(loc="upper left")
     axes.grid(True, axis="y")

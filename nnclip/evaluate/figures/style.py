@@ -103,9 +103,9 @@ def save(figure: Figure, folder: Path, name: str) -> Path:
     return path
 
 
-def show(axes: Axes, picture: Image.Image, frame: str = "") -> None:
+def show(axes: Axes, image: Image.Image, frame: str = "") -> None:
     """An image without ticks, its central square if it is long; `frame` is a colour around it."""
-    square = ImageOps.fit(picture.convert("RGB"), (256, 256), Image.Resampling.LANCZOS)
+    square = ImageOps.fit(image.convert("RGB"), (256, 256), Image.Resampling.LANCZOS)
     axes.imshow(np.asarray(square))
     axes.set_xticks([])
     axes.set_yticks([])

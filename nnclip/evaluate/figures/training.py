@@ -96,15 +96,15 @@ def smooth(values: np.ndarray) -> np.ndarray:
     return (sums[at + spread + 1] - sums[at - spread]) / (2 * spread + 1)
 
 
-def samples_figure(pictures: Sequence[Image.Image], captions: Sequence[str]) -> Figure:
+def samples_figure(images: Sequence[Image.Image], captions: Sequence[str]) -> Figure:
     """Images with their captions below, six a row."""
-    columns = min(6, len(pictures))
-    rows = -(-len(pictures) // columns)
+    columns = min(6, len(images))
+    rows = -(-len(images) // columns)
     with styled():
         figure = new_figure(2.3 * columns, 2.95 * rows)
-        for place, (picture, caption) in enumerate(zip(pictures, captions, strict=True), 1):
+        for place, (image, caption) in enumerate(zip(images, captions, strict=True), 1):
             axes = figure.add_subplot(rows, columns, place)
-            show(axes, picture)
+            show(axes, image)
             lines = wrap(caption, 28, max_lines=3, placeholder="…")
             axes.set_xlabel("\n".join(label(line, 28) for line in lines), fontsize=9.5)
     return figure

@@ -122,11 +122,11 @@ def _fetch(url: str, order: FetchOrder, known: set[str]) -> str | None:
         return "failed before"
     try:
         content = _download(url, order)
-        picture = open_image(content)
+        image = open_image(content)
     except (DataError, OSError, http.client.HTTPException, ValueError) as error:
         return f"{type(error).__name__}: {error}".replace("\n", " ").replace("\t", " ")
-    if min(picture.size) < order.least_side:
-        return f"{picture.width} x {picture.height} pixels"
+    if min(image.size) < order.least_side:
+        return f"{image.width} x {image.height} pixels"
 
     def fill(temporary: str) -> None:
         Path(temporary).write_bytes(content)
