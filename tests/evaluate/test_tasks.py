@@ -8,7 +8,7 @@ from nnclip.errors import ConfigError, DataError
 from nnclip.evaluate import tasks
 from nnclip.evaluate.captioned import read_captioned
 from nnclip.evaluate.classifier import class_embeddings
-from nnclip.evaluate.embedding import checked, embed_sources, embed_sentences
+from nnclip.evaluate.embedding import checked, embed_sentences, embed_sources
 from nnclip.evaluate.labelled import read_labelled
 from nnclip.evaluate.linear_probe import Examples, linear_probe
 from nnclip.evaluate.tasks import Subject
