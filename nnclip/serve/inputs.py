@@ -1,9 +1,9 @@
 """Images and texts as they stand in a request: base64, data: URIs, addresses."""
 
 import asyncio
-import base64
 import binascii
 import re
+import string
 from collections.abc import Sequence
 from concurrent.futures import Executor
 
@@ -16,6 +16,8 @@ from nnclip.service.values import echo, kind, text
 
 DATA = re.compile(r"data:([\w.+-]+/[\w.+-]+)?(;[\w=.+-]+)*?;base64,", re.IGNORECASE)
 ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+BLANKS = string.whitespace.encode()
+ALPHABET = f"{string.ascii_letters}{string.digits}+/".encode()
 AT_ONCE = 4  # addresses of one request that are fetched side by side
 
 
@@ -30,7 +32,9 @@ def checked_count(count: int, param: str) -> None:
         raise Refused(400, f"{param}: found {count:,} inputs, expected 1 to {MAX_INPUTS:,}", param)
 
 
-def checked_text(value: object, param: str, truncate: bool = False) -> str:
+def checked_text(
+    value: object, param: str, truncate: bool = False, may_be_empty: bool = False
+) -> str:
     """A text that is worth giving to a tokenizer; with `truncate`, its beginning."""
     found = value if isinstance(value, str) else None
     if found is None:
@@ -46,7 +50,7 @@ def checked_text(value: object, param: str, truncate: bool = False) -> str:
         text(found, param)
     except DataError as error:
         raise Refused(400, str(error), param) from error
-    if not found.strip():
+    if not found.strip() and not may_be_empty:
         raise Refused(400, f"{param}: found an empty text, expected one with words", param)
     if len(found) > MAX_LETTERS:
         if truncate:
@@ -134,7 +138,7 @@ def decoded(value: object, param: str) -> ImageBytes:
             )
         value = value[prefix.end() :]
     try:
-        content = base64.b64decode("".join(value.split()), validate=True)
+        content = _unpacked(value)
         check_size(len(content))
     except (binascii.Error, ValueError) as error:
         if isinstance(error, DataError):
@@ -145,3 +149,14 @@ def decoded(value: object, param: str) -> ImageBytes:
             param,
         ) from error
     return ImageBytes(content)
+
+
+def _unpacked(value: str) -> bytes:
+    """The bytes of base64, blanks and line ends within it aside; ValueError if it is none.
+
+    `b64decode` would check it by a regular expression, in more time than it is decoded in.
+    """
+    packed = value.encode("ascii").translate(None, BLANKS)
+    if packed.rstrip(b"=").translate(None, ALPHABET):
+        raise ValueError("another character")
+    return binascii.a2b_base64(packed)

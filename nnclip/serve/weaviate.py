@@ -59,7 +59,10 @@ def router(desk: Desk) -> APIRouter:
         checked_count(len(texts) + len(images), "texts and images")
         text_names = [f"texts[{index}]" for index in range(len(texts))]
         image_names = [f"images[{index}]" for index in range(len(images))]
-        words = [checked_text(*pair, truncate=True) for pair in zip(texts, text_names, strict=True)]
+        words = [  # a property without words has a vector too, as that server's have
+            checked_text(*pair, truncate=True, may_be_empty=True)
+            for pair in zip(texts, text_names, strict=True)
+        ]
         files = [decoded(*pair) for pair in zip(images, image_names, strict=True)]
         vectors: dict[str, Any] = {"textVectors": [], "imageVectors": []}
         headers = dict[str, str]()

@@ -1,13 +1,15 @@
 """Turns: many requests of many clients share a few threads fairly; the queue has a bound.
 
 Every client has the same share, and within it every request: one with a thousand inputs is begun at
-once, and one with a single input need not wait until it is done.
+once, and one with a single input need not wait until it is done. Of one client, no more inputs
+are worked on at once than two calls of the model take: whoever comes next finds a thread, and waits
+for few of them.
 """
 
 import math
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
@@ -15,9 +17,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nnclip.errors import NnclipError
+from nnclip.service.batching import MOST
 from nnclip.service.limits import MAX_WAITING
 
 THREADS = 16  # they decode, then wait together for the model: so many requests share a call of it
+AT_ONCE = 2 * MOST  # inputs of one client: while one call of the model runs, the next is prepared
 LONGEST_PAUSE = 60  # seconds that a client is asked to wait before it asks again
 
 Work = Callable[[int, int], Sequence[Any]]
@@ -61,6 +65,7 @@ class Turns:
         """
         self._threads, self._most = threads, most
         self._clients: OrderedDict[Hashable, deque[_Job]] = OrderedDict()
+        self._busy: Counter[Hashable] = Counter()  # inputs of each client that are worked on
         self._changed = threading.Condition()
         self._started = self._idle = 0
         self._pace = 0.01  # seconds an input takes, all threads together
@@ -118,41 +123,60 @@ class Turns:
 
     def _work(self) -> None:
         while True:
-            job, start, stop = self._next()
+            client, job, start, stop = self._next()
             began = time.perf_counter()
             try:
                 values = job.work(start, stop)
             except Exception as error:  # told to whoever asked
                 with suppress(InvalidStateError):
                     job.answer.set_exception(error)
+                self._rest(client, stop - start)
                 continue
             spent = (time.perf_counter() - began) / (stop - start) / self._threads
             with self._changed:
                 self._pace += 0.1 * (spent - self._pace)
                 job.parts[start] = values
                 job.done += stop - start
+            self._rest(client, stop - start)
             if job.done == job.count:
                 found = [value for start in sorted(job.parts) for value in job.parts[start]]
                 with suppress(InvalidStateError):  # cancelled meanwhile
                     job.answer.set_result(found)
 
-    def _next(self) -> tuple[_Job, int, int]:
-        """The next piece: of the client, and of its requests, whose turn was longest ago."""
+    def _rest(self, client: Hashable, count: int) -> None:
+        """So many inputs of a client are done: others may begin."""
         with self._changed:
-            while True:
-                while self._clients:
-                    client, jobs = self._clients.popitem(last=False)
-                    while jobs and jobs[0].answer.done():  # cancelled, or failed
-                        jobs.popleft()
-                    if not jobs:
-                        continue
-                    job = jobs.popleft()
-                    start, job.begun = job.begun, min(job.begun + job.piece, job.count)
-                    if job.begun < job.count:
-                        jobs.append(job)
-                    if jobs:
-                        self._clients[client] = jobs  # at the end
-                    return job, start, job.begun
+            self._busy[client] -= count
+            if not self._busy[client]:
+                del self._busy[client]
+            self._changed.notify()
+
+    def _next(self) -> tuple[Hashable, _Job, int, int]:
+        """Wait for a piece to work on."""
+        with self._changed:
+            while not (found := self._turn()):
                 self._idle += 1
                 self._changed.wait()
                 self._idle -= 1
+            return found
+
+    def _turn(self) -> tuple[Hashable, _Job, int, int] | None:
+        """The next piece: of the client, and of its requests, whose turn was longest ago."""
+        for client in list(self._clients):
+            jobs = self._clients[client]
+            while jobs and jobs[0].answer.done():  # cancelled, or failed
+                jobs.popleft()
+            if not jobs:
+                del self._clients[client]
+                continue
+            busy = self._busy[client]
+            if busy and busy + min(jobs[0].piece, jobs[0].count) > AT_ONCE:
+                continue
+            job = jobs.popleft()
+            start, job.begun = job.begun, min(job.begun + job.piece, job.count)
+            if job.begun < job.count:
+                jobs.append(job)
+            self._clients.move_to_end(client)
+            self._busy[client] += job.begun - start
+            return client, job, start, job.begun
+        return None

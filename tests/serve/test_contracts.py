@@ -25,8 +25,17 @@ def test_weaviate_gets_vectors_of_texts_and_images(served, expected, headers):
     assert answer.status_code == 200 and set(answer.json()) == {"textVectors", "imageVectors"}
     np.testing.assert_allclose(answer.json()["textVectors"], expected(*TEXTS), atol=1e-6)
     np.testing.assert_allclose(answer.json()["imageVectors"], expected(*PHOTOS), atol=1e-6)
-    only = vectorize(served, {"texts": TEXTS[:1]}).json()
+    only = vectorize(served, {"texts": TEXTS[:1], "images": None}).json()  # a nil slice of Go
     assert len(only["textVectors"]) == 1 and only["imageVectors"] == []
+
+
+def test_weaviate_sends_properties_without_words(served, expected):
+    answer = vectorize(served, {"texts": ["", TEXTS[0]], "images": []})
+    model = expected.model
+    empty = model.encode_text(model.tokenize([""]))[0]
+    vectors = np.array(answer.json()["textVectors"])
+    assert vectors[0] @ empty / np.linalg.norm(empty) > 1 - 1e-6
+    np.testing.assert_allclose(vectors[1], expected(TEXTS[0])[0], atol=1e-6)
 
 
 def test_weaviate_sends_whole_articles(served, expected):
@@ -43,7 +52,6 @@ def test_weaviate_sends_whole_articles(served, expected):
     [
         ({"images": ["aGVsbG8="]}, "images[0]: "),
         ({"images": [coded(PHOTOS[0], ""), "!"]}, "images[1]: "),
-        ({"texts": [""]}, "texts[0]: "),
         ({"texts": "a"}, "texts: "),
         ({}, "found 0 inputs"),
         ([], "valid dictionary"),

@@ -37,8 +37,8 @@ def test_nothing_is_computed_twice(embedder, picture, monkeypatch):
     def fail(_):
         raise AssertionError("computed again")
 
-    monkeypatch.setattr(embedder.model, "encode_text", fail)
-    monkeypatch.setattr(embedder.model, "encode_image", fail)
+    monkeypatch.setattr(embedder, "_encode_text", fail)
+    monkeypatch.setattr(embedder, "_encode_image", fail)
     again = classify(embedder, [image], ["cat", "dog"], "the {}")
     np.testing.assert_array_equal(again.cosines, first.cosines[:, ::-1])
 

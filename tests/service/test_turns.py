@@ -3,7 +3,7 @@ from concurrent.futures import CancelledError, Future
 
 import pytest
 
-from nnclip.service.turns import BusyError, Turns
+from nnclip.service.turns import AT_ONCE, BusyError, Turns
 
 
 class Gate:
@@ -113,3 +113,40 @@ def test_an_error_ends_its_request_alone():
         answers[0].result(30)
     assert answers[1].result(30) == [0, 1]
     assert turns.submit("a", 2, 1, fails).result(30) == [0, 1]
+
+
+def test_one_with_many_inputs_leaves_threads_to_others(gate):
+    turns = Turns(threads=16)
+    begun = []
+    work = gate.work("many")
+
+    def counted(start, stop):
+        begun.append(stop - start)
+        return work(start, stop)
+
+    many = turns.submit("greedy", 1000, 8, counted)
+    assert gate.begun.wait(30)
+    other = turns.submit("modest", 1, 8, lambda start, stop: ["answered"])
+    assert other.result(30) == ["answered"]  # while nothing of the first is done
+    assert sum(begun) <= AT_ONCE and not gate.seen
+    gate.go.set()
+    assert len(many.result(30)) == 1000 and sum(begun) == 1000
+
+
+def test_many_small_requests_of_one_client_share_all_threads(gate):
+    turns = Turns(threads=16)
+    begun = threading.Barrier(16)
+
+    def work(start, stop):
+        begun.wait(30)  # all of them, or it breaks
+        return range(start, stop)
+
+    answers = [turns.submit("server", 1, 8, work) for _ in range(16)]
+    assert [answer.result(60) for answer in answers] == [[0]] * 16
+
+
+def test_a_piece_that_is_larger_than_a_client_s_share_is_worked_on():
+    turns = Turns(threads=2)
+    count = 3 * AT_ONCE
+    answer = turns.submit("a", count, count, lambda start, stop: range(start, stop))
+    assert answer.result(30) == list(range(count))
