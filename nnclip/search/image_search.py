@@ -11,15 +11,18 @@ Axes: N images, E embedding.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nnclip.errors import ConfigError, DataError
 from nnclip.graph.losses import USUAL
 from nnclip.search.manifest import Model
+from nnclip.search.memory import MemoryStore, Store
 from nnclip.search.rows import unit_rows
-from nnclip.search.store import LastingStore, MemoryStore, Store, open_store
+
+if TYPE_CHECKING:
+    from nnclip.search.store import LastingStore
 
 AMOUNT = 10
 
@@ -61,10 +64,12 @@ class ImageSearch:
             DataError: there is no collection, or a damaged one.
             ConfigError: another model.
         """
+        from nnclip.search.store import open_store  # needs FAISS and pyarrow
+
         return cls.over(open_store(place, exact), model)
 
     @classmethod
-    def over(cls, store: MemoryStore | LastingStore, model: Model | None = None) -> "ImageSearch":
+    def over(cls, store: "MemoryStore | LastingStore", model: Model | None = None) -> "ImageSearch":
         """Search a store that is open already; ConfigError if another model embedded it."""
         if model is not None and not isinstance(store, MemoryStore):
             store.manifest.check_model(model)

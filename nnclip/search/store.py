@@ -1,4 +1,4 @@
-"""Where embeddings are kept and searched: what every such place offers, and memory and folders.
+"""Where embeddings are kept for good and searched: what every such place offers, and folders.
 
 Axes: N rows, E embedding.
 """
@@ -20,24 +20,13 @@ from nnclip.search.index import FILE as INDEX
 from nnclip.search.index import IndexCard, Texts, build_index, open_searcher, read_card
 from nnclip.search.log import Entry
 from nnclip.search.manifest import Manifest
-from nnclip.search.rows import Growing, Rows, unit_rows
+from nnclip.search.memory import Store
+from nnclip.search.rows import Rows
 
 logger = logging.getLogger(__name__)
 
 STALE = 0.2  # share of rows added since the index was built, above which a new one is advised
 URLS = ("postgresql://", "postgres://")
-
-
-class Store(Protocol):
-    """A place that can be searched."""
-
-    def __len__(self) -> int: ...
-
-    def nearest(self, query_E: np.ndarray, amount: int, scale: float) -> Found:
-        """The rows closest to a query (E,) float32 of unit length; see `Found`."""
-
-    def records(self, rows: Sequence[int]) -> list[Any]:
-        """What is known of some rows."""
 
 
 class LastingStore(Store, Protocol):
@@ -67,40 +56,6 @@ class LastingStore(Store, Protocol):
 
     def build_index(self, kind: str, recall: float, texts: Texts | None) -> IndexCard:
         """Make searching fast; see `nnclip.search.index.build_index`."""
-
-
-class MemoryStore:
-    """Embeddings and records of this process; searched exactly."""
-
-    def __init__(self, embeddings_NE: np.ndarray, records: Sequence[Any]) -> None:
-        """Hold embeddings of any length and as many records; DataError if they do not fit."""
-        rows_NE = unit_rows(embeddings_NE)
-        self._records: list[Any] = []
-        self._rows = Growing(rows_NE.shape[1])
-        self._exact = Exact([self._rows.array])
-        self.append(rows_NE, records)
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def append(self, embeddings_NE: np.ndarray, records: Sequence[Any]) -> None:
-        """Hold more, also while others search; DataError if they do not fit."""
-        rows_NE = unit_rows(embeddings_NE)
-        if len(rows_NE) != len(records):
-            raise DataError(
-                f"found {len(rows_NE)} embeddings and {len(records)} records, expected as many"
-            )
-        self._records += records  # before their rows: whoever finds a row also finds its record
-        self._rows.append(rows_NE)
-
-    def nearest(self, query_E: np.ndarray, amount: int, scale: float) -> Found:
-        """See `Store`."""
-        none = np.empty(0, np.int64)
-        return self._exact.nearest(query_E, amount, scale, self._rows.array, none)
-
-    def records(self, rows: Sequence[int]) -> list[Any]:
-        """See `Store`."""
-        return [self._records[row] for row in rows]
 
 
 class FolderStore(Collection):

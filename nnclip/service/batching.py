@@ -25,9 +25,9 @@ def unobserved(what: str, rows: int, seconds: float) -> None:
 class DynamicBatching:
     """A function of rows that computes what waits for it in one call; for several threads.
 
-    While one call runs, others gather; the next takes them, in the order in which they came. Clients
-    whose answers one call gave come back one after the other: the next call waits a little for as
-    many callers, or it would take the first one alone. One caller alone never waits.
+    While one call runs, others gather; the next takes them, in the order in which they came.
+    Clients whose answers one call gave come back one after the other: the next call waits a little
+    for as many callers, or it would take the first one alone. One caller alone never waits.
     """
 
     def __init__(

@@ -15,7 +15,7 @@ from nnclip.errors import DataError, NnclipError
 from nnclip.files import shown
 from nnclip.image import image_suffixes
 from nnclip.search import ImageSearch
-from nnclip.search.store import MemoryStore
+from nnclip.search.memory import MemoryStore
 from nnclip.service.embedder import Embedder
 from nnclip.service.images import Place, image_at
 from nnclip.sources import Ask, Found, read_source

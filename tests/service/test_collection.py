@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 import threading
 import time
 
@@ -148,3 +150,14 @@ def test_ideas_are_in_the_languages_that_a_model_knows():
     assert len(ideas(tuple(NAMES))) == len(NAMES)
     assert ideas(("en", "de"))[0] == ideas(("en",))[0]
     assert ideas(("en", "de"))[1] in ideas(("de",))
+
+
+def test_the_page_needs_none_of_the_packages_of_collections_on_disk():
+    program = (
+        "import sys\n"
+        "for name in ('faiss', 'pyarrow'):\n"
+        "    sys.modules[name] = None\n"
+        "import nnclip.page.app, nnclip.service.collection\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
