@@ -21,6 +21,8 @@ from typing import BinaryIO
 
 from nnclip.errors import DataError
 
+TEXT_BYTES = 64 << 20  # of a text file: a million captions take as much
+
 # a FIFO answers at once, a terminal does not become ours; Windows reads bytes as they are
 _FLAGS = os.O_RDONLY
 for _name in ("O_NONBLOCK", "O_CLOEXEC", "O_NOCTTY", "O_BINARY"):
@@ -78,17 +80,25 @@ def read_regular(
     """
     with open_regular(path) as file:
         status = os.fstat(file.fileno())
-        there = status.st_size - offset if size < 0 else size
-        content = b""
-        if there <= most:
-            file.seek(offset)
-            content = file.read(most + 1 if size < 0 else size)  # it may have grown
-            there = len(content)
-    if there > most:
-        raise DataError(
-            f"{shown(path)}: found {there / 2**20:,.0f} MB, expected at most {most / 2**20:,.0f} MB"
-        )
-    return content, status
+        left = max(status.st_size - offset, 0)
+        wanted = left if size < 0 else size
+        if wanted > most:
+            found, expected = (f"{number / 2**20:,.0f} MB" for number in (wanted, most))
+            raise DataError(f"{shown(path)}: found {found}, expected at most {expected}")
+        file.seek(offset)
+        # no more than is there: `read` takes the memory that it is asked for
+        return file.read(min(wanted, left)), status
+
+
+def read_text(path: str | Path, most: int = TEXT_BYTES) -> str:
+    """What a text file says, in UTF-8, with or without a mark of its byte order.
+
+    Raises:
+        DataError: it is no regular file, or longer than `most` bytes.
+        OSError: it cannot be read.
+        UnicodeDecodeError: it is no UTF-8.
+    """
+    return read_regular(path, most)[0].decode("utf-8-sig")
 
 
 def to_name(path: str | Path) -> str:

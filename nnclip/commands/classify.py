@@ -2,12 +2,11 @@
 
 import argparse
 import json
-from pathlib import Path
 
 from nnclip.assets import asset
 from nnclip.commands.options import add_model_arguments, load_model
 from nnclip.errors import ConfigError
-from nnclip.files import shown, to_name
+from nnclip.files import read_text, shown, to_name
 
 HELP = "tell which of some texts fits an image"
 EXAMPLE = "example.jpg"
@@ -53,8 +52,8 @@ def _texts(args: argparse.Namespace) -> list[str]:
             raise ConfigError("found no text to choose from, expected -t TEXT or --texts FILE")
         path = asset(EXAMPLE_TEXTS)
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines() if path else []
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_text(path).splitlines() if path else []
+    except (OSError, ValueError) as error:
         raise ConfigError(f"--texts {path}: cannot be read as UTF-8 text ({error})") from error
     texts = args.text + [line.strip() for line in lines if line.strip()]
     if not texts:

@@ -16,10 +16,10 @@ from typing import IO, Any
 
 import numpy as np
 
-from nnclip.convert.plain_pickle import MOST_BYTES, PlainUnpickler, ScriptModule
 from nnclip.convert.tensors import MOST_AXES, Tensor, decode, size_of
 from nnclip.errors import CheckpointError
 from nnclip.json_text import brief
+from nnclip.plain_pickle import MOST_BYTES, PlainUnpickler, ScriptModule
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # begins what torch.save wrote before version 1.6
 STORAGES = {

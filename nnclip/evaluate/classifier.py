@@ -68,7 +68,8 @@ def _cached(cache: Path, fingerprint: str, texts: list[list[str]]) -> Path:
 def _read(path: Path, count: int) -> np.ndarray | None:
     """The kept embeddings, or None where there are none or the file is damaged."""
     try:
-        return checked(np.load(path, allow_pickle=False), count)
+        # mapped first: a header may tell more rows than there are
+        return checked(np.array(np.load(path, mmap_mode="r")), count)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, EOFError) as error:

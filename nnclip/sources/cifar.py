@@ -18,6 +18,8 @@ import numpy as np
 
 from nnclip.errors import DataError
 from nnclip.files import read_regular, shown
+from nnclip.json_text import brief
+from nnclip.plain_pickle import PlainUnpickler, Stated
 from nnclip.sources.reader import Reader
 from nnclip.sources.sample import TRAINING, Ask, Found, Sample
 
@@ -117,8 +119,14 @@ def _python_files(folder: Path, splits: tuple[str, ...]) -> tuple[tuple[str, ...
     files = [folder / name for split in splits for name in parts.get(split, [])]
     for path in files:
         _python_labels(path)
-    names = _unpickled(folder / meta).get(key, [])
-    return tuple(n.decode() if isinstance(n, bytes) else str(n) for n in names), files
+    names = _unpickled(folder / meta).get(key)
+    if not isinstance(names, list) or not all(isinstance(name, bytes | str) for name in names):
+        raise DataError(f"{shown(folder / meta)}: no names of classes `{key}` in it")
+    return tuple(_text(name) for name in names), files
+
+
+def _text(name: bytes | str) -> str:
+    return name.decode("utf-8", "replace") if isinstance(name, bytes) else name
 
 
 def _python_labels(path: Path) -> tuple[int, int, np.ndarray]:
@@ -132,15 +140,20 @@ def _arrays(path: str, _changed: int, _size: int) -> tuple[np.ndarray, np.ndarra
     """(N, 3072) uint8, planes red, green, blue, and (N,) int64 labels of a pickle."""
     content = _unpickled(Path(path))
     key = "labels" if "batch" in Path(path).name else "fine_labels"
-    planes, labels = content.get("data"), content.get(key)
-    if not isinstance(planes, np.ndarray) or not isinstance(labels, list):
+    data, labels = content.get("data"), content.get(key)
+    if not isinstance(data, Stated) or not isinstance(labels, list):
         raise DataError(f"{shown(path)}: no arrays `data` and `{key}` in it")
-    if planes.dtype != np.uint8 or planes.shape != (len(labels), PIXELS):
+    try:
+        _version, shape, _type, by_columns, pixels = data.state
+        planes, numbers = np.frombuffer(pixels, np.uint8), np.array(labels, np.int64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DataError(f"{shown(path)}: not one of CIFAR's files ({error})") from error
+    if shape != (len(labels), PIXELS) or planes.size != len(labels) * PIXELS or by_columns:
         raise DataError(
-            f"{shown(path)}: data of {planes.dtype} {planes.shape} with {len(labels)} labels, "
-            f"expected uint8 (N, {PIXELS}) with N labels"
+            f"{shown(path)}: data of shape {brief(shape)} in {planes.size:,} bytes with "
+            f"{len(labels)} labels, expected uint8 (N, {PIXELS}) with N labels"
         )
-    return planes, np.array(labels, np.int64)
+    return planes.reshape(shape), numbers
 
 
 def _status(path: Path) -> os.stat_result:
@@ -157,40 +170,51 @@ def _read(path: Path) -> bytes:
         raise DataError(f"{shown(path)}: {error.strerror or error}") from error
 
 
-def _bytes_of(text: str, encoding: str) -> bytes:
-    """How Python 3 writes bytes into old pickles, for the one encoding that it uses."""
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"it encodes text as {encoding}, expected latin1")
-    return text.encode("latin1")
-
-
-_ALLOWED = {
-    ("numpy.core.multiarray", "_reconstruct"): np.core.multiarray._reconstruct,  # type: ignore[attr-defined]
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    ("_codecs", "encode"): _bytes_of,
-}
-
-
-class _ArrayUnpickler(pickle.Unpickler):
+class _ArrayUnpickler(PlainUnpickler):
     """Reads what CIFAR's pickles hold: numbers, texts, lists, dicts, arrays. Nothing else."""
 
+    def __init__(self, content: bytes) -> None:
+        known = {
+            ("numpy.core.multiarray", "_reconstruct"): _stands,
+            ("numpy._core.multiarray", "_reconstruct"): _stands,
+            ("numpy", "ndarray"): Stated,
+            ("numpy", "dtype"): _stands,
+            ("_codecs", "encode"): self._bytes_of,
+        }
+        super().__init__(io.BytesIO(content), known, _stands, len(content), "bytes")
+        self._left = len(content)
+
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ALLOWED:
+        """What a name stands for; UnpicklingError if no CIFAR file needs it."""
+        if (module, name) not in self._known:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no CIFAR file needs")
-        return _ALLOWED[module, name]
+        return self._known[module, name]
+
+    def _bytes_of(self, text: str, encoding: str) -> bytes:
+        """How Python 3 writes bytes into old pickles, for the one encoding that it uses."""
+        if encoding != "latin1":
+            raise pickle.UnpicklingError(f"it encodes text as {encoding}, expected latin1")
+        self._left -= len(text)
+        if self._left < 0:  # the same text again and again
+            raise pickle.UnpicklingError("it encodes more text than it holds")
+        return text.encode("latin1")
+
+
+def _stands(*_: Any) -> Stated:
+    """In the place of an array, whose state follows, or of its type, which its size tells."""
+    return Stated()
 
 
 def _unpickled(path: Path) -> dict[str, Any]:
     """The dict in one of CIFAR's pickles, its keys as str."""
     content = _read(path)
     try:
-        found = _ArrayUnpickler(io.BytesIO(content), encoding="bytes").load()
+        found = _ArrayUnpickler(content).load()
     except Exception as error:  # a damaged pickle can raise anything
         raise DataError(f"{shown(path)}: not one of CIFAR's files ({error})") from error
     if not isinstance(found, dict):
         raise DataError(f"{shown(path)}: holds {type(found).__name__}, expected CIFAR's dict")
-    return {key.decode() if isinstance(key, bytes) else str(key): found[key] for key in found}
+    return {_text(key): value for key, value in found.items() if isinstance(key, bytes | str)}
 
 
 CIFAR = Reader("cifar", "a folder of CIFAR's files", _claims, read, load)

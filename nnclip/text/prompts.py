@@ -9,6 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from nnclip.errors import DataError
+from nnclip.files import read_text
 
 Templates = tuple[str, ...]
 
@@ -198,8 +199,8 @@ def load_class_names(path: str | Path) -> list[str]:
             would shift the labels after it.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").rstrip().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_text(path).rstrip().splitlines()
+    except (OSError, ValueError) as error:
         raise DataError(f"cannot read class names from {path}: {error}") from error
     names = [line.strip() for line in lines]
     if not names:

@@ -8,6 +8,8 @@ from typing import Any
 
 from nnclip.errors import ConfigError
 from nnclip.extras import extra
+from nnclip.files import read_text
+from nnclip.json_text import brief
 from nnclip.training.config import TrainConfig, flag_of, shown_default
 
 with extra():
@@ -77,8 +79,8 @@ def parse_flags(argv: Sequence[str] | None = None) -> TrainConfig:
 def read_settings(path: Path) -> dict[str, Any]:
     """The settings of a YAML file; sections (training:, model:, data:) are only for the reader."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        content = yaml.safe_load(read_text(path)) or {}
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: cannot be read as YAML ({error})") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: found {type(content).__name__}, expected settings by name")
@@ -88,7 +90,9 @@ def read_settings(path: Path) -> dict[str, Any]:
         settings.update(value if isinstance(value, dict) else {key: value})
     for key, value in settings.items():
         if key not in defaults:
-            raise ConfigError(f"{path}: found the unknown setting {key!r}; train.py -h lists all")
+            raise ConfigError(
+                f"{path}: found the unknown setting {brief(key)}; train.py -h lists all"
+            )
         settings[key] = _typed(path, key, value, defaults[key])
     return settings
 
@@ -96,7 +100,9 @@ def read_settings(path: Path) -> dict[str, Any]:
 def _typed(path: Path, key: str, value: Any, default: Any) -> Any:
     """YAML reads 1e-6 as text, and 1 where 1.0 is meant."""
     wanted = type(default)
-    if wanted is bool or isinstance(value, bool):
+    if isinstance(value, dict | list):  # the text of one may be endless
+        fits = False
+    elif wanted is bool or isinstance(value, bool):
         fits = wanted is bool and isinstance(value, bool)
     else:
         try:
@@ -104,7 +110,7 @@ def _typed(path: Path, key: str, value: Any, default: Any) -> Any:
         except (TypeError, ValueError):
             fits = False
     if not fits:
-        raise ConfigError(f"{path}: {key}: found {value!r}, expected {wanted.__name__}")
+        raise ConfigError(f"{path}: {key}: found {brief(value)}, expected {wanted.__name__}")
     return value
 
 

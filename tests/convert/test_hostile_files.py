@@ -81,7 +81,7 @@ def test_a_packed_byte_order_is_not_unpacked(tmp_path: Path) -> None:
 
 
 def test_every_operation_that_torch_needs_is_known() -> None:
-    from nnclip.convert.plain_pickle import PlainUnpickler
+    from nnclip.plain_pickle import PlainUnpickler
 
     refused = {pickle.EMPTY_SET, pickle.FROZENSET, pickle.ADDITEMS, pickle.EXT1, pickle.BYTEARRAY8}
     assert not {code[0] for code in refused} & PlainUnpickler.dispatch.keys()

@@ -20,8 +20,10 @@ from nnclip.evaluate.figures.style import (
     show,
     styled,
 )
+from nnclip.files import read_text
 
 LOG = "log.jsonl"
+LARGEST = 1 << 30  # bytes of a log: five million steps
 Curves = dict[str, tuple[np.ndarray, np.ndarray]]
 SMOOTHED = 0.06  # of a curve's length
 
@@ -33,15 +35,15 @@ def read_curves(folder: Path) -> Curves:
         DataError: there is no log, or no loss in it.
     """
     try:
-        lines = (folder / LOG).read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise DataError(f"{folder / LOG}: {error.strerror}; expected a run's folder") from error
+        lines = read_text(folder / LOG, LARGEST).splitlines()
+    except (OSError, ValueError) as error:
+        raise DataError(f"{folder / LOG}: {error}; expected a run's folder") from error
     found: dict[str, list[tuple[float, float]]] = {}
     for line in lines:
         try:
             values = json.loads(line)
             step = values.pop("step")
-        except (ValueError, KeyError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             continue  # the last line of a run that was killed
         for name, value in values.items():
             if isinstance(value, (int, float)):

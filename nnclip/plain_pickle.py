@@ -1,4 +1,4 @@
-"""Unpickles descriptions of tensors, in bounded time and memory, without running anything.
+"""Unpickles descriptions of tensors and arrays, in bounded time and memory, running nothing.
 
 A pickle is a program. Here it may build dictionaries, lists, tuples, numbers and texts, and ask a
 caller for what it knows by name; every other operation is refused, and so is what makes a few bytes
@@ -33,8 +33,8 @@ OPERATIONS = (
 class _Bounded:
     """A file that a program is read from, up to a number of bytes."""
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file, self._left = file, MOST_BYTES
+    def __init__(self, file: IO[bytes], most: int) -> None:
+        self._file, self._left = file, most
 
     def read(self, size: int) -> bytes:
         if size > self._left or size < 0:  # asked for before it is known to be there
@@ -51,10 +51,14 @@ class _Bounded:
         return line
 
 
-class ScriptModule:
-    """Stands for any object of a TorchScript archive; keeps its attributes, has no behaviour."""
+class Stated:
+    """Stands for an object; keeps its state, has no behaviour."""
 
     state: Any = None
+
+
+class ScriptModule(Stated):
+    """Stands for any object of a TorchScript archive."""
 
 
 # Python's own unpickler, not the C one: there a few bytes can ask for gigabytes of memo.
@@ -66,8 +70,10 @@ class PlainUnpickler(pickle._Unpickler):
         file: IO[bytes],
         known: Mapping[tuple[str, str], Any],
         persistent: Callable[[Any], Any],
+        most: int = MOST_BYTES,
+        encoding: str = "utf-8",
     ) -> None:
-        super().__init__(_Bounded(file), encoding="utf-8")  # type: ignore[call-arg, arg-type]
+        super().__init__(_Bounded(file, most), encoding=encoding)  # type: ignore[call-arg, arg-type]
         self._known, self._persistent, self._copied = known, persistent, 0
 
     def find_class(self, module: str, name: str) -> Any:
@@ -92,10 +98,10 @@ class PlainUnpickler(pickle._Unpickler):
         return self._persistent(pid)
 
     def load_build(self) -> None:
-        """Gives an object its state; here only a TorchScript module has one."""
+        """Gives an object its state; here only one that stands for another keeps it."""
         state = self.stack.pop()  # type: ignore[attr-defined]
         target = self.stack[-1]  # type: ignore[attr-defined]
-        if isinstance(target, ScriptModule):
+        if isinstance(target, Stated):
             target.state = state
 
     def load_setitem(self) -> None:
