@@ -5,10 +5,10 @@
     model = nnclip.load()  # the bundled model; or an .h5 file, or a name such as "ViT-B/32"
     model.run("image.jpg", ["a dog", "a cat"])  # the probability of each text
 
-`nnclip.clip` is the face of the library: `load`, `preprocess`, `tokenize`, `encode_image`,
-`encode_text`, `logits` and the class `CLIP` can be had from here, too. They are imported when first
-asked for: `import nnclip` alone takes milliseconds. Everything else feeds the graph, runs it or
-reads what it gives.
+`nnclip.clip` is the face of the library: `load`, `available_models`, `preprocess`, `tokenize`,
+`encode_image`, `encode_text`, `logits` and the class `CLIP` can be had from here, too. They are
+imported when first asked for: `import nnclip` alone takes milliseconds. Everything else feeds the
+graph, runs it or reads what it gives.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nnclip.clip import (
         CLIP,
+        available_models,
         current,
         encode_image,
         encode_text,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 __all__ = [
     "CLIP",
+    "available_models",
     "current",
     "encode_image",
     "encode_text",

@@ -21,9 +21,12 @@ from nnclip.errors import ConfigError
 from nnclip.image import Preprocess
 from nnclip.model import CLIP, Array
 from nnclip.text import openai_tokenizer
+from nnclip.weights.download import cache_dir
+from nnclip.weights.known import KnownModel, known_models
 
 __all__ = [
     "CLIP",
+    "available_models",
     "current",
     "encode_image",
     "encode_text",
@@ -34,6 +37,11 @@ __all__ = [
 ]
 
 _current: CLIP | None = None
+
+
+def available_models() -> list[KnownModel]:
+    """The models that `load` knows by a name, with their facts and their files on this machine."""
+    return known_models(cache_dir())
 
 
 def load(

@@ -26,12 +26,12 @@ from nnclip.graph.similarity import normalise, similarity
 from nnclip.image import open_image
 from nnclip.nnabla import F, nn
 from nnclip.towers import Towers
-from nnclip.weights.catalogue import CATALOGUE
+from nnclip.weights.catalogue import CATALOGUE, HUB, is_published
 from nnclip.weights.digest import parameter_digest
 from nnclip.weights.download import fetch
+from nnclip.weights.known import BUNDLED, BUNDLED_NAME
 from nnclip.weights.model import load_model, save_model
 
-BUNDLED = "nnclip.h5"
 BUNDLED_PICTURES = 32  # at most so many calibrate int8 where no others are given
 Array = TypeVar("Array", np.ndarray, nn.Variable)
 
@@ -62,8 +62,9 @@ class CLIP:
         another one onto it, as `save` does, rather than by writing into it.
 
         Args:
-            source: an .h5 file, a published name such as "ViT-B/32" (fetched once, then from the
-                cache), or None for the bundled model.
+            source: an .h5 file; a name (fetched once, then from the cache): "ViT-B/32", open_clip's
+                "ViT-B-16-SigLIP2:webli", the hub's "hf-hub:timm/ViT-B-16-SigLIP2"; or None for the
+                bundled model. `available_models` lists the names.
             model_path: another name of `source`, which System A's own class has.
             precision: "fp32", "bf16" or "int8", on a GPU "fp32", "tf32" or "fp16"; None asks
                 NNCLIP_PRECISION, then takes the fastest exact-enough one of this processor (bf16
@@ -340,15 +341,17 @@ def _unpickled(kind: type[CLIP], path: Path, digest: str, settings: Mapping[str,
 
 def find_model(source: str | Path | None) -> Path:
     """The .h5 file that `source` means."""
-    if source is None:
+    if source in (None, BUNDLED_NAME):
         return asset(BUNDLED)
-    if source in CATALOGUE or "://" in str(source):
+    assert source is not None
+    if Path(source).is_file():
+        return Path(source)
+    if is_published(str(source)):
         return fetch(str(source))
-    if not Path(source).is_file():
-        raise CheckpointError(
-            f"{source}: found no such file, expected an .h5 file or one of {', '.join(CATALOGUE)}"
-        )
-    return Path(source)
+    raise CheckpointError(
+        f"{source}: found no such file, expected an .h5 file, one of {', '.join(CATALOGUE)}, "
+        f"open_clip's MODEL:TAG (`nnclip models` lists them) or {HUB}OWNER/NAME"
+    )
 
 
 def _array(value: object, name: str) -> np.ndarray:

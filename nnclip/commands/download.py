@@ -7,12 +7,17 @@ from nnclip.weights.catalogue import CATALOGUE, ORIGINS
 from nnclip.weights.download import fetch
 from nnclip.weights.reachable import ask_all
 
-HELP = "fetch published weights; prints the path of each .h5; without NAME lists what there is"
+HELP = "fetch published weights; prints the path of each .h5; without NAME lists OpenAI's"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `nnclip download`."""
-    parser.add_argument("names", nargs="*", metavar="NAME", help="such as ViT-B/32, or an address")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="such as ViT-B/32; MODEL:TAG of open_clip; hf-hub:OWNER/NAME; or an address",
+    )
     parser.add_argument(
         "--origin", choices=ORIGINS, help="ask this source alone (default: all in turn)"
     )
@@ -31,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     if args.check:
         return _check(args.names or list(CATALOGUE), args.origin)
     for name in args.names:
-        print(fetch(name, args.cache, origin=args.origin))
+        print(fetch(name, args.cache, origin=args.origin, newest=True))
     if not args.names:
         for name, places in CATALOGUE.items():
             print(f"{name}\t{' '.join(place.origin for place in places)}")

@@ -45,6 +45,11 @@ class Source:
     tokenizer: str | None = None
     notes: tuple[str, ...] = ()
 
+    @property
+    def folder(self) -> Path:
+        """Where what lies beside the checkpoint is looked for first."""
+        return self.path if self.path.is_dir() else self.path.parent
+
 
 def _nothing(*_: Any) -> dict[str, Any]:
     return {}

@@ -12,6 +12,7 @@ from nnclip.convert.unwrap import unwrap
 from nnclip.errors import CheckpointError, DataError
 from nnclip.files import open_regular
 from nnclip.json_text import brief
+from nnclip.weights.hub import WEIGHTS
 
 # Where nothing is said, the first that claims a source reads it.
 DIALECTS: dict[str, Dialect] = {
@@ -25,24 +26,12 @@ DIALECTS: dict[str, Dialect] = {
         bert.DISTILBERT_DIALECT,
     )
 }
-IN_FOLDER = (  # timm's folders hold the image tower alone, too, as model.safetensors
-    "open_clip_model.safetensors",
-    "open_clip_pytorch_model.safetensors",
-    "open_clip_pytorch_model.bin",
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-    "model.fp16.safetensors",  # where there is no whole one
-    "model.bf16.safetensors",
-    "pytorch_model.fp16.bin",
-)
 
 
 def open_source(
     path: Path, config: Path | None = None, key: str | None = None, prefix: str | None = None
 ) -> Source:
-    """What `path` holds: a file, an index of several, or a folder with one of IN_FOLDER.
+    """What `path` holds: a file, an index of several, or a folder with one of WEIGHTS.
 
     Args:
         path: the checkpoint.
@@ -74,10 +63,10 @@ def open_source(
 
 def _file_of(path: Path) -> Path:
     if path.is_dir():
-        for name in IN_FOLDER:
+        for name in WEIGHTS:
             if (path / name).is_file():
                 return path / name
-        raise CheckpointError(f"{path}: found none of {', '.join(IN_FOLDER)} in this folder")
+        raise CheckpointError(f"{path}: found none of {', '.join(WEIGHTS)} in this folder")
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file, expected a checkpoint of torch")
     return path

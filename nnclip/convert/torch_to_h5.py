@@ -18,6 +18,7 @@ from typing import Any
 from nnclip.convert.dialect import Dialect, Source
 from nnclip.convert.encoders import open_checkpoint
 from nnclip.convert.names import to_foreign, to_published, without
+from nnclip.convert.readme import told_by_readme
 from nnclip.convert.report import shortened
 from nnclip.convert.source import DIALECTS, dialect_of, sha256_of
 from nnclip.convert.tensors import Tensor, Values
@@ -60,6 +61,7 @@ class Conversion:
         return {
             **self.what.metadata,
             **self.dialect.carried(self.source, self.what.config),
+            **told_by_readme(self.source.folder),
             "dialect": self.dialect.name,
             "source": self.source.path.name,
             "sha256": sha256_of(self.source.files),

@@ -14,8 +14,9 @@ from nnclip.service.batching import Observe, unobserved
 from nnclip.service.embedder import Embedder
 from nnclip.service.values import echo
 from nnclip.weights.download import cache_dir
+from nnclip.weights.kept import on_this_machine
+from nnclip.weights.known import BUNDLED_NAME
 
-BUNDLED = "bundled"
 LOADED_AT_MOST = 4
 BETWEEN = " · "
 
@@ -50,15 +51,16 @@ class ModelPool:
             ConfigError: two models would have the same name.
         """
         self._sources: dict[str, str | None] = {}
-        for name, source in map(_named, sources or [BUNDLED]):
+        for name, source in map(_named, sources or [BUNDLED_NAME]):
             if name in self._sources:
                 raise ConfigError(
                     f"found two models called {echo(name)}, expected a name for each: NAME=FILE"
                 )
             self._sources[name] = source
         self._observe, self._at_most = observe, at_most
-        for path in sorted(cache_dir().glob("*/*.h5")):
-            self._sources.setdefault(f"{path.parent.name}/{path.stem}", str(path))
+        for name, path in on_this_machine(cache_dir()):
+            fetched = f"{path.parent.name}/{path.stem}" if name == str(path) else name
+            self._sources.setdefault(fetched, str(path))
         self._precision = precision
         self._loaded: OrderedDict[Key, Future[Embedder]] = OrderedDict()
         self._lock = threading.Lock()
@@ -145,4 +147,4 @@ def _named(given: str) -> tuple[str, str | None]:
     if not told or not name or Path(given).exists():  # a file whose name has such a sign
         source = given
         name = Path(given).stem if given.endswith(".h5") else given
-    return name, None if source == BUNDLED else source
+    return name, None if source == BUNDLED_NAME else source

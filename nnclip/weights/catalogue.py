@@ -2,16 +2,20 @@
 
 import hashlib
 import os
+import re
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from nnclip.errors import ConfigError
+from nnclip.weights.published import is_open_clip, open_clip_weights, shared_resolution
 
 ZENODO = "https://zenodo.org/records/16973930/files"
 NNABLA = "https://nnabla.org/pretrained-models/nnabla-examples/vision-and-language/clip"
 OPENAI = "https://openaipublic.azureedge.net/clip/models"
 HUB = "hf-hub:"  # how the address of a repository of the Hugging Face hub begins
+MAIN = "main"  # the revision of a repository where none is named
+_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 
 FOREIGN_SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
 
@@ -21,19 +25,37 @@ class Source:
     """One place where weights are published.
 
     Attributes:
-        origin: who published them there; also its folder in the cache.
-        url: where they lie: the address of a file, or `hf-hub:OWNER/NAME`.
+        origin: who published them there; of a file, also its folder in the cache.
+        url: where they lie: the address of a file, or `hf-hub:OWNER/NAME`, which `@REVISION` may
+            follow.
         sha256: of the file, where one is published.
+        settings: an open_clip_config.json for a repository without one, as JSON.
+        resolution: pixels, where they are not those that the repository tells.
     """
 
     origin: str
     url: str
     sha256: str | None = None
+    settings: str | None = None
+    resolution: int | None = None
 
     @property
     def repository(self) -> str | None:
         """OWNER/NAME on the hub; None of an address."""
-        return self.url.removeprefix(HUB) if self.url.startswith(HUB) else None
+        if not self.url.startswith(HUB):
+            return None
+        return self.url.removeprefix(HUB).partition("@")[0]
+
+    @property
+    def revision(self) -> str:
+        """Of a repository: a branch, a tag or a commit."""
+        return self.url.partition("@")[2] or MAIN
+
+    @property
+    def variant(self) -> str:
+        """The revision, and the resolution where it is not the repository's."""
+        pixels = "" if self.resolution is None else f" at {self.resolution} pixels"
+        return self.revision + pixels
 
     @property
     def file_name(self) -> str:
@@ -42,9 +64,8 @@ class Source:
 
     @property
     def weights_name(self) -> str:
-        """What the .h5 is called in the cache."""
-        stem = self.file_name if self.repository else PurePosixPath(self.file_name).stem
-        return f"{stem}.h5"
+        """What the .h5 of a file is called in the cache."""
+        return f"{PurePosixPath(self.file_name).stem}.h5"
 
     @property
     def is_foreign(self) -> bool:
@@ -133,33 +154,55 @@ CATALOGUE: dict[str, tuple[Source, ...]] = {
 ORIGINS = tuple(dict.fromkeys(s.origin for places in CATALOGUE.values() for s in places))
 
 
-def sources(name_or_url: str, origin: str | None = None) -> tuple[Source, ...]:
-    """Where `name_or_url` can be had, the preferred place first.
+def is_published(name: str) -> bool:
+    """Whether this looks like weights to be fetched rather than like a file."""
+    return name in CATALOGUE or "://" in name or name.startswith(HUB) or is_open_clip(name)
+
+
+def sources(name: str, origin: str | None = None) -> tuple[Source, ...]:
+    """Where `name` can be had, the preferred place first.
 
     Args:
-        name_or_url: a name of `CATALOGUE`, or the address of a file of weights.
-        origin: only what lies there, one of `ORIGINS`.
+        name: of `CATALOGUE`; open_clip's MODEL:TAG; a repository of the hub, `hf-hub:OWNER/NAME` or
+            `hf-hub:OWNER/NAME@REVISION`; or the address of a file of weights.
+        origin: of a name of `CATALOGUE`, only what lies there, one of `ORIGINS`.
 
     The environment variable NNCLIP_MIRROR names a server that holds all published files side by
-    side; then nobody else is asked. The hub's mirror is HF_ENDPOINT.
+    side; then nobody else is asked for the names of `CATALOGUE`. The hub's mirror is HF_ENDPOINT.
 
     Raises:
         ConfigError: no such name, nothing of that origin, or an address of something else.
     """
-    if "://" in name_or_url:
-        return (_from_url(name_or_url),)
-    if name_or_url not in CATALOGUE:
-        raise ConfigError(
-            f"found no published weights named {name_or_url!r}, expected one of "
-            f"{', '.join(CATALOGUE)}, or an http(s) address"
-        )
-    found = tuple(s for s in CATALOGUE[name_or_url] if origin in (None, s.origin))
+    if name not in CATALOGUE:
+        return (_only_source(name),)
+    found = tuple(s for s in CATALOGUE[name] if origin in (None, s.origin))
     if not found:
-        offered = ", ".join(s.origin for s in CATALOGUE[name_or_url])
-        raise ConfigError(f"{name_or_url} is published by {offered}, not by {origin!r}")
+        offered = ", ".join(s.origin for s in CATALOGUE[name])
+        raise ConfigError(f"{name} is published by {offered}, not by {origin!r}")
     if mirror := os.environ.get("NNCLIP_MIRROR"):
-        return _mirrored(mirror.rstrip("/"), found, name_or_url)
+        return _mirrored(mirror.rstrip("/"), found, name)
     return found
+
+
+def _only_source(name: str) -> Source:
+    """Of a name that is not in `CATALOGUE`."""
+    if "://" in name:
+        return _from_url(name)
+    if name.startswith(HUB):
+        if not _REPOSITORY.fullmatch(name.removeprefix(HUB)):
+            raise ConfigError(
+                f"found {name!r}, expected {HUB}OWNER/NAME or {HUB}OWNER/NAME@REVISION"
+            )
+        return Source("hub", name)
+    if is_open_clip(name):
+        one = open_clip_weights(name)
+        pixels = shared_resolution(one)
+        return Source("hub", HUB + one.repository, settings=one.settings, resolution=pixels)
+    raise ConfigError(
+        f"found no published weights named {name!r}, expected one of {', '.join(CATALOGUE)}, "
+        "open_clip's MODEL:TAG such as ViT-B-16-SigLIP2:webli (`nnclip models` lists them), "
+        f"{HUB}OWNER/NAME or an http(s) address"
+    )
 
 
 def _mirrored(mirror: str, found: tuple[Source, ...], name: str) -> tuple[Source, ...]:

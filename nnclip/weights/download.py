@@ -1,10 +1,10 @@
 """Published weights, fetched once and kept: a name or an address becomes an .h5 in the cache."""
 
-import hashlib
 import logging
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,13 +14,15 @@ from filelock import FileLock, Timeout
 
 from nnclip.errors import DownloadError
 from nnclip.weights.catalogue import CATALOGUE, Source, sources
-from nnclip.weights.hub import fetch_repository
+from nnclip.weights.hub import digest_of, fetch_snapshot, sha256
+from nnclip.weights.kept import folder_of, kept, note
 from nnclip.weights.recorded import write_down
 from nnclip.weights.transfer import NoPlaceError, Patience, storing, transfer
 
 logger = logging.getLogger(__name__)
 
 PACKAGES = Path(__file__).parents[2]  # the folder that holds nnclip
+OPEN_CLIP_SETTINGS = "open_clip_config.json"
 
 
 def cache_dir() -> Path:
@@ -29,11 +31,12 @@ def cache_dir() -> Path:
 
 
 def fetch(
-    name_or_url: str,
+    name: str,
     cache: str | Path | None = None,
     *,
     origin: str | None = None,
     patience: Patience | None = None,
+    newest: bool = False,
 ) -> Path:
     """The path of an .h5 with these weights; fetches and converts it if the cache lacks it.
 
@@ -46,62 +49,68 @@ def fetch(
     digest is written down, and it is told if two sources of one name differ.
 
     Args:
-        name_or_url: a name of `catalogue.CATALOGUE` such as "ViT-B/32", or an http(s) address.
+        name: what `catalogue.sources` takes, such as "ViT-B/32", "ViT-B-16-SigLIP2:webli",
+            "hf-hub:timm/ViT-B-16-SigLIP2" or an http(s) address.
         cache: the folder to keep it in; `cache_dir()` if not given.
         origin: whose file, one of `catalogue.ORIGINS`; if not given, whichever is in the cache,
             else the first that answers.
         patience: when to give up on a bad line.
+        newest: ask the hub whether a repository has changed since; what changed is converted anew.
 
     Raises:
         ConfigError: no such name or address.
         DownloadError: cannot be fetched, stored, verified or converted.
     """
     cache = Path(cache or cache_dir())
-    found = sources(name_or_url, origin)
+    found = sources(name, origin)
     refused: list[str] = []
     for source in found:
-        path = _cached(found, cache)
-        if path is None:
+        there, ask = _kept(found, cache), newest and len(found) == 1 and bool(source.repository)
+        if there is None or ask:
             try:
-                path = _brought(source, found, cache, patience)
+                there = source, _brought(source, found, cache, patience, ask)
             except NoPlaceError:
                 raise
             except DownloadError as error:
+                if there is not None:
+                    logger.warning("%s: the cache's is taken: %s", name, error)
+                    return there[1]
                 if len(found) == 1:
                     raise
                 refused.append(f"{source.origin}: {str(error).partition(';')[0]}")
-                logger.warning("%s from %s", name_or_url, refused[-1])
+                logger.warning("%s from %s", name, refused[-1])
                 continue
             if refused:
-                logger.warning("%s from %s: %s: fetched", name_or_url, source.origin, source.url)
-        if name_or_url in CATALOGUE:
-            write_down(cache, name_or_url, path)
-        return path
+                logger.warning("%s from %s: %s: fetched", name, source.origin, source.url)
+        if name in CATALOGUE:
+            write_down(cache, name, there[0].origin, there[1])
+        return there[1]
     raise DownloadError(
-        f"{name_or_url}: found no source that gives it, expected one of {len(found)}: "
+        f"{name}: found no source that gives it, expected one of {len(found)}: "
         f"{'. '.join(refused)}. Check the connection and the proxy (https_proxy), or let "
         "NNCLIP_MIRROR name a server that has it"
     )
 
 
-def _cached(found: Sequence[Source], cache: Path) -> Path | None:
-    paths = [cache / source.origin / source.weights_name for source in found]
-    return next((path for path in paths if path.exists()), None)
+def _kept(found: Sequence[Source], cache: Path) -> tuple[Source, Path] | None:
+    """The first of these sources whose .h5 is in the cache."""
+    paths = ((source, kept(source, cache)) for source in found)
+    return next(((source, path) for source, path in paths if path is not None), None)
 
 
 def _brought(
-    source: Source, found: Sequence[Source], cache: Path, patience: Patience | None
+    source: Source, found: Sequence[Source], cache: Path, patience: Patience | None, ask: bool
 ) -> Path:
     """Fetch from one of the sources, unless another process did so meanwhile."""
-    path = cache / source.origin / source.weights_name
-    quick = len(found) > 1
-    with _alone(path):
-        if (there := _cached(found, cache)) is not None:
-            return there
+    folder, quick = folder_of(source, cache), len(found) > 1
+    with _alone(folder / ("repository" if source.repository else source.weights_name)):
+        there = _kept(found, cache)
+        if there is not None and not ask:
+            return there[1]
         if source.repository is not None:
-            logger.info("fetching %s into the hub's cache", source.url)
-            _convert(source, fetch_repository(source.repository), path)
-        elif source.is_foreign:
+            return _from_hub(source, folder)
+        path = folder / source.weights_name
+        if source.is_foreign:
             original = path.with_name(source.file_name)
             if not original.exists():
                 _bring(source, original, patience, quick)
@@ -109,6 +118,20 @@ def _brought(
             original.unlink()
         else:
             _bring(source, path, patience, quick)
+    return path
+
+
+def _from_hub(source: Source, folder: Path) -> Path:
+    """Fetch a repository into the hub's cache; convert it, unless that was done with its files."""
+    assert source.repository is not None
+    logger.info("fetching %s into the hub's cache", source.url)
+    snapshot = fetch_snapshot(source.repository, source.revision)
+    pixels = "" if source.resolution is None else f"-{source.resolution}px"
+    path = folder / f"{digest_of(snapshot)}{pixels}.h5"
+    if not path.exists():
+        _convert(source, snapshot, path)
+    with storing(path):
+        note(source, path)
     return path
 
 
@@ -150,7 +173,7 @@ def _bring(source: Source, path: Path, patience: Patience | None, quick: bool) -
 def _check(source: Source, partial: Path) -> None:
     """Compare the hash, or, where none is published, see that an .h5 is one."""
     if source.sha256 is not None:
-        digest = _sha256(partial)
+        digest = sha256(partial)
         if digest != source.sha256:
             raise DownloadError(
                 f"{source.url}: found sha256 {digest}, expected {source.sha256}; the file was "
@@ -168,32 +191,40 @@ def _check(source: Source, partial: Path) -> None:
             ) from error
 
 
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def _convert(source: Source, original: Path, path: Path) -> None:
     """Let nnclip.convert make the .h5, in a process of its own.
 
     A file whose hash was not checked is removed if it does not convert: it may be the reason. The
     hub's own cache is left as it is.
     """
+    command = [sys.executable, "-m", "nnclip.convert.torch_to_h5", str(original), str(path)]
     # a state dictionary does not show whose it is, but here the publisher is known
-    dialect = "openai" if source.origin == "openai" else "auto"
-    converter = "nnclip.convert.torch_to_h5"
-    done = subprocess.run(
-        [sys.executable, "-m", converter, str(original), str(path), "--dialect", dialect],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(PACKAGES), *sys.path])},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    command += ["--dialect", "openai" if source.origin == "openai" else "auto"]
+    if source.resolution is not None:
+        command += ["--resolution", str(source.resolution)]
+    with _settings(source, original) as settings:
+        done = subprocess.run(
+            command + settings,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(PACKAGES), *sys.path])},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
     if done.returncode != 0:
         if source.sha256 is None and source.repository is None:
             original.unlink()
         last = (done.stdout.strip().splitlines() or ["no message"])[-1]
-        raise DownloadError(f"{original}: could not be converted to {path.name}: {last}")
+        what = original if source.repository is None else source.url
+        raise DownloadError(f"{what}: could not be converted to {path.name}: {last}")
+
+
+@contextmanager
+def _settings(source: Source, folder: Path) -> Iterator[list[str]]:
+    """The flag that gives the settings of a repository which has none of its own."""
+    if source.settings is None or (folder / OPEN_CLIP_SETTINGS).exists():
+        yield []
+        return
+    with tempfile.TemporaryDirectory() as place:
+        file = Path(place) / OPEN_CLIP_SETTINGS
+        file.write_text(source.settings, encoding="utf-8")
+        yield ["--config", str(file)]

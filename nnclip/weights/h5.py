@@ -245,3 +245,9 @@ def write_whole(path: Path, fill: Callable[[str], None]) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def write_json(path: Path, tree: Any) -> None:
+    """Write a tree as JSON, whole or not at all; OSError if that fails."""
+    text = json.dumps(tree, indent=1, sort_keys=True) + "\n"
+    write_whole(path, lambda temporary: Path(temporary).write_text(text, encoding="utf-8"))

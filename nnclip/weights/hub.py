@@ -1,87 +1,166 @@
 """Repositories of the Hugging Face hub: fetched by its own library, into its own cache.
 
 So its variables count: HF_HOME and HF_HUB_CACHE (the cache), HF_TOKEN, HF_ENDPOINT (a mirror),
-HF_HUB_OFFLINE.
+HF_HUB_OFFLINE. What was interrupted is continued.
 """
 
+import hashlib
+import logging
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnclip.errors import DownloadError
-from nnclip.weights.transfer import QUICK, NoPlaceError, no_place
+from nnclip.weights.transfer import BLOCK, QUICK, NoPlaceError, no_place
 
 if TYPE_CHECKING:
-    from huggingface_hub import HfFileMetadata
+    from huggingface_hub.hf_api import RepoSibling
 
-# A repository holds the model in the first of these that is there; beside it lie its settings.
-_OPEN_CLIP, _TRANSFORMERS = ("open_clip_config.json",), ("config.json", "preprocessor_config.json")
-WEIGHTS = {
-    "open_clip_model.safetensors": _OPEN_CLIP,  # timm's model.safetensors is its image tower alone
-    "open_clip_pytorch_model.bin": _OPEN_CLIP,
-    "model.safetensors": _TRANSFORMERS,
-    "pytorch_model.bin": _TRANSFORMERS,
-}
+logger = logging.getLogger(__name__)
+
+# A folder holds its model in the first of these that is there.
+WEIGHTS = (  # timm's folders hold the image tower alone, too, as model.safetensors
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.safetensors",
+    "open_clip_pytorch_model.bin",
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+    "model.fp16.safetensors",  # where there is no whole one
+    "model.bf16.safetensors",
+    "pytorch_model.fp16.bin",
+)
+README = "README.md"  # tells the licence and the languages
+MODULES = "modules.json"  # of sentence-transformers: names folders such as 1_Pooling
+INDEX = ".index.json"  # ends the name of a list of several files
+_MODULE = re.compile(r"\d+_[^/]+/")
 
 
-def fetch_repository(repository: str) -> Path:
+def fetch_snapshot(repository: str, revision: str = "main") -> Path:
     """The folder in the hub's cache that holds a repository's weights and settings.
 
     Args:
-        repository: OWNER/NAME. What the cache has of it is taken as it is.
+        repository: OWNER/NAME.
+        revision: a branch, a tag or a commit. Where the hub is not reached, the cache is taken as
+            it is, which a line in the log says.
 
     Raises:
-        DownloadError: the hub is not reached within QUICK seconds, refuses, or has no weights
-            there.
+        DownloadError: the hub is not reached within QUICK seconds and its cache lacks the
+            repository, or the hub refuses, or there are no weights.
     """
-    with _answering(repository):
-        cached = (_cached(repository, name) for name in WEIGHTS)
-        weights = next((path for path in cached if path is not None), None)
-        if weights is None:
-            weights = _fetched(repository, look_up(repository)[0])
-        for name in WEIGHTS[weights.name]:
-            if _cached(repository, name) is None and _asked(repository, name) is not None:
-                _fetched(repository, name)
-    return weights.parent
+    from huggingface_hub import errors
+
+    with _answering(repository, revision):
+        try:
+            files = chosen([file.rfilename for file in _listed(repository, revision)])
+            if not files:
+                raise _without_weights(repository)
+            return _snapshot(repository, revision, files)
+        except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError, DownloadError):
+            raise
+        except Exception:
+            folder = _cached(repository, revision)
+            if folder is None:
+                raise
+            level = logging.INFO if _offline() else logging.WARNING
+            logger.log(level, "%s: the hub is not reached: taken from its cache", repository)
+            return folder
 
 
-def look_up(repository: str) -> tuple[str, int | None]:
-    """Name and bytes of a repository's weights; DownloadError as `fetch_repository`."""
-    with _answering(repository):
-        for name in WEIGHTS:
-            found = _asked(repository, name)
-            if found is not None:
-                return name, found.size
-    raise DownloadError(f"{repository}: found none of {', '.join(WEIGHTS)} in it")
+def digest_of(folder: Path) -> str:
+    """What tells the chosen files of a snapshot from others: 16 hexadecimal digits.
+
+    The hub's cache names contents by their hashes and links to them; a file that is no link, as
+    there are on Windows, is hashed here.
+    """
+    names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    found = hashlib.sha256()
+    for name in sorted(chosen(names)):
+        path = folder / name
+        content = path.resolve().name if path.is_symlink() else sha256(path)
+        found.update(f"{name} {content}\n".encode())
+    return found.hexdigest()[:16]
 
 
-def _asked(repository: str, name: str) -> "HfFileMetadata | None":
-    """What the hub says of a file, at once or not at all; None if it has none of that name."""
-    from huggingface_hub import get_hf_file_metadata, hf_hub_url
-    from huggingface_hub.errors import EntryNotFoundError
-
-    endpoint = _endpoint()
-    try:
-        return get_hf_file_metadata(
-            hf_hub_url(repository, name, endpoint=endpoint), timeout=QUICK, endpoint=endpoint
-        )
-    except EntryNotFoundError:
-        return None
+def sha256(path: Path) -> str:
+    """The hash of a file's content."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
 
 
-def _cached(repository: str, name: str) -> Path | None:
+def look_up(repository: str, revision: str = "main") -> tuple[str, int | None]:
+    """Name and bytes of a repository's weights; DownloadError as `fetch_snapshot`."""
+    with _answering(repository, revision):
+        sizes = {file.rfilename: file.size for file in _listed(repository, revision)}
+    files = [name for name in chosen(sizes) if not name.endswith((".json", ".md"))]
+    if not files:
+        raise _without_weights(repository)
+    known = [size for size in map(sizes.get, files) if size is not None]
+    return files[0], sum(known) if len(known) == len(files) else None
+
+
+def chosen(names: Collection[str]) -> list[str]:
+    """What of a repository's files a conversion needs, weights first; none without weights.
+
+    Of sentence-transformers, whose modules.json names folders such as 2_Dense, theirs, too.
+    """
+    nested = {match[0] for match in map(_MODULE.match, names) if match}
+    folders = ["", *sorted(nested)] if MODULES in names else [""]
+    weights: list[str] = []
+    for folder in folders:
+        first = next((folder + name for name in WEIGHTS if folder + name in names), "")
+        weights += _shards(first, names) if first.endswith(INDEX) else [first] * bool(first)
+    told = [n for n in names if n.endswith(".json") and n[: n.rfind("/") + 1] in folders]
+    return [*weights, *told, *({README} & set(names))] if weights else []
+
+
+def _shards(index: str, names: Collection[str]) -> list[str]:
+    """The files of an index of several: model-00001-of-00002.safetensors and so on."""
+    stem, suffix = index.removesuffix(INDEX).rsplit(".", 1)
+    pattern = re.compile(rf"{re.escape(stem)}-\d+-of-\d+\.{suffix}")
+    return sorted(name for name in names if pattern.fullmatch(name))
+
+
+def _listed(repository: str, revision: str) -> "list[RepoSibling]":
+    """The files of a repository, at once or not at all."""
+    from huggingface_hub import HfApi
+
+    api = HfApi(endpoint=_endpoint())
+    found = api.model_info(repository, revision=revision, timeout=QUICK, files_metadata=True)
+    return found.siblings or []
+
+
+def _cached(repository: str, revision: str) -> Path | None:
+    """The folder of a revision in the hub's cache, if there are weights in it."""
     from huggingface_hub import try_to_load_from_cache
 
-    found = try_to_load_from_cache(repository, name)
-    return Path(found) if isinstance(found, str) else None
+    names = (try_to_load_from_cache(repository, n, revision=revision) for n in (*WEIGHTS, MODULES))
+    return next((Path(found).parent for found in names if isinstance(found, str)), None)
 
 
-def _fetched(repository: str, name: str) -> Path:
-    from huggingface_hub import hf_hub_download
+def _snapshot(repository: str, revision: str, files: list[str]) -> Path:
+    """Fetch these files; their folder in the hub's cache."""
+    from huggingface_hub import snapshot_download
 
-    return Path(hf_hub_download(repository, name, etag_timeout=QUICK, endpoint=_endpoint()))
+    folder = snapshot_download(
+        repository,
+        revision=revision,
+        allow_patterns=files,
+        etag_timeout=QUICK,
+        endpoint=_endpoint(),
+    )
+    return Path(folder)
+
+
+def _without_weights(repository: str) -> DownloadError:
+    return DownloadError(f"{repository}: found none of {', '.join(WEIGHTS)} in it")
 
 
 def _endpoint() -> str | None:
@@ -89,7 +168,7 @@ def _endpoint() -> str | None:
 
 
 @contextmanager
-def _answering(repository: str) -> Iterator[None]:
+def _answering(repository: str, revision: str) -> Iterator[None]:
     """Turn what the hub's library raises into a DownloadError of one line."""
     from huggingface_hub import errors
 
@@ -104,6 +183,8 @@ def _answering(repository: str) -> Iterator[None]:
         raise DownloadError(
             f"{repository}: the hub has no such repository, or HF_TOKEN may not see it"
         ) from error
+    except errors.RevisionNotFoundError as error:
+        raise DownloadError(f"{repository}: the hub has no revision {revision!r} of it") from error
     except errors.HfHubHTTPError as error:
         status = getattr(error.response, "status_code", "an error")
         raise DownloadError(f"{repository}: the hub answers {status}") from error

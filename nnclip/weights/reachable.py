@@ -44,7 +44,7 @@ def ask(name: str, source: Source) -> Answer:
     """Ask one source."""
     try:
         if source.repository is not None:
-            file, size = look_up(source.repository)
+            file, size = look_up(source.repository, source.revision)
             return Answer(name, source, True, f"{file}, {_megabytes(size)}")
         return Answer(name, source, *_first_bytes(source))
     except DownloadError as error:

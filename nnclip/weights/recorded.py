@@ -10,22 +10,23 @@ from pathlib import Path
 
 from nnclip.errors import CheckpointError
 from nnclip.weights.digest import file_digest
-from nnclip.weights.h5 import write_whole
+from nnclip.weights.h5 import write_json
 
 logger = logging.getLogger(__name__)
 
 FILE = "digests.json"
 
 
-def write_down(cache: Path, name: str, path: Path) -> None:
+def write_down(cache: Path, name: str, origin: str, path: Path) -> None:
     """Remember the digest of a file of the cache, unless it is known; tell if another differs.
 
     Args:
         cache: the folder.
         name: of the published model.
-        path: its .h5, in the folder of its origin.
+        origin: who published the file.
+        path: its .h5.
     """
-    origin, known = path.parent.name, digests(cache)
+    known = digests(cache)
     if origin in known.get(name, {}):
         return
     try:
@@ -45,9 +46,8 @@ def write_down(cache: Path, name: str, path: Path) -> None:
                 theirs,
             )
     known.setdefault(name, {})[origin] = digest
-    text = json.dumps(known, indent=1, sort_keys=True) + "\n"
     try:
-        write_whole(cache / FILE, lambda temporary: _write(temporary, text))
+        write_json(cache / FILE, known)
     except OSError as error:  # a cache that is only read; the file itself is there
         logger.info("%s: cannot be written (%s)", cache / FILE, error)
 
@@ -64,7 +64,3 @@ def digests(cache: Path) -> dict[str, dict[str, str]]:
     if not isinstance(found, dict):
         return {}
     return {name: dict(seen) for name, seen in found.items() if isinstance(seen, dict)}
-
-
-def _write(temporary: str, text: str) -> None:
-    Path(temporary).write_text(text, encoding="utf-8")

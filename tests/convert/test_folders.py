@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from nnclip.convert.source import IN_FOLDER, _file_of
+from nnclip.convert.source import WEIGHTS, _file_of
 
 
-@pytest.mark.parametrize("name", IN_FOLDER)
+@pytest.mark.parametrize("name", WEIGHTS)
 def test_open_clips_file_is_preferred_to_timms_beside_it(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"")
     assert _file_of(tmp_path).name == name

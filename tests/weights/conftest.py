@@ -1,13 +1,22 @@
 """A real HTTP server on this machine that can be told to misbehave."""
 
+import hashlib
+import json
+import os
 import re
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
 
 import pytest
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 @dataclass
@@ -22,6 +31,7 @@ class FileServer:
         if_range: whether If-Range is honoured.
         chunked: send no Content-Length.
         cuts: bytes of body after which each of the next connections is cut.
+        halves: path -> bytes after which its next connection is cut.
         statuses: what the next requests are refused with.
         content_range: sent instead of the true one.
         pace: seconds to wait before each 64 KiB.
@@ -30,6 +40,8 @@ class FileServer:
         silent: paths that are never answered.
         extra: path -> headers sent with its content.
         requests: method-less log: path and headers.
+        python: runs Python with this server as the hub.
+        run: the same of `nnclip download`.
     """
 
     url: str = ""
@@ -40,6 +52,7 @@ class FileServer:
     if_range: bool = True
     chunked: bool = False
     cuts: list[int] = field(default_factory=list)
+    halves: dict[str, int] = field(default_factory=dict)
     statuses: list[int] = field(default_factory=list)
     content_range: str = ""
     pace: float = 0.0
@@ -49,6 +62,8 @@ class FileServer:
     extra: dict[str, dict[str, str]] = field(default_factory=dict)
     over: threading.Event = field(default_factory=threading.Event)
     requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    python: Any = None
+    run: Any = None
 
     def asked(self, header: str) -> list[str | None]:
         """That header of every request so far."""
@@ -73,9 +88,10 @@ def handler_for(served: FileServer) -> type[BaseHTTPRequestHandler]:
                 return self.refuse(302, {"Location": served.redirects[self.path]})
             if refusals := served.refusals.get(self.path):
                 return self.refuse(*(refusals.pop(0) if len(refusals) > 1 else refusals[0]))
-            if self.path not in served.files:
+            path = self.path if self.path in served.files else self.path.partition("?")[0]
+            if path not in served.files:
                 return self.refuse(404, {"X-Error-Code": "EntryNotFound"})
-            content = served.files[self.path]
+            content = served.files[path]
             start = self.start_of_range()
             if start >= len(content) > 0:
                 self.send_response(416)
@@ -118,7 +134,7 @@ def handler_for(served: FileServer) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
 
         def send_body(self, body: bytes) -> None:
-            cut = served.cuts.pop(0) if served.cuts else None
+            cut = served.cuts.pop(0) if served.cuts else served.halves.pop(self.path, None)
             try:
                 for at in range(0, len(body[:cut]), 1 << 16):
                     time.sleep(served.pace)
@@ -149,3 +165,71 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
     server.shutdown()
     server.server_close()
     thread.join()
+
+
+def publish(served: FileServer, name: str, files: dict[str, bytes], commit: str = COMMIT) -> None:
+    """Publish a repository as the hub does: its listing, its tree, and each file by revision."""
+    siblings, tree = [], []
+    for file, content in files.items():
+        digest = hashlib.sha256(content).hexdigest()
+        for revision in ("main", commit):
+            path = f"/{name}/resolve/{revision}/{file}"
+            served.files[path] = content
+            served.extra[path] = {"X-Repo-Commit": commit, "ETag": f'"{digest}"'}
+        siblings.append({"rfilename": file, "size": len(content), "blobId": digest[:40]})
+        tree.append({"type": "file", "path": file, "size": len(content), "oid": digest[:40]})
+    about = json.dumps({"id": name, "sha": commit, "siblings": siblings}).encode()
+    for path in ("", "/revision/main", f"/revision/{commit}"):
+        served.files[f"/api/models/{name}{path}"] = about
+    for revision in ("main", commit):
+        served.files[f"/api/models/{name}/tree/{revision}"] = json.dumps(tree).encode()
+
+
+@pytest.fixture
+def hub(served: FileServer, tmp_path: Path) -> FileServer:
+    """The server as the hub, for processes of their own: its library reads its variables once."""
+    served.tag = ""
+    environment = {
+        **{k: v for k, v in os.environ.items() if not k.startswith(("HF_", "NNCLIP_"))},
+        "HF_ENDPOINT": served.url,
+        "HF_HOME": str(tmp_path / "hub"),
+        "NNCLIP_CACHE": str(tmp_path / "cache"),
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+    }
+
+    def python(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-W", "ignore", *arguments],
+            capture_output=True,
+            text=True,
+            env={**environment, **more},
+            timeout=120,
+        )
+
+    served.python = python
+    served.run = lambda *words, **more: python("-m", "nnclip", "download", *words, **more)
+    return served
+
+
+@pytest.fixture(scope="session")
+def open_clip_files() -> dict[str, bytes]:
+    """A small model as timm's repositories hold one: open_clip's file, and another beside it."""
+    from clip.model import CLIP
+    from safetensors.torch import save
+
+    model = CLIP(16, 32, 1, 64, 12, 8, 49408, 64, 1, 1)
+    tensors = {k: v.contiguous() for k, v in model.state_dict().items()}
+    told = {
+        "embed_dim": 16,
+        "quick_gelu": True,
+        "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 12},
+        "text_cfg": {"context_length": 8, "vocab_size": 50, "width": 64, "heads": 1, "layers": 1},
+    }
+    settings = json.dumps({"model_cfg": told, "preprocess_cfg": {}}).encode()
+    return {
+        "open_clip_model.safetensors": save(tensors),
+        "open_clip_config.json": settings,
+        "model.safetensors": save({"head.weight": tensors["text_projection"]}),
+        "config.json": b'{"architecture": "vit"}',
+        "README.md": b"---\nlicense: mit\nlanguage:\n- en\n- no\n---\n# A model\n",
+    }

@@ -1,12 +1,7 @@
 """Names that several places publish; one server on this machine plays them all."""
 
-import hashlib
 import io
-import json
 import logging
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -30,9 +25,9 @@ from nnclip.weights.download import fetch
 from nnclip.weights.reachable import ask_all
 from nnclip.weights.recorded import FILE, digests
 from nnclip.weights.transfer import Patience
+from tests.weights.conftest import publish
 
 HASTY = Patience(timeout=2.0, attempts=2, pause=0.01)
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 PAGE = b"<!DOCTYPE html><p>This record has moved"
 
 
@@ -83,11 +78,7 @@ def test_every_name_has_an_order_and_every_origin_can_be_asked_for() -> None:
     assert ORIGINS == ("zenodo", "nnabla", "timm", "huggingface", "openai")
     first = sources("ViT-B/32")[0]
     assert first.url == f"{ZENODO}/ViT-B-32.h5?download=1" and first.weights_name == "ViT-B-32.h5"
-    hub = sources("RN50x4", "timm")[0]
-    assert (hub.repository, hub.weights_name) == (
-        "timm/resnet50x4_clip.openai",
-        "resnet50x4_clip.openai.h5",
-    )
+    assert sources("RN50x4", "timm")[0].repository == "timm/resnet50x4_clip.openai"
     assert {NNABLA, OPENAI, HUB}  # all three are addresses of the table
 
 
@@ -227,98 +218,8 @@ def test_every_source_is_asked_for_a_few_bytes(three) -> None:
     assert "begins with" in answers[1].said and answers[2].said == "404 Not Found"
 
 
-def repository(served, name: str, **files: bytes) -> None:
-    """Publish files as the hub does."""
-    for file, content in files.items():
-        path = f"/{name}/resolve/main/{file.replace('__', '.')}"
-        served.files[path] = content
-        etag = hashlib.sha256(content).hexdigest()
-        served.extra[path] = {"X-Repo-Commit": COMMIT, "ETag": f'"{etag}"'}
-
-
-@pytest.fixture
-def hub(served, tmp_path: Path):
-    """The server as the hub, for processes of their own: its library reads its variables once."""
-    served.tag = ""
-    environment = {
-        **{k: v for k, v in os.environ.items() if not k.startswith(("HF_", "NNCLIP_"))},
-        "HF_ENDPOINT": served.url,
-        "HF_HOME": str(tmp_path / "hub"),
-        "NNCLIP_CACHE": str(tmp_path / "cache"),
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-    }
-
-    def run(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "nnclip", "download", *arguments],
-            capture_output=True,
-            text=True,
-            env={**environment, **more},
-            timeout=120,
-        )
-
-    served.run = run
-    return served
-
-
-@pytest.fixture(scope="module")
-def open_clip_files() -> dict[str, bytes]:
-    """A small model as timm's repositories hold one: open_clip's file, and another beside it."""
-    from clip.model import CLIP
-    from safetensors.torch import save
-
-    model = CLIP(16, 32, 1, 64, 16, 8, 49408, 64, 1, 1)
-    tensors = {k: v.contiguous() for k, v in model.state_dict().items()}
-    told = {
-        "embed_dim": 16,
-        "quick_gelu": True,
-        "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16},
-        "text_cfg": {"context_length": 8, "vocab_size": 50, "width": 64, "heads": 1, "layers": 1},
-    }
-    settings = json.dumps({"model_cfg": told, "preprocess_cfg": {}}).encode()
-    return {
-        "open_clip_model__safetensors": save(tensors),
-        "open_clip_config__json": settings,
-        "model__safetensors": save({"head.weight": tensors["text_projection"]}),
-        "config__json": b'{"architecture": "vit"}',
-    }
-
-
-@pytest.mark.torch
-def test_a_repository_of_the_hub_becomes_an_h5(hub, tmp_path: Path, open_clip_files) -> None:
-    repository(hub, "timm/vit_base_patch32_clip_224.openai", **open_clip_files)
-    done = hub.run("ViT-B/32", "--origin", "timm", HF_TOKEN="hf_mine")
-    path = tmp_path / "cache" / "timm" / "vit_base_patch32_clip_224.openai.h5"
-    assert (done.returncode, done.stdout) == (0, f"{path}\n"), done.stderr
-    assert "Bearer hf_mine" in hub.asked("Authorization") + hub.asked("authorization")
-    assert not [p for p, _ in hub.requests if "/main/model.safetensors" in p]
-    assert set(digests(tmp_path / "cache")["ViT-B/32"]) == {"timm"}
-    path.unlink()
-    count = len(hub.requests)
-    offline = hub.run("ViT-B/32", "--origin", "timm", HF_HUB_OFFLINE="1")
-    assert offline.returncode == 0 and path.exists() and len(hub.requests) == count
-
-
-@pytest.mark.parametrize(
-    ("environment", "message"),
-    [
-        ({}, "the hub has no such repository|found none of open_clip_model.safetensors"),
-        ({"HF_HUB_OFFLINE": "1"}, "not in the hub's cache, and HF_HUB_OFFLINE is set"),
-        ({"HF_ENDPOINT": "http://127.0.0.1:9"}, "not in the hub's cache, and no connection"),
-    ],
-)
-def test_what_the_hub_answers_is_told(hub, environment: dict[str, str], message: str) -> None:
-    import re
-
-    start = time.monotonic()
-    done = hub.run("RN50", "--origin", "timm", **environment)
-    assert done.returncode == 2 and done.stdout == "" and time.monotonic() - start < 20
-    told = done.stderr.splitlines()[-1]
-    assert re.search(f"nnclip download: timm/resnet50_clip.openai: ({message})", told), done.stderr
-
-
 def test_the_check_prints_a_row_for_each_source(hub) -> None:
-    repository(hub, "timm/resnet50_clip.openai", open_clip_model__safetensors=b"x" * 3_000_000)
+    publish(hub, "timm/resnet50_clip.openai", {"open_clip_model.safetensors": b"x" * 3_000_000})
     hub.files["/ViT-B-32.h5"] = WEIGHTS
     done = hub.run("RN50", "--origin", "timm", "--check")
     assert done.returncode == 0, done.stderr
