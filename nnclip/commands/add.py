@@ -2,7 +2,13 @@
 
 import argparse
 
-from nnclip.commands.options import add_model_arguments, add_workers, load_model
+from nnclip.commands.options import (
+    add_exclude,
+    add_model_arguments,
+    add_workers,
+    excluded,
+    load_model,
+)
 from nnclip.commands.update import report
 from nnclip.search import changes
 from nnclip.search.store import open_store
@@ -14,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's flags."""
     parser.add_argument("collection", metavar="EMB", help="folder, or postgresql://...")
     parser.add_argument("sources", nargs="+", metavar="SOURCE", help="as for embed")
+    add_exclude(parser)
     add_workers(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON line")
     add_model_arguments(parser)
@@ -23,5 +30,6 @@ def run(args: argparse.Namespace) -> int:
     """Add."""
     store = open_store(args.collection)
     model = load_model(args, store.manifest.model or None)
-    report(changes.add(store, model, args.sources, args.workers), args)
+    done = changes.add(store, model, args.sources, args.workers, exclude=excluded(args))
+    report(done, args)
     return 0

@@ -8,12 +8,19 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from nnclip.commands.options import add_model_arguments, add_workers, load_model
+from nnclip.commands.options import (
+    add_exclude,
+    add_model_arguments,
+    add_workers,
+    excluded,
+    load_model,
+)
 from nnclip.commands.update import LISTED, left_out, report
 from nnclip.errors import ConfigError
 from nnclip.evaluate.ranks import Ranks, join
 from nnclip.files import shown
 from nnclip.image import NotRead
+from nnclip.image.skips import USUAL
 from nnclip.search.changes import Changes, add, add_new, total
 from nnclip.search.collection import Collection
 from nnclip.search.embed import BATCH, Work, embed_shards, prepare
@@ -30,9 +37,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's flags."""
     parser.add_argument(
         "sources",
-        nargs="+",
+        nargs="*",
         metavar="SOURCE",
-        help="folders, tables (csv, tsv), .tar files (WebDataset's) or images",
+        help="folders, tables (csv, tsv), .tar files (WebDataset's) or images; a collection that "
+        "is there takes what is new in them, without any: in the sources that it follows",
     )
     parser.add_argument(
         "-o",
@@ -45,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--column", default=COLUMN, help="of a table, with paths (%(default)s)")
     parser.add_argument("--dtype", default="float16", choices=DTYPES, help="kept as (%(default)s)")
     parser.add_argument("--batch", type=int, default=BATCH, metavar="N", help="(%(default)s)")
+    add_exclude(parser)
     add_workers(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON line")
     add_model_arguments(parser)
@@ -56,9 +65,14 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(
             f"--batch {args.batch} --workers {args.workers}: expected at least 1 and at least 0"
         )
+    excluded(args)  # says at once which one cannot be read
     ranks = join()
     try:
         return _embed_into(args, ranks) if is_url(args.output) else _embed(args, ranks)
+    except KeyboardInterrupt:
+        again = "what is embedded is kept and can be searched; the same command goes on"
+        print(f"stopped: {again}", file=sys.stderr)
+        raise
     except BaseException as error:
         if not ranks.agreed and ranks.size > 1:  # the others may know nothing of it, and wait
             print(f"nnclip embed, process {ranks.rank}: {error!r}", file=sys.stderr, flush=True)
@@ -76,15 +90,17 @@ def _embed(args: argparse.Namespace, ranks: Ranks) -> int:
                 held.enter_context(locked(folder))
                 there.append((folder / MANIFEST).exists())
                 wanted = manifest_of(model, _name(args.model), args.dtype)
-                prepare(folder, wanted, args.sources, args.column)
+                prepare(folder, wanted, args.sources, args.column, (*USUAL, *excluded(args)))
             return []
 
         def embed() -> list[Work]:
             return [embed_shards(folder, model, ranks.rank, ranks.size, args.workers, args.batch)]
 
         def catch_up() -> list[Changes]:
-            new = ranks.rank == 0 and there[0]
-            return [add_new(FolderStore(folder), model, args.workers)] if new else []
+            if ranks.rank or not there[0]:
+                return []
+            store = FolderStore(folder)
+            return [add_new(store, model, args.sources, args.workers, excluded(args))]
 
         ranks.collect(begin)
         works = ranks.collect(embed)
@@ -104,13 +120,15 @@ def _embed_into(args: argparse.Namespace, ranks: Ranks) -> int:
         def start() -> list[None]:
             if ranks.rank == 0:
                 wanted = manifest_of(model, _name(args.model), args.dtype)
-                store = begin(args.output, replace(wanted, column=args.column))
+                store = begin(args.output, replace(wanted, column=args.column, exclude=USUAL))
                 held.enter_context(store.changing())
             return []
 
         def embed() -> list[Changes]:
             share = slice(ranks.rank, None, ranks.size)
-            return [add(PostgresStore(args.output), model, args.sources, args.workers, share)]
+            store = PostgresStore(args.output)
+            sources = args.sources or store.sources
+            return [add(store, model, sources, args.workers, share, excluded(args))]
 
         ranks.collect(start)
         done = total(ranks.collect(embed))
@@ -138,7 +156,8 @@ def _report(
     not_read.update(later.not_read or collection.manifest.not_read)
     if args.json:
         counts = {"images": len(collection), "failed": len(failures), "embedded_now": tried}
-        since = {"added": later.added, "changed": later.changed, "gone": later.kept}
+        since = {"added": later.added, "moved": later.moved, "copied": later.copied}
+        since |= {"changed": later.changed, "gone": later.kept}
         found = {"collection": args.output, **counts, **since, **speed, "failures": failures}
         found |= {"not_read": dict(not_read)}
         print(json.dumps(found))
@@ -152,6 +171,8 @@ def _report(
     )
     if not_read:
         print(not_read)
+    if later.moved:
+        print(f"{later.moved:,} moved, and keep their embeddings")
     if later.added or later.changed:
         print(f"{later.added:,} came since it was embedded, {later.changed:,} were embedded again")
     if later.kept:

@@ -7,6 +7,7 @@ from nnclip import clip
 from nnclip.engine import PRECISIONS
 from nnclip.engine.cuda import GPU_PRECISIONS, gpu_context, gpu_precision, is_gpu
 from nnclip.host import cores
+from nnclip.image.skips import IGNORE_FILE, USUAL, checked_patterns
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,6 +37,24 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="processes that decode images; 0 for none apart (%(default)s)",
     )
+
+
+def add_exclude(parser: argparse.ArgumentParser) -> None:
+    """Declare --exclude."""
+    parser.add_argument(
+        "--exclude",
+        action="append",
+        default=[],
+        metavar="GLOB",
+        help="leave out files and folders, from now on; as in .gitignore, and as the lines of a "
+        f"{IGNORE_FILE} in any folder; repeat it for several. Left out unless !GLOB brings it "
+        f"back: {', '.join(USUAL)}",
+    )
+
+
+def excluded(args: argparse.Namespace) -> tuple[str, ...]:
+    """The patterns that --exclude gives; ConfigError for one that cannot be read."""
+    return checked_patterns(args.exclude)
 
 
 def prepare_gpu(args: argparse.Namespace) -> None:

@@ -59,7 +59,8 @@ def report(done: Changes, args: argparse.Namespace) -> None:
         for image, reason in done.failed[:LISTED]:
             print(left_out(image, reason))
         print(
-            f"{done.added:,} added, {done.changed:,} embedded again, {done.removed:,} removed, "
+            f"{done.added:,} added, {done.moved:,} moved, {done.changed:,} embedded again, "
+            f"{done.removed:,} removed, "
             f"{done.unchanged:,} unchanged, {len(done.failed):,} could not be read"
             + (f", {done.kept:,} gone but kept" if done.kept else "")
         )

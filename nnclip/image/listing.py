@@ -3,11 +3,12 @@
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
 
 from nnclip.files import shown
 from nnclip.image.formats import image_suffixes
+from nnclip.image.skips import Skips
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +38,10 @@ class NotRead(Counter[str]):
         """Count a file of this name."""
         self[shown(PurePath(name).suffix.lower()) or NO_SUFFIX] += 1
 
+    def skipped(self, pattern: str) -> None:
+        """Count a file or folder that a pattern leaves out."""
+        self[f"skipped by {shown(pattern)}"] += 1
+
     def folder(self, path: str, error: OSError) -> None:
         """Count a folder that cannot be read, and say so."""
         logger.warning("%s: cannot be read (%s)", shown(path), error.strerror or error)
@@ -51,20 +56,39 @@ class NotRead(Counter[str]):
         return ", ".join(f"{count:,} {kind}" for kind, count in order) + " not read"
 
 
-def files_below(folder: str | Path, not_read: NotRead) -> Iterator[os.DirEntry[str]]:
+def files_below(
+    folder: str | Path, not_read: NotRead, exclude: Sequence[str] | None = None
+) -> Iterator[os.DirEntry[str]]:
     """Everything in a folder and below, in the order of the paths' parts; folders, too.
 
     Folders behind links are not entered: they may lead in a circle.
+
+    Args:
+        folder: where to look.
+        not_read: counts what is passed over.
+        exclude: patterns of what is left out, see `nnclip.image.skips`; ignore files count, too.
+            None: nothing is left out.
+
+    Raises:
+        DataError: an ignore file cannot be read.
     """
-    waiting = [_entries(str(folder), not_read)]
+    top = str(folder)
+    skips = None if exclude is None else Skips.of(exclude).within(top, "")
+    waiting = [(_entries(top, not_read), "", skips)]
     while waiting:
-        entry = next(waiting[-1], None)
+        entries, above, skips = waiting[-1]
+        entry = next(entries, None)
         if entry is None:
             waiting.pop()
             continue
+        inside, is_folder = above + entry.name, entry.is_dir(follow_symlinks=False)
+        if skips is not None and (pattern := skips.pattern(inside, is_folder)):
+            not_read.skipped(pattern)
+            continue
         yield entry
-        if entry.is_dir(follow_symlinks=False):
-            waiting.append(_entries(entry.path, not_read))
+        if is_folder:
+            here = None if skips is None else skips.within(entry.path, inside)
+            waiting.append((_entries(entry.path, not_read), f"{inside}/", here))
         elif entry.is_symlink() and os.path.isdir(entry.path):
             not_read[LINKED] += 1
 

@@ -7,7 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +16,18 @@ import numpy as np
 from nnclip.errors import DataError
 from nnclip.files import shown, to_name, to_path
 from nnclip.image import NotRead, image_suffixes
-from nnclip.search.embed import BATCH, batches, embed_decoded
+from nnclip.image.skips import checked_patterns
+from nnclip.search.embed import BATCH, batches, embed_decoded, progress
 from nnclip.search.feed import Feed, content_digest
 from nnclip.search.log import Entry
 from nnclip.search.loss import Permit, below, keep, loss_of
 from nnclip.search.manifest import Model
+from nnclip.search.moved import Known, find_again, follow_roots, known_images
 from nnclip.search.shards import record_of
 from nnclip.search.sources import Item, list_items
 from nnclip.search.store import FolderStore, LastingStore
 
 CHUNK = 32 * BATCH  # images that are added at once
-
-Known = dict[str, tuple[int, dict[str, Any]]]  # name -> row and record
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,8 @@ class Changes:
 
     Attributes:
         added: images that were not there.
+        moved: images that were there under another name; they keep their embeddings.
+        copied: of those added, copies of others, whose embeddings they get.
         changed: images that were embedded again.
         removed: images that went.
         unchanged: images that were looked at and left as they are.
@@ -45,6 +47,8 @@ class Changes:
     """
 
     added: int = 0
+    moved: int = 0
+    copied: int = 0
     changed: int = 0
     removed: int = 0
     unchanged: int = 0
@@ -59,16 +63,19 @@ def add(
     sources: Sequence[str],
     workers: int = 1,
     share: slice | None = None,
+    exclude: Sequence[str] = (),
 ) -> Changes:
     """Add the images of more sources, which `update` follows from now on.
 
-    Those that are there already are embedded again only if they have changed.
+    Those that are there already are embedded again only if they have changed; those that are there
+    under another name keep their embeddings.
 
     Args:
         store: where to.
         model: the one that embedded what is there.
         sources: see `list_items`.
         workers: processes that decode images.
+        exclude: patterns of what sources leave out from now on, besides those that hold.
         share: of the images, what this process adds; others add the rest, while one of them holds
             the store. None for all, by a process that holds the store meanwhile.
 
@@ -80,34 +87,77 @@ def add(
     absolute = [os.path.abspath(source) for source in sources]
     not_read = NotRead()
     with store.changing() if share is None else nullcontext():
-        items = list_items(absolute, store.manifest.column, not_read)[share or slice(None)]
-        known = _known(store)
+        patterns = _leave_out(store, exclude)
+        items = list_items(absolute, store.manifest.column, not_read, patterns)
+        items, known = items[share or slice(None)], known_images(store)
+        moved = _follow(store, absolute, known)
         changes, damaged = _bring(store, model, items, known, workers)
         gone = _remove_lost(store, damaged, known, keep)
-        followed = [*store.sources, *(it for it in absolute if it not in store.sources)]
-        if followed != store.sources:
-            store.append(Entry(sources=followed))
     first = share is None or not share.start  # the others have listed the same
-    return total([changes, gone, Changes(not_read=dict(not_read) if first else {})])
+    return total([moved, changes, gone, Changes(not_read=dict(not_read) if first else {})])
 
 
-def add_new(store: FolderStore, model: Model, workers: int) -> Changes:
-    """Embed what came or changed in a folder's sources since it was embedded; nothing is removed.
+def add_new(
+    store: FolderStore,
+    model: Model,
+    sources: Sequence[str],
+    workers: int,
+    exclude: Sequence[str] = (),
+) -> Changes:
+    """Embed what is new or has changed in sources; nothing is removed.
 
-    The caller holds the store. `kept` counts the images that are gone.
+    Args:
+        store: the collection, which the caller holds.
+        model: the one that embedded what is there.
+        sources: old ones and new ones, which `update` follows from now on; none for all old ones.
+        workers: processes that decode images.
+        exclude: as for `add`.
+
+    Returns:
+        What happened; `kept` counts the images that are gone.
+
+    Raises:
+        DataError: a new source does not exist or holds no image.
     """
-    known, failed, not_read = _known(store), store.failed_records(), NotRead()
-    items = listed(store.sources, store.manifest.column, known, not_read)
+    absolute, not_read = [os.path.abspath(source) for source in sources], NotRead()
+    known, failed, banned = known_images(store), store.failed_records(), store.banned
+    patterns, column = _leave_out(store, exclude), store.manifest.column
+    new = [source for source in absolute if source not in store.sources]
+    items = {item.image: item for item in list_items(new, column, not_read, patterns)}
+    moved = _follow(store, absolute, known)
+    old = [it for it in store.sources if it not in new and (not absolute or it in absolute)]
+    for item in listed(old, column, known, not_read, patterns):
+        items.setdefault(item.image, item)
     wanted = [
         item
-        for item in items
-        if item.image not in store.banned
+        for item in items.values()
+        if item.image not in banned
         and not (item.image in failed and not changed(item, failed[item.image]))
     ]
     done, damaged = _bring(store, model, wanted, known, workers)
-    gone = known.keys() - {item.image for item in items}
+    looked = [below(to_name(source)) for source in [*old, *new]]
+    gone = [name for name in known if name not in items and any(it(name) for it in looked)]
     kept = len(gone) + len(damaged)
-    return total([done, Changes(kept=kept, not_read=dict(not_read))])
+    return total([moved, done, Changes(kept=kept, not_read=dict(not_read))])
+
+
+def _follow(store: LastingStore, sources: Sequence[str], known: Known) -> Changes:
+    """Let `update` follow more sources, which may hold what was elsewhere before."""
+    moved = follow_roots(store, sources, known)
+    followed = list(dict.fromkeys([*store.sources, *sources]))
+    if followed != store.sources:
+        roots = store.roots.including(sources) if store.manifest.format > 2 else store.roots
+        folders = None if roots == store.roots else roots.folders
+        store.append(Entry(sources=followed, roots=folders))
+    return Changes(moved=moved)
+
+
+def _leave_out(store: LastingStore, more: Sequence[str]) -> tuple[str, ...] | None:
+    """The patterns that hold in a collection once more of them do."""
+    new = [it for it in checked_patterns(more) if it not in (store.exclude or ())]
+    if new:
+        store.append(Entry(exclude=[*(store.exclude or ()), *new]))
+    return store.exclude
 
 
 def update(store: LastingStore, model: Model, workers: int = 1, permit: Permit = keep) -> Changes:
@@ -127,19 +177,25 @@ def update(store: LastingStore, model: Model, workers: int = 1, permit: Permit =
     """
     store.manifest.check_model(model)
     with store.changing():
-        known, not_read = _known(store), NotRead()
-        items = listed(store.sources, store.manifest.column, known, not_read)
-        wanted = [item for item in items if item.image not in store.banned]
+        known, not_read, banned = known_images(store), NotRead(), store.banned
+        items = listed(store.sources, store.manifest.column, known, not_read, store.exclude)
+        wanted = [item for item in items if item.image not in banned]
+        moved = _find_again(store, wanted, known)
         names = {item.image for item in wanted}
         vanished = [name for name in known if name not in names]
         gone = _remove_lost(store, vanished, known, permit, names)
         changes, damaged = _bring(store, model, wanted, known, workers)
         spoilt = _remove_lost(store, damaged, known, permit)
-    return total([gone, changes, spoilt, Changes(not_read=dict(not_read))])
+    changes = replace(changes, unchanged=changes.unchanged - moved.moved - moved.copied)
+    return total([moved, gone, changes, spoilt, Changes(not_read=dict(not_read))])
 
 
 def listed(
-    sources: Sequence[str], column: str, known: Iterable[str], not_read: NotRead
+    sources: Sequence[str],
+    column: str,
+    known: Iterable[str],
+    not_read: NotRead,
+    exclude: Sequence[str] | None,
 ) -> list[Item]:
     """The images of all sources, without those files and folders that are empty by now.
 
@@ -148,12 +204,13 @@ def listed(
         column: likewise.
         known: names of the images that the collection has.
         not_read: counts what is passed over.
+        exclude: see `list_items`.
     """
     found: dict[str, Item] = {}
     for source in sources:
         if _gone(source) or (_is_empty(source) and any(map(below(to_name(source)), known))):
             continue
-        for item in list_items([source], column, not_read):
+        for item in list_items([source], column, not_read, exclude):
             found.setdefault(item.image, item)
     return list(found.values())
 
@@ -213,8 +270,9 @@ def remove(store: LastingStore, names: Sequence[str]) -> Changes:
     return Changes(removed=len(rows))
 
 
-def _known(store: LastingStore) -> Known:
-    return {record["image"]: (row, record) for row, record in store.live()}
+def _find_again(store: LastingStore, items: Sequence[Item], known: Known) -> Changes:
+    moved, copied = find_again(store, items, known)
+    return Changes(added=copied, moved=moved, copied=copied)
 
 
 def _bring(
@@ -225,15 +283,19 @@ def _bring(
     Returns:
         What happened, and names of the images whose files hold no image any more.
     """
+    again = _find_again(store, items, known)
     fresh = [it for it in items if it.image not in known or changed(it, known[it.image][1])]
-    parts, damaged = [Changes(unchanged=len(items) - len(fresh))], list[str]()
+    same = len(items) - len(fresh) - again.moved - again.copied
+    parts, damaged = [again, Changes(unchanged=same)], list[str]()
     if not fresh:
-        return parts[0], damaged
-    with Feed(model.config.image.preprocess, workers if len(fresh) > BATCH else 0) as feed:
+        return total(parts), damaged
+    bar = progress(len(fresh))
+    with Feed(model.config.image.preprocess, workers if len(fresh) > BATCH else 0) as feed, bar:
         for chunk in batches(fresh, CHUNK):
             part, bad = _bring_chunk(store, model, feed, chunk, known)
             parts.append(part)
             damaged += bad
+            bar.update(len(chunk))
     return total(parts), damaged
 
 
@@ -276,7 +338,7 @@ def changed(item: Item, record: dict[str, Any]) -> bool:
 def total(parts: Iterable[Changes]) -> Changes:
     """What happened in several parts."""
     parts = list(parts)
-    counts = ("added", "changed", "removed", "unchanged", "kept")
+    counts = ("added", "moved", "copied", "changed", "removed", "unchanged", "kept")
     counted = {name: sum(getattr(part, name) for part in parts) for name in counts}
     not_read = Counter[str]()
     for part in parts:

@@ -1,14 +1,15 @@
 """An embedded collection in a folder: shards, a log of what changed since, an index.
 
 Rows are counted through the shards, then through the log; a row keeps its number for ever, also
-when it is removed.
+when it is removed. While the images are still being embedded, the rows are those of the shards
+that are there, and get other numbers when `refresh` finds more.
 
 Axes: N rows, E embedding.
 """
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,11 @@ from nnclip.search.lock import locked
 from nnclip.search.log import FILE as LOG
 from nnclip.search.log import Entry, Log
 from nnclip.search.manifest import read_manifest
+from nnclip.search.roots import Roots
 from nnclip.search.rows import Growing, Rows
 from nnclip.search.shards import (
     embedded,
-    missing_shards,
+    present_shards,
     read_records,
     read_vectors,
     shard_path,
@@ -41,7 +43,8 @@ class Collection:
         path: the folder.
         manifest: its head.
         sources: what `update` looks through.
-        banned: names of images that `update` leaves out.
+        roots: where the folders are that names begin in.
+        exclude: patterns of what the sources leave out; None for nothing.
         dead: the removed rows, sorted, int64.
     """
 
@@ -49,29 +52,55 @@ class Collection:
         """Open a folder; vectors stay in their files.
 
         Raises:
-            DataError: it is none, is damaged, or embedding it was not finished.
+            DataError: it is none, or is damaged.
         """
         self.path = Path(path)
         self.manifest = read_manifest(self.path)
-        if missing := missing_shards(self.path, self.manifest):
-            raise DataError(
-                f"{path}: {missing:,} of {self.manifest.shards:,} shards are not embedded yet: "
-                "run the same `python -m nnclip embed` again, it goes on where it stopped"
-            )
-        numbers = range(self.manifest.shards)
-        read = [read_vectors(self.path, number, self.manifest) for number in numbers]
-        self._shards = [rows_NE for rows_NE, _ in read]
-        self._starts = np.cumsum([0, *map(len, self._shards)])
+        self._numbers: list[int] = []  # of the shards that are there
         self._tables: dict[int, pa.Table] = {}
         self._added = Growing(self.manifest.embed)
         self._records: list[dict[str, Any]] = []
-        starts = self._starts.tolist()
-        self._dead = {starts[number] + row for number, (_, dead) in enumerate(read) for row in dead}
-        self.dead = np.array(sorted(self._dead), np.int64)
+        self._removed, self._banned = set[int](), set[str]()
         self._mutex = threading.RLock()
-        self.sources, self.banned = list(self.manifest.sources), set[str]()
+        self.sources, self.exclude = list(self.manifest.sources), self.manifest.exclude
+        self.roots = Roots(self.manifest.roots)
+        self._open_shards()
         self._log = Log(self.path / LOG, self.manifest.embed, self.manifest.dtype)
         self.refresh()
+
+    def _open_shards(self) -> bool:
+        """Open the shards that are there; whether there are other ones than before."""
+        there = present_shards(self.path, self.manifest)
+        if there == self._numbers and hasattr(self, "_shards"):
+            return False
+        read = [read_vectors(self.path, number, self.manifest) for number in there]
+        self._numbers, self._shards = there, [rows_NE for rows_NE, _ in read]
+        self._starts = np.cumsum([0, *map(len, self._shards)])
+        starts = self._starts.tolist()
+        self._dead = {starts[place] + row for place, (_, dead) in enumerate(read) for row in dead}
+        self.dead = np.array(sorted(self._dead), np.int64)
+        return True
+
+    @property
+    def waiting(self) -> int:
+        """How many of the listed images no shard holds yet."""
+        size, items = self.manifest.shard, self.manifest.items
+        there = set(self._numbers)
+        missing = (n for n in range(self.manifest.shards) if n not in there)
+        return sum(min(size, items - n * size) for n in missing)
+
+    @property
+    def banned(self) -> set[str]:
+        """Names of images that `update` leaves out."""
+        return {self.roots.current(name) for name in self._banned}
+
+    def check_whole(self) -> None:
+        """DataError while images are still to be embedded."""
+        if self.waiting:
+            raise DataError(
+                f"{self.path}: {self.waiting:,} of {self.manifest.items:,} images are not embedded "
+                "yet: run the same `python -m nnclip embed` again, it goes on where it stopped"
+            )
 
     @property
     def rows(self) -> int:
@@ -88,12 +117,21 @@ class Collection:
         return [*self._shards, self._added.array]
 
     def refresh(self) -> bool:
-        """Take in what was logged since, also by other processes; whether there was anything."""
+        """Take in what came since, also by other processes; whether there was anything."""
         with self._mutex:
             before = self._log.end
+            new = self._open_shards() if self.waiting else False
             for entry in self._log.read():
                 self._take(entry)
-            return self._log.end > before
+            if self.waiting and (self._records or self._removed):
+                self.check_whole()  # a shard is lost, and the log counts its rows
+            return new or self._log.end > before
+
+    @contextmanager
+    def steady(self) -> Iterator[None]:
+        """Inside, rows keep their numbers also while images are still being embedded."""
+        with self._mutex if self.waiting else nullcontext():
+            yield
 
     def _take(self, entry: Entry) -> None:
         if entry.removed:
@@ -103,6 +141,7 @@ class Collection:
                     f"{self.rows:,}: the shards or the manifest are not those it was written for; "
                     "restore them from a copy, or embed the images into another folder"
                 )
+            self._removed.update(entry.removed)
             self._dead.update(entry.removed)
             self.dead = np.array(sorted(self._dead), np.int64)
         if entry.records:
@@ -110,17 +149,25 @@ class Collection:
         self._records += entry.records
         if entry.sources is not None:
             self.sources = list(entry.sources)
-        self.banned -= {record["image"] for record in entry.records}
-        self.banned |= set(entry.banned)
+        if entry.exclude is not None:
+            self.exclude = tuple(entry.exclude)
+        if entry.roots is not None:
+            self.roots = Roots(entry.roots)
+        self._banned -= {record["image"] for record in entry.records}
+        self._banned |= set(entry.banned)
 
     @contextmanager
     def changing(self) -> Iterator[None]:
         """Hold the collection for changes that belong together: other processes wait.
 
         What they changed before is taken in first.
+
+        Raises:
+            DataError: its images are still to be embedded.
         """
         with locked(self.path):
             self.refresh()
+            self.check_whole()
             yield
 
     def append(self, entry: Entry) -> range:
@@ -138,12 +185,19 @@ class Collection:
             raise DataError(
                 f"found vectors of {entry.vectors.shape[1]} numbers, expected {self.manifest.embed}"
             )
-        with self.changing(), self._mutex:
+        with locked(self.path), self._mutex:
+            self.refresh()
+            if entry.records or entry.removed:
+                self.check_whole()
             gone = [row for row in entry.removed if not 0 <= row < self.rows]
             if gone:
                 raise DataError(f"row {gone[0]}: found {self.rows} rows, expected a lower number")
             first = self.rows
-            self._log.append(replace(entry, first=first))
+            roots = self.roots if entry.roots is None else Roots(entry.roots)
+            records = [roots.stored_record(record) for record in entry.records]
+            banned = [roots.stored(name) for name in entry.banned]
+            entry = replace(entry, records=records, banned=banned, first=first)
+            self._log.append(entry)
             self._log.acknowledge()
             self._take(entry)
         return range(first, self.rows)
@@ -155,21 +209,24 @@ class Collection:
     def _record(self, row: int) -> dict[str, Any]:
         base = int(self._starts[-1])
         if row >= base:
-            return self._records[row - base]
-        shard = int(np.searchsorted(self._starts, row, side="right")) - 1
-        return self._table(shard).slice(row - int(self._starts[shard]), 1).to_pylist()[0]
+            return self.roots.current_record(self._records[row - base])
+        place = int(np.searchsorted(self._starts, row, side="right")) - 1
+        record = self._table(place).slice(row - int(self._starts[place]), 1).to_pylist()[0]
+        return self.roots.current_record(record)
 
-    def _table(self, shard: int) -> pa.Table:
-        if shard not in self._tables:
-            table = embedded(read_records(self.path, shard))
-            if table.num_rows != len(self._shards[shard]):
+    def _table(self, place: int) -> pa.Table:
+        """Stored records of a shard's rows; `place` counts the shards that are there."""
+        number = self._numbers[place]
+        if number not in self._tables:
+            table = embedded(read_records(self.path, number))
+            if table.num_rows != len(self._shards[place]):
                 raise DataError(
-                    f"{shard_path(self.path, shard)}.parquet: found records of {table.num_rows:,} "
-                    f"images, expected {len(self._shards[shard]):,}; `python -m nnclip repair "
+                    f"{shard_path(self.path, number)}.parquet: found records of {table.num_rows:,} "
+                    f"images, expected {len(self._shards[place]):,}; `python -m nnclip repair "
                     f"{self.path}` makes it again"
                 )
-            self._tables[shard] = table
-        return self._tables[shard]
+            self._tables[number] = table
+        return self._tables[number]
 
     def live(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """Number and record of every image."""
@@ -183,14 +240,15 @@ class Collection:
     ) -> Iterator[tuple[int, dict[str, Any]]]:
         for row, record in enumerate(records, start):
             if row not in self._dead:
-                yield row, record
+                yield row, self.roots.current_record(record)
 
     def failed_records(self) -> dict[str, dict[str, Any]]:
         """Records of the images that could not be embedded, and were not since, by name."""
         names, found = {record["image"] for _, record in self.live()}, {}
-        for shard in range(len(self._shards)):
-            table = read_records(self.path, shard)
-            for record in table.filter(table["error"].is_valid()).to_pylist():
+        for number in self._numbers:
+            table = read_records(self.path, number)
+            for stored in table.filter(table["error"].is_valid()).to_pylist():
+                record = self.roots.current_record(stored)
                 if record["image"] not in names:
                     found[record["image"]] = record
         return found

@@ -8,21 +8,27 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from nnclip.errors import DataError
 from nnclip.image import NotRead
+from nnclip.image.skips import USUAL
 from nnclip.search.feed import Decoded, Feed, Tried
 from nnclip.search.lock import locked
+from nnclip.search.log import FILE as LOG
+from nnclip.search.log import Log
 from nnclip.search.manifest import FILE, Manifest, Model, read_manifest, write_manifest
+from nnclip.search.roots import NO_ROOTS, Roots
 from nnclip.search.rows import unit_rows
 from nnclip.search.shards import FOLDER as SHARD_FOLDER
 from nnclip.search.shards import (
     check_shard,
     failed_before,
     has_shard,
+    item_of,
     planned_items,
     write_plan,
     write_shard,
@@ -53,40 +59,51 @@ class Work:
     engine: float = 0.0
 
 
-def prepare(folder: Path, wanted: Manifest, sources: Sequence[str], column: str) -> Manifest:
+def prepare(
+    folder: Path,
+    wanted: Manifest,
+    sources: Sequence[str],
+    column: str,
+    exclude: Sequence[str] = USUAL,
+) -> Manifest:
     """Begin a collection, or find the one that was begun; one process does it for all.
 
     Args:
         folder: of the collection; may exist.
         wanted: by what it is to be embedded.
-        sources: see `list_items`.
+        sources: see `list_items`; those of a collection that was begun stay as they are.
         column: likewise.
+        exclude: likewise.
 
     Raises:
-        DataError: no images, or the folder holds another collection.
+        DataError: no images, or the folder holds a collection of another kind.
     """
     absolute = tuple(str(Path(source).absolute()) for source in sources)
     with locked(folder):
         if (folder / FILE).exists() or next((folder / SHARD_FOLDER).glob("*"), None):
             found = read_manifest(folder)
-            _check_same(folder, found, replace(wanted, sources=absolute, column=column))
+            _check_same(folder, found, replace(wanted, column=column))
             return found
-        not_read = NotRead()
-        items = list_items(absolute, column, not_read)
+        if not absolute:
+            raise DataError(f"{folder}: found no collection, expected sources to embed into it")
+        not_read, roots = NotRead(), NO_ROOTS.including(absolute)
+        items = list_items(absolute, column, not_read, exclude)
         shard = int(np.clip(-(-len(items) // SHARDS), SMALLEST, LARGEST)) // BATCH * BATCH
         begun = replace(wanted, sources=absolute, column=column, items=len(items), shard=shard)
-        begun = replace(begun, not_read=dict(not_read))
-        begun = replace(begun, plan=write_plan(folder, items, asdict(begun)))
+        begun = replace(begun, not_read=dict(not_read), exclude=tuple(exclude))
+        begun = replace(begun, roots=dict(roots.folders))
+        planned = [item_of(roots.stored_record(vars(item))) for item in items]
+        begun = replace(begun, plan=write_plan(folder, planned, asdict(begun)))
         write_manifest(folder, begun)
     return begun
 
 
 def _check_same(folder: Path, found: Manifest, asked: Manifest) -> None:
-    for name in ("digest", "dtype", "sources", "column"):
+    for name in ("digest", "dtype", "column"):
         if getattr(found, name) != getattr(asked, name):
             raise DataError(
                 f"{folder}: holds a collection with another {name} ({getattr(found, name)}, "
-                f"not {getattr(asked, name)}); name another folder, or use add and update"
+                f"not {getattr(asked, name)}); name another folder"
             )
     if not found.prepared_as(asked.preprocess):
         raise DataError(
@@ -113,14 +130,16 @@ def embed_shards(
     """
     manifest = read_manifest(folder)
     numbers = [n for n in range(rank, manifest.shards, size) if not _whole(folder, n, manifest)]
-    items = planned_items(folder, manifest) if numbers else []
+    if not numbers:
+        return Work()
+    log = Log(folder / LOG, manifest.embed, manifest.dtype)
+    roots = Roots(log.roots() or manifest.roots)
+    items = planned_items(folder, manifest, roots)
     shards = {n: items[n * manifest.shard : (n + 1) * manifest.shard] for n in numbers}
     failed = {number: failed_before(folder, number, manifest) for number in numbers}
     total = sum(map(len, shards.values()))
     work, start = Work(), 0.0
-    if not shards:
-        return work
-    bar = tqdm(total=total, unit="image", desc="embedding", disable=True if rank else None)
+    bar = progress(total, quiet=rank > 0)
     with Feed(model.config.image.preprocess, workers) as feed, bar:
         decoded = feed.batches(cut for part in shards.values() for cut in batches(part, batch))
         for number, part in shards.items():
@@ -134,7 +153,7 @@ def embed_shards(
                 work = replace(work, engine=work.engine + seconds)
                 bar.update(len(one.tried))
             placed = place_rows(np.concatenate(rows), tried, failed[number])
-            write_shard(folder, number, *placed)
+            write_shard(folder, number, *placed, roots)
             bad = sum(it.error is not None for it in placed[1])
             work = replace(work, failed=work.failed + bad)
     return replace(work, images=total, seconds=time.perf_counter() - start)
@@ -182,6 +201,17 @@ def place_rows(
         rows.append(row_E)
         placed.append(replace(it, error=None))
     return np.stack(rows) if rows else rows_NE[:0], placed, dead
+
+
+def progress(total: int, quiet: bool = False) -> "tqdm[Any]":
+    """A bar on a terminal, with the time left; nothing elsewhere, or where it is `quiet`."""
+    return tqdm(
+        total=total,
+        unit=" images",
+        desc="embedding",
+        smoothing=0.1,
+        disable=True if quiet else None,
+    )
 
 
 def batches(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:

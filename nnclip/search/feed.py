@@ -15,6 +15,7 @@ import numpy as np
 
 from nnclip.errors import DataError
 from nnclip.image import Preprocess
+from nnclip.image.facts import NOTHING, Facts, facts_of
 from nnclip.search.sources import Item
 from nnclip.sources.workers import Workers, result, submit
 
@@ -32,6 +33,7 @@ class Tried:
         bytes: its length.
         digest: of its content, 32 hexadecimal digits; "" if it could not be opened.
         error: why it cannot be embedded; None if it can.
+        facts: what its file says besides pixels.
     """
 
     item: Item
@@ -39,6 +41,7 @@ class Tried:
     bytes: int = 0
     digest: str = ""
     error: str | None = None
+    facts: Facts = NOTHING
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ def decode(items: Sequence[Item], preprocess: Preprocess) -> Decoded:
             content, changed = item.read()
             length, digest = len(content), content_digest(content)
             rows.append(preprocess.planes(content))
-            tried.append(Tried(item, changed, length, digest))
+            tried.append(Tried(item, changed, length, digest, facts=facts_of(content)))
         except DataError as error:
             tried.append(Tried(item, changed, length, digest, str(error)))
     shape = (0, 3, preprocess.resolution, preprocess.resolution)

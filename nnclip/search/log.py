@@ -17,7 +17,7 @@ import logging
 import os
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -52,6 +52,8 @@ class Entry:
         sources: that the collection follows from now on; None for the same as before.
         banned: names of images that `update` must not bring back.
         first: number of the first row that is added; None in entries of format 1.
+        roots: where the roots are from now on; None for where they were.
+        exclude: patterns that hold from now on; None for the same as before.
     """
 
     records: Sequence[dict[str, Any]] = ()
@@ -60,6 +62,8 @@ class Entry:
     sources: Sequence[str] | None = None
     banned: Sequence[str] = ()
     first: int | None = None
+    roots: Mapping[str, str] | None = None
+    exclude: Sequence[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -134,6 +138,13 @@ class Log:
                 yield entry, start == at
                 at = end
 
+    def roots(self) -> Mapping[str, str] | None:
+        """Where the last whole entry says that the roots are; None if none does."""
+        found = None
+        for entry, _ in self.whole_entries():
+            found = found if entry.roots is None else entry.roots
+        return found
+
     def _next_entry(self, file: IO[bytes], at: int, size: int) -> tuple[Entry, int, int] | None:
         """The first whole entry from a place on, whatever place it names; its start and end."""
         while (at := _find(file, _MAGIC[:3], at)) >= 0:
@@ -166,13 +177,15 @@ class Log:
         Raises:
             DataError: the disk is full, or the file cannot be written.
         """
-        content = {
+        content: dict[str, Any] = {
             "records": list(entry.records),
             "removed": [int(row) for row in entry.removed],
             "sources": None if entry.sources is None else list(entry.sources),
             "banned": list(entry.banned),
             "first": entry.first,
         }
+        later = {"roots": entry.roots, "exclude": entry.exclude}  # unknown to earlier versions
+        content |= {name: value for name, value in later.items() if value is not None}
         text = json.dumps(content, ensure_ascii=False).encode("utf-8", "surrogatepass")
         vectors = np.ascontiguousarray(entry.vectors, self._dtype).tobytes()
         body = zlib.crc32(vectors, zlib.crc32(text))

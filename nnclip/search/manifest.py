@@ -13,7 +13,7 @@ from nnclip.image import Preprocess
 from nnclip.search.sealed import read_sealed, write_sealed
 from nnclip.search.writing import first_line
 
-FORMAT = 2  # 1: no checksums
+FORMAT = 3  # 1: no checksums; 2: absolute names, no facts about the images
 FILE = "manifest.json"
 DTYPES = ("float16", "float32")
 
@@ -53,7 +53,10 @@ class Manifest:
             made when all images were resized and cropped as OpenAI does.
         not_read: suffix -> files of the sources that were passed over when they were listed.
         plan: checksum of the list of what is to be embedded; "" in collections of format 1.
-        format: 1, of earlier versions, or 2: every file has a checksum.
+        roots: the folders that names begin in, see `nnclip.search.roots`, as they were at first.
+        exclude: patterns of what the sources leave out, see `nnclip.image.skips`; None in
+            collections that were made when nothing was.
+        format: 1 and 2 are those of earlier versions.
     """
 
     model: str
@@ -68,6 +71,8 @@ class Manifest:
     preprocess: str = ""
     plan: str = ""
     not_read: dict[str, int] = field(default_factory=dict)
+    roots: dict[str, str] = field(default_factory=dict)
+    exclude: tuple[str, ...] | None = None
     format: int = FORMAT
 
     @property
@@ -139,17 +144,23 @@ def read_manifest(folder: Path) -> Manifest:
 
 def manifest_from(content: dict[str, Any]) -> Manifest:
     """The head that a JSON object holds; ValueError where it cannot be one."""
-    if content.get("format") not in (1, FORMAT):
-        raise ValueError(f"found a format {content.get('format')!r:.50}, expected 1 or {FORMAT}")
+    if content.get("format") not in range(1, FORMAT + 1):
+        raise ValueError(f"found a format {content.get('format')!r:.50}, expected 1 to {FORMAT}")
     try:
-        found = Manifest(**{**content, "sources": tuple(content["sources"])})
+        lists = {"sources": tuple(content["sources"]), "exclude": _patterns(content)}
+        found = Manifest(**{**content, **lists})
     except (TypeError, KeyError) as error:
         raise ValueError(f"found {first_line(error)}, expected a manifest") from error
     kinds = {name: kind for name, kind in get_type_hints(Manifest).items() if kind in (str, int)}
     wrong = [name for name, kind in kinds.items() if type(getattr(found, name)) is not kind]
-    wrong += [] if isinstance(found.not_read, dict) else ["not_read"]
+    wrong += [name for name in ("not_read", "roots") if type(getattr(found, name)) is not dict]
     if wrong or not all(isinstance(source, str) for source in found.sources):
         raise ValueError(f"found another type of {', '.join(wrong or ['sources'])} than expected")
     if found.dtype not in DTYPES or found.embed < 1 or found.items < 0 or found.shard < 1:
         raise ValueError("found a dtype, embed, items or shard that cannot be")
     return found
+
+
+def _patterns(content: dict[str, Any]) -> tuple[str, ...] | None:
+    exclude = content.get("exclude")
+    return None if exclude is None else tuple(map(str, exclude))

@@ -25,7 +25,8 @@ from nnclip.search.approximate import SETTINGS
 from nnclip.search.exact import Found, log_sum
 from nnclip.search.index import IndexCard, Texts, chosen_kind
 from nnclip.search.log import Entry
-from nnclip.search.manifest import Manifest
+from nnclip.search.manifest import Manifest, manifest_from
+from nnclip.search.roots import NO_ROOTS
 from nnclip.search.tuning import NEAREST, Find, Queries, choose_setting
 
 with extra():
@@ -89,7 +90,8 @@ class PostgresStore:
             )
         manifest, sources, banned, card = head
         self.sources = list(map(to_path, sources))
-        self.manifest = Manifest(**{**manifest, "sources": tuple(manifest["sources"])})
+        self.manifest = manifest_from(manifest)
+        self.roots, self.exclude = NO_ROOTS, self.manifest.exclude
         self.banned = set(banned)
         self._card = IndexCard(**card) if card else None
 
@@ -140,6 +142,12 @@ class PostgresStore:
                 f"update {HEADS} set sources = %s, banned = %s where name = %s",
                 [Jsonb(list(map(to_name, self.sources))), Jsonb(sorted(self.banned)), self.name],
             )
+            if entry.exclude is not None:
+                self.exclude = tuple(entry.exclude)
+                self._connection.execute(
+                    f"update {HEADS} set manifest = manifest || %s where name = %s",
+                    [Jsonb({"exclude": list(self.exclude)}), self.name],
+                )
         return range(first, first + len(entry.records))
 
     def _insert(self, first: int, entry: Entry) -> None:

@@ -22,6 +22,7 @@ from nnclip.extras import extra
 from nnclip.search.feed import Tried
 from nnclip.search.log import FILE as LOG
 from nnclip.search.manifest import Manifest
+from nnclip.search.roots import NO_ROOTS, Roots
 from nnclip.search.rows import CheckedRows
 from nnclip.search.sealed import checksum, read_sealed, write_sealed
 from nnclip.search.sources import Item
@@ -42,16 +43,27 @@ _ITEM = [
     ("form", pa.string()),
 ]
 PLANNED = pa.schema(_ITEM)
+_FACTS = [
+    ("width", pa.int32()),
+    ("height", pa.int32()),
+    ("taken", pa.string()),
+    ("camera", pa.string()),
+    ("latitude", pa.float64()),
+    ("longitude", pa.float64()),
+]
 RECORD = pa.schema(
     [
         *_ITEM,
         ("changed", pa.int64()),
         ("bytes", pa.int64()),
         ("digest", pa.string()),
+        *_FACTS,
         ("row", pa.int32()),
         ("error", pa.string()),
     ]
 )
+# columns that earlier versions did not write, and what stands in their place
+_LATER: dict[str, str | None] = {"form": "", **{name: None for name, _ in _FACTS}}
 
 
 @dataclass(frozen=True)
@@ -78,6 +90,8 @@ class Seal:
 def write_plan(folder: Path, items: Sequence[Item], head: dict[str, Any]) -> str:
     """Write what is to be embedded, and a copy of the manifest, whole or not at all.
 
+    The names of items are stored ones, see `nnclip.search.roots`, here and in `read_plan`.
+
     Returns:
         The file's checksum.
     """
@@ -103,7 +117,7 @@ def read_plan(folder: Path, expected: str = "") -> tuple[list[Item], dict[str, A
     return [Item(**fields) for fields in table.to_pylist()], head
 
 
-def planned_items(folder: Path, manifest: Manifest) -> list[Item]:
+def planned_items(folder: Path, manifest: Manifest, roots: Roots) -> list[Item]:
     """What is to be embedded, all that the manifest counts; DataError otherwise."""
     items, _ = read_plan(folder, manifest.plan)
     if len(items) != manifest.items:
@@ -111,7 +125,7 @@ def planned_items(folder: Path, manifest: Manifest) -> list[Item]:
             f"{folder / PLAN}: found {len(items):,} images, expected {manifest.items:,}; "
             f"{_remedy(folder)}"
         )
-    return items
+    return [item_of(roots.current_record(vars(item))) for item in items]
 
 
 def shard_path(folder: Path, number: int) -> Path:
@@ -124,12 +138,11 @@ def has_shard(folder: Path, number: int) -> bool:
     return shard_path(folder, number).with_suffix(".parquet").is_file()
 
 
-def missing_shards(folder: Path, manifest: Manifest) -> int:
-    """How many shards are still to be written."""
-    there = sum(1 for path in (folder / FOLDER).glob("*.parquet") if path.stem.isdecimal())
-    if there < manifest.shards:
-        return manifest.shards - there
-    return sum(not has_shard(folder, number) for number in range(manifest.shards))
+def present_shards(folder: Path, manifest: Manifest) -> list[int]:
+    """The numbers of the shards that were written."""
+    names = (path.stem for path in (folder / FOLDER).glob("*.parquet"))
+    numbers = sorted(int(name) for name in names if name.isdecimal())
+    return [number for number in numbers if number < manifest.shards]
 
 
 def write_shard(
@@ -138,6 +151,7 @@ def write_shard(
     rows_NE: np.ndarray,
     tried: Sequence[Tried],
     dead: Sequence[int] = (),
+    roots: Roots = NO_ROOTS,
 ) -> None:
     """Write a shard; it is there as a whole or not at all. DataError if it cannot be written.
 
@@ -147,10 +161,11 @@ def write_shard(
         rows_NE: embeddings of the images without an error, in order.
         tried: all images of the shard.
         dead: rows that do not count.
+        roots: what names are kept relative to.
     """
     path, rows_NE = shard_path(folder, number), np.ascontiguousarray(rows_NE)
     write_file(path.with_suffix(".npy"), lambda temporary: _save(temporary, rows_NE))
-    table = _table_bytes(pa.table(_columns(tried), schema=RECORD))
+    table = _table_bytes(pa.table(_columns(tried, roots), schema=RECORD))
     part = max(1, PART // max(1, rows_NE[:1].nbytes))
     starts = range(0, len(rows_NE), part)
     sums = [zlib.crc32(rows_NE[at : at + part].data) for at in starts]
@@ -165,8 +180,8 @@ def _save(temporary: str, rows_NE: np.ndarray) -> None:
         np.save(file, rows_NE)
 
 
-def _columns(tried: Sequence[Tried]) -> list[list[Any]]:
-    records = [record_of(it) for it in tried]
+def _columns(tried: Sequence[Tried], roots: Roots) -> list[list[Any]]:
+    records = [roots.stored_record(record_of(it)) for it in tried]
     columns = [[record[name] for record in records] for name in RECORD.names[:-2]]
     row, rows = 0, []
     for it in tried:
@@ -178,7 +193,8 @@ def _columns(tried: Sequence[Tried]) -> list[list[Any]]:
 def record_of(tried: Tried) -> dict[str, Any]:
     """A record as it is kept and found again."""
     item = {name: getattr(tried.item, name) for name in PLANNED.names}
-    return {**item, "changed": tried.changed, "bytes": tried.bytes, "digest": tried.digest}
+    file = {"changed": tried.changed, "bytes": tried.bytes, "digest": tried.digest}
+    return {**item, **file, **asdict(tried.facts)}
 
 
 def item_of(record: dict[str, Any]) -> Item:
@@ -302,9 +318,11 @@ def _read_table(path: Path, schema: pa.Schema, expected: str, folder: Path) -> p
 
 
 def _completed(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """The table with the column `form`, which earlier versions did not write."""
-    if "form" not in table.column_names:
-        table = table.append_column("form", pa.array([""] * table.num_rows, pa.string()))
+    """The table with those columns that earlier versions did not write."""
+    for field in schema:
+        if field.name in _LATER and field.name not in table.column_names:
+            values = pa.array([_LATER[field.name]] * table.num_rows, field.type)
+            table = table.append_column(field, values)
     return table.select(schema.names)
 
 

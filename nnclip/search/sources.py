@@ -39,7 +39,10 @@ class Item:
 
 
 def list_items(
-    sources: Sequence[str], column: str = COLUMN, not_read: NotRead | None = None
+    sources: Sequence[str],
+    column: str = COLUMN,
+    not_read: NotRead | None = None,
+    exclude: Sequence[str] | None = None,
 ) -> list[Item]:
     """The images of all sources, each once, in the order of the sources.
 
@@ -47,14 +50,16 @@ def list_items(
         sources: of any kind in `nnclip.sources.READERS`.
         column: of a table, the one that holds the names of images.
         not_read: counts what is passed over.
+        exclude: patterns of what folders leave out; None for nothing.
 
     Raises:
         DataError: a source does not exist, cannot be read, or holds no image.
     """
     items: dict[str, Item] = {}
+    ask = Ask(image_key=column, exclude=None if exclude is None else tuple(exclude))
     for source in sources:
         found, some = Found(), False
-        for sample in read_source(source, Ask(image_key=column), found):
+        for sample in read_source(source, ask, found):
             path = to_name(sample.path)
             item = Item(sample.name, path, sample.offset, sample.size, sample.form)
             items.setdefault(item.image, item)

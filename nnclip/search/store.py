@@ -21,6 +21,7 @@ from nnclip.search.index import IndexCard, Texts, build_index, open_searcher, re
 from nnclip.search.log import Entry
 from nnclip.search.manifest import Manifest
 from nnclip.search.memory import Store
+from nnclip.search.roots import Roots
 from nnclip.search.rows import Rows
 
 logger = logging.getLogger(__name__)
@@ -35,12 +36,18 @@ class LastingStore(Store, Protocol):
     Attributes:
         manifest: by what it was embedded.
         sources: what `update` looks through.
-        banned: names of images that `update` leaves out.
+        roots: where the folders are that names begin in.
+        exclude: patterns of what the sources leave out; None for nothing.
     """
 
     manifest: Manifest
     sources: list[str]
-    banned: set[str]
+    roots: Roots
+    exclude: tuple[str, ...] | None
+
+    @property
+    def banned(self) -> set[str]:
+        """Names of images that `update` leaves out."""
 
     def live(self) -> Iterable[tuple[int, dict[str, Any]]]:
         """Number and record of every image."""
@@ -63,9 +70,9 @@ class FolderStore(Collection):
 
     def __init__(self, path: str | Path, exact: bool = False) -> None:
         """Open it; `exact` looks at every row whatever index there is."""
-        super().__init__(path)
-        self._only_exact = exact
         self._searcher: Exact | Approximate | None = None
+        self._only_exact = exact
+        super().__init__(path)
         self._index_seen: int | None = None
 
     def vectors(self) -> tuple[list[Rows], np.ndarray]:
@@ -74,6 +81,7 @@ class FolderStore(Collection):
 
     def build_index(self, kind: str, recall: float, texts: Texts | None = None) -> IndexCard:
         """See `LastingStore`."""
+        self.check_whole()
         return build_index(self, kind, recall, texts)
 
     def nearest(self, query_E: np.ndarray, amount: int, scale: float) -> Found:
@@ -84,6 +92,12 @@ class FolderStore(Collection):
         if isinstance(searcher, Exact):
             return searcher.nearest(query_E, amount, scale, np.asarray(blocks[-1]), dead)
         return searcher.nearest(query_E, amount, scale, blocks, dead)
+
+    def _open_shards(self) -> bool:
+        found = super()._open_shards()
+        if found:
+            self._searcher = None
+        return found
 
     def _current_searcher(self) -> Exact | Approximate:
         """What searches, made when it is first needed and when the index was replaced."""
@@ -96,7 +110,7 @@ class FolderStore(Collection):
         return self._searcher
 
     def _new_searcher(self) -> Exact | Approximate:
-        card = None if self._only_exact else read_card(self.path)
+        card = None if self._only_exact or self.waiting else read_card(self.path)
         if card is None or card.kind == "exact":
             return Exact(self.blocks)
         added = self.rows - card.rows

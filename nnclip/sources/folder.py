@@ -55,7 +55,7 @@ def _classes(source: str, ask: Ask, found: Found) -> Iterator[Sample]:
 
 def _images(folder: str, ask: Ask, not_read: NotRead) -> Iterator[Sample]:
     suffixes, beside = image_suffixes(), Counter[str]()
-    for entry in files_below(folder, not_read):
+    for entry in files_below(folder, not_read, ask.exclude):
         suffix = PurePath(entry.name).suffix.lower()
         if suffix in suffixes:
             captions: tuple[str, ...] = ()

@@ -74,6 +74,8 @@ class Ask:
         image_key: column of paths.
         caption_key: column of captions.
         label_key: column of labels.
+        exclude: patterns of files and folders that a folder leaves out, see `nnclip.image.skips`;
+            None: it leaves out nothing.
     """
 
     captions: bool = False
@@ -85,6 +87,7 @@ class Ask:
     image_key: str = "filepath"
     caption_key: str = "title"
     label_key: str = "label"
+    exclude: tuple[str, ...] | None = None
 
 
 @dataclass

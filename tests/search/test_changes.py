@@ -18,6 +18,7 @@ from nnclip.search.lock import locked
 from nnclip.search.log import Entry
 from nnclip.search.loss import Loss
 from nnclip.search.manifest import manifest_of
+from nnclip.search.roots import NO_ROOTS
 from nnclip.search.shards import planned_items
 from nnclip.search.store import FolderStore
 
@@ -105,7 +106,7 @@ def test_a_few_images_go_without_a_question_and_moved_ones_too(folder, photos, m
     (photos / "0" / "1.png").unlink()
     os.rename(photos / "1" / "12.png", photos / "1" / "moved.png")
     done = update(FolderStore(folder), model, 0, lambda loss: pytest.fail("asked"))
-    assert (done.added, done.removed, done.kept) == (1, 2, 0)
+    assert (done.added, done.moved, done.removed, done.kept) == (0, 1, 1, 0)
 
 
 def test_files_that_cannot_be_opened_keep_their_embeddings(folder, photos, model):
@@ -194,7 +195,7 @@ def test_a_plan_is_made_once_and_never_without_its_manifest(tmp_path, model, pho
 
         begun = list(pool.map(begin, range(4)))
     assert all(it == begun[0] for it in begun)
-    assert len(planned_items(folder, begun[0])) == begun[0].items
+    assert len(planned_items(folder, begun[0], NO_ROOTS)) == begun[0].items
     embed_shards(folder, model, workers=0)
     (folder / "manifest.json").unlink()
     with pytest.raises(DataError, match="nnclip repair"):

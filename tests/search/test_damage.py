@@ -215,7 +215,8 @@ def repair_needed(folder):
     """The plan is read by `embed` alone."""
     from nnclip.search.shards import planned_items
 
-    planned_items(folder, Collection(folder).manifest)
+    collection = Collection(folder)
+    planned_items(folder, collection.manifest, collection.roots)
 
 
 def test_a_shard_that_is_embedded_again_keeps_its_rows(tmp_path, model, pictures):

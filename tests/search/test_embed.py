@@ -14,6 +14,7 @@ from nnclip.cli import main
 from nnclip.errors import DataError
 from nnclip.image import open_image
 from nnclip.search.collection import Collection
+from nnclip.search.log import Entry
 from nnclip.search.sources import list_items
 from tests.lazy import lazy
 
@@ -107,8 +108,6 @@ def test_a_folder_holds_one_collection(tmp_path, model, pictures):
     embedded(tmp_path / "EMB", model, pictures)  # nothing is left to do
     with pytest.raises(DataError, match="another dtype"):
         embedded(tmp_path / "EMB", model, pictures, dtype="float32")
-    with pytest.raises(DataError, match="another sources"):
-        embedded(tmp_path / "EMB", model, pictures / "deep")
 
 
 def test_a_place_that_cannot_be_written_is_told(tmp_path, model, pictures):
@@ -120,8 +119,10 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path, model, pictures):
 def test_a_collection_that_is_not_finished_says_so(tmp_path, model, pictures):
     embedded(tmp_path / "EMB", model, pictures)
     (tmp_path / "EMB" / "shards" / "00000.parquet").unlink()
-    with pytest.raises(DataError, match="1 of 1 shards are not embedded yet"):
-        Collection(tmp_path / "EMB")
+    collection = Collection(tmp_path / "EMB")
+    assert (len(collection), collection.waiting) == (0, 11)
+    with pytest.raises(DataError, match="11 of 11 images are not embedded yet"):
+        collection.append(Entry([{"image": "x"}], np.eye(1, 32)))
     with pytest.raises(DataError, match=r"found no manifest\.json"):
         Collection(tmp_path)
 
