@@ -8,7 +8,7 @@ from nnclip.commands.options import add_model_arguments, load_model
 from nnclip.errors import ConfigError
 from nnclip.files import shown, to_name
 from nnclip.search import ImageSearch
-from nnclip.search.image_search import AMOUNT
+from nnclip.search.query import K
 from nnclip.search.store import open_store
 
 HELP = "find the images of a collection that fit a text or an image"
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="EMB",
         help="the collection (%(default)s)",
     )
-    parser.add_argument("-k", type=int, default=AMOUNT, metavar="N", help="how many (%(default)s)")
+    parser.add_argument("-k", type=int, default=K, metavar="N", help="how many (%(default)s)")
     parser.add_argument("--exact", action="store_true", help="look at every image")
     parser.add_argument("--json", action="store_true", help="print a JSON list")
     add_model_arguments(parser)

@@ -7,6 +7,7 @@ Axes: N rows, E embedding, Q queries.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ import numpy as np
 
 from nnclip.errors import DataError
 from nnclip.extras import extra
-from nnclip.search.exact import Found, best, log_sum
-from nnclip.search.rows import Rows, gather
+from nnclip.search.exact import STRIP, Found, best, log_sum, ranked, standing
+from nnclip.search.rows import NO_ROWS, Rows, gather
 from nnclip.search.writing import first_line
 
 with extra():
@@ -27,6 +28,7 @@ PER_LIST = 64  # rows a list that k-means learns from
 ROUNDS = 10  # of k-means
 THREADED = 50_000  # rows of an index, above which building it takes several cores
 SHARED = 20_000  # rows that a query is compared with, above which it takes several cores
+LOOKED_AT = 200_000  # rows that pass a filter, up to which each is looked at
 TRAINED = 1 << 17  # rows that the ranges of the 8-bit numbers are learned from
 
 # The settings that are tried: lists that a query opens, and nodes that it keeps in view.
@@ -132,44 +134,61 @@ class Approximate:
         self._sample, self._sample_SE = sample
         if kind == "ivf" and setting * index.ntotal > SHARED * index.nlist:
             index.parallel_mode = 1  # a lone query uses all cores: each takes some of the lists
-        self._dead = np.empty(0, np.int64)
-        self._parameters = parameters(kind, setting, self._dead, 0)
+        self._prepared = NO_ROWS, parameters(kind, setting, NO_ROWS, 0)
 
     def nearest(
         self,
         query_E: np.ndarray,
-        amount: int,
+        k: int,
         scale: float,
         blocks: Sequence[Rows],
         dead: np.ndarray,
+        left_out: np.ndarray = NO_ROWS,
     ) -> Found:
         """The rows closest to a query; the arguments are those of `Exact.nearest`.
 
+        Where few rows are not left out, these are all looked at.
+
         Args:
             query_E: float32, of unit length.
-            amount: how many.
+            k: how many.
             scale: of the softmax.
             blocks: all rows.
             dead: rows that do not count.
+            left_out: rows that are not to be found.
         """
-        size = self._index.ntotal
-        candidates = self._candidates(query_E, max(self._rerank, 2 * amount), dead)
+        size, total_rows = self._index.ntotal, sum(map(len, blocks))
+        images = total_rows - len(dead)
+        if len(left_out):
+            drawn = np.sort(self._sample_SE[~np.isin(self._sample, dead)] @ query_E)
+            dead = np.union1d(dead, left_out)
+            if total_rows - len(dead) <= LOOKED_AT:
+                found = _all_but(blocks, query_E, k, scale, dead)
+                return replace(found, percentiles=standing(found.cosines, drawn, images))
+        candidates = self._candidates(query_E, max(self._rerank, 2 * k), dead)
         cosines = gather(blocks, candidates) @ query_E
-        added_rows = np.arange(size, sum(map(len, blocks)))
+        added_rows = np.arange(size, total_rows)
         added = _after(blocks, size) @ query_E
         added[dead[dead >= size] - size] = -np.inf
         rows, scores_N = np.append(candidates, added_rows), np.append(cosines, added)
-        chosen = best(scores_N, min(amount, len(rows) - int((dead >= size).sum())))
+        chosen = best(scores_N, min(k, len(rows) - int((dead >= size).sum())))
         rest = self._rest(query_E, scale, candidates, dead[dead < size])
         total = np.logaddexp(log_sum(scores_N, scale), rest)
-        return Found(rows[chosen], scores_N[chosen], float(total), False)
+        near = scores_N[chosen]
+        below = standing(near, drawn, images) if len(left_out) else ranked(len(near), images)
+        return Found(rows[chosen], near, float(total), False, below)
 
-    def _candidates(self, query_E: np.ndarray, amount: int, dead: np.ndarray) -> np.ndarray:
-        if dead is not self._dead:
-            inside = dead[dead < self._index.ntotal]
-            self._parameters = parameters(self._kind, self._setting, inside, self._index.ntotal)
-            self._dead = dead
-        found = self._index.search(query_E[None], amount, params=self._parameters)[1][0]
+    def _candidates(self, query_E: np.ndarray, k: int, dead: np.ndarray) -> np.ndarray:
+        for_dead, given = self._prepared  # by another thread, perhaps
+        if dead is not for_dead:
+            size = self._index.ntotal
+            inside = dead[dead < size]
+            # of the rows in a list, fewer count: more lists are opened for as many
+            share = size / max(1, size - len(inside))
+            setting = min(int(self._setting * share), SETTINGS[self._kind][-1])
+            given = parameters(self._kind, max(self._setting, setting), inside, size)
+            self._prepared = dead, given
+        found = self._index.search(query_E[None], k, params=given)[1][0]
         return np.sort(found[found >= 0])
 
     def _rest(self, query_E: np.ndarray, scale: float, seen: np.ndarray, dead: np.ndarray) -> float:
@@ -184,6 +203,20 @@ class Approximate:
             return -np.inf
         scores_S = (self._sample_SE @ query_E)[counts]
         return log_sum(scores_S, scale) + float(np.log(left / counts.sum()))
+
+
+def _all_but(
+    blocks: Sequence[Rows], query_E: np.ndarray, k: int, scale: float, dead: np.ndarray
+) -> Found:
+    """The nearest of all rows but some, each looked at."""
+    alive = np.ones(sum(map(len, blocks)), bool)
+    alive[dead] = False
+    rows = np.flatnonzero(alive)
+    parts = [gather(blocks, rows[at : at + STRIP]) @ query_E for at in range(0, len(rows), STRIP)]
+    scores_N = np.concatenate(parts) if parts else np.empty(0, np.float32)
+    chosen = best(scores_N, min(k, len(rows)))
+    near = scores_N[chosen]
+    return Found(rows[chosen], near, log_sum(scores_N, scale), True, ranked(len(near), len(rows)))
 
 
 def _after(blocks: Sequence[Rows], start: int) -> np.ndarray:

@@ -7,9 +7,10 @@ that are there, and get other numbers when `refresh` finds more.
 Axes: N rows, E embedding.
 """
 
+import re
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,9 @@ from nnclip.search.log import FILE as LOG
 from nnclip.search.log import Entry, Log
 from nnclip.search.manifest import read_manifest
 from nnclip.search.roots import Roots
-from nnclip.search.rows import Growing, Rows
+from nnclip.search.rows import Growing, Rows, gather
 from nnclip.search.shards import (
+    RECORD,
     embedded,
     present_shards,
     read_records,
@@ -34,6 +36,7 @@ from nnclip.search.shards import (
 
 with extra():
     import pyarrow as pa
+    import pyarrow.compute as pc
 
 
 class Collection:
@@ -60,7 +63,9 @@ class Collection:
         self._tables: dict[int, pa.Table] = {}
         self._added = Growing(self.manifest.embed)
         self._records: list[dict[str, Any]] = []
-        self._removed, self._banned = set[int](), set[str]()
+        self._banned = set[str]()
+        self._columns: dict[str, pa.Array] = {}
+        self._columns_of: Any = None  # what they were made of
         self._mutex = threading.RLock()
         self.sources, self.exclude = list(self.manifest.sources), self.manifest.exclude
         self.roots = Roots(self.manifest.roots)
@@ -123,17 +128,11 @@ class Collection:
             new = self._open_shards() if self.waiting else False
             for entry in self._log.read():
                 self._take(entry)
-            if self.waiting and (self._records or self._removed):
-                self.check_whole()  # a shard is lost, and the log counts its rows
             return new or self._log.end > before
 
-    @contextmanager
-    def steady(self) -> Iterator[None]:
-        """Inside, rows keep their numbers also while images are still being embedded."""
-        with self._mutex if self.waiting else nullcontext():
-            yield
-
     def _take(self, entry: Entry) -> None:
+        if entry.records or entry.removed:
+            self.check_whole()  # it counts rows of all shards
         if entry.removed:
             if not 0 <= min(entry.removed) <= max(entry.removed) < self.rows:
                 raise DataError(
@@ -141,7 +140,6 @@ class Collection:
                     f"{self.rows:,}: the shards or the manifest are not those it was written for; "
                     "restore them from a copy, or embed the images into another folder"
                 )
-            self._removed.update(entry.removed)
             self._dead.update(entry.removed)
             self.dead = np.array(sorted(self._dead), np.int64)
         if entry.records:
@@ -201,6 +199,48 @@ class Collection:
             self._log.acknowledge()
             self._take(entry)
         return range(first, self.rows)
+
+    def columns(self, fields: Sequence[str]) -> tuple[np.ndarray, dict[str, pa.Array]]:
+        """Fields of the records of all rows.
+
+        Returns:
+            The rows that are images, sorted, int64; and by field what the records say of each.
+
+        Raises:
+            DataError: the records have no such field.
+        """
+        with self._mutex:
+            state = (len(self._numbers), len(self._records), self.roots)
+            if state != self._columns_of:
+                self._columns, self._columns_of = {}, state
+            for name in fields:
+                if name not in self._columns:
+                    self._columns[name] = self._column(name)
+            rows = np.setdiff1d(np.arange(self.rows), self.dead, assume_unique=True)
+            whole = not len(self.dead)
+            held = {name: self._columns[name] for name in fields}
+        return rows, held if whole else {name: it.take(rows) for name, it in held.items()}
+
+    def _column(self, name: str) -> pa.Array:
+        if name not in RECORD.names[:-2]:
+            raise DataError(
+                f"{name:.60}: found no such field, expected one of {', '.join(RECORD.names[:-2])}"
+            )
+        kind = RECORD.field(name).type
+        parts = [self._table(place)[name] for place in range(len(self._shards))]
+        added = pa.array([record.get(name) for record in self._records], kind)
+        chunks = [chunk for part in parts for chunk in part.chunks]
+        found = pa.chunked_array([*chunks, added], kind).combine_chunks()
+        if name not in ("image", "path"):
+            return found
+        for root, folder in self.roots.folders.items():
+            begin, now = f"^{re.escape(root)}/", folder.replace("\\", "\\\\") + "/"
+            found = pc.replace_substring_regex(found, pattern=begin, replacement=now)
+        return found
+
+    def embeddings(self, rows: Sequence[int]) -> np.ndarray:
+        """Some rows, (len(rows), E) float32."""
+        return gather(self.blocks, np.array(rows, np.int64))
 
     def records(self, rows: Sequence[int]) -> list[dict[str, Any]]:
         """The records of some rows: `image`, its name, and how to read it again."""

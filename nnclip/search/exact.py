@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nnclip.host import available_memory, cores
-from nnclip.search.rows import Rows
+from nnclip.search.rows import NO_ROWS, Rows
 
 MAXIMA = 256  # rows of which first only the best one is looked at
 NEGLIGIBLE = 32.0  # a term below exp(-32) of the largest: a million of them are 1e-8 of it
@@ -31,12 +31,15 @@ class Found:
             exp(scale * cosine - log_total) is an image's probability among all.
         exact: whether these are the nearest without doubt and the sum was taken over all; else the
             sum is an estimate.
+        percentiles: with each of them, how many per cent of the other images, also of those that
+            are left out, have a lower cosine; NaN where there is one image.
     """
 
     rows: np.ndarray
     cosines: np.ndarray
     log_total: float
     exact: bool
+    percentiles: np.ndarray
 
 
 class Exact:
@@ -49,22 +52,54 @@ class Exact:
             self._fixed = [as_float32(self._fixed)] if self._fixed else []
 
     def nearest(
-        self, query_E: np.ndarray, amount: int, scale: float, grown: np.ndarray, dead: np.ndarray
+        self,
+        query_E: np.ndarray,
+        k: int,
+        scale: float,
+        grown: np.ndarray,
+        dead: np.ndarray,
+        left_out: np.ndarray = NO_ROWS,
     ) -> Found:
         """The rows closest to a query.
 
         Args:
             query_E: float32, of unit length.
-            amount: how many.
+            k: how many.
             scale: of the softmax.
             grown: the last block as it is now.
             dead: rows that do not count.
+            left_out: rows that are not to be found.
         """
         parts = [scores(block, query_E) for block in (*self._fixed, grown) if len(block)]
         scores_N = parts[0] if len(parts) == 1 else np.concatenate([_NONE, *parts])
         scores_N[dead] = -np.inf
-        rows = best(scores_N, min(amount, len(scores_N) - len(dead)))
-        return Found(rows, scores_N[rows], log_sum(scores_N, scale), True)
+        others = np.sort(np.delete(scores_N, dead)) if len(left_out) else None
+        scores_N[left_out] = -np.inf
+        count = int(np.isfinite(scores_N).sum()) if len(left_out) else len(scores_N) - len(dead)
+        rows = best(scores_N, min(k, count))
+        cosines = scores_N[rows]
+        below = ranked(len(rows), count) if others is None else standing(cosines, others)
+        return Found(rows, cosines, log_sum(scores_N, scale), True, below)
+
+
+def ranked(found: int, images: int) -> np.ndarray:
+    """How many per cent of the other images the nearest ones leave behind, the best first."""
+    if images < 2:
+        return np.full(found, np.nan)
+    return 100 * (images - 1 - np.arange(found)) / (images - 1)
+
+
+def standing(cosines: np.ndarray, sorted_scores: np.ndarray, images: int = 0) -> np.ndarray:
+    """How many per cent of the other images have a lower score.
+
+    Args:
+        cosines: of the images.
+        sorted_scores: of all images, or of some that were drawn evenly, ascending.
+        images: how many there are, where some were drawn; their own score is then not among them.
+    """
+    below = np.searchsorted(sorted_scores, cosines, side="left")
+    others = len(sorted_scores) if images > len(sorted_scores) else len(sorted_scores) - 1
+    return 100 * below / others if others > 0 else np.full(len(cosines), np.nan)
 
 
 def scores(rows_NE: Rows, query_E: np.ndarray) -> np.ndarray:
@@ -82,19 +117,19 @@ def scores(rows_NE: Rows, query_E: np.ndarray) -> np.ndarray:
     return found
 
 
-def best(scores_N: np.ndarray, amount: int) -> np.ndarray:
-    """Where the `amount` largest scores are, best first; the earlier one where two are equal.
+def best(scores_N: np.ndarray, k: int) -> np.ndarray:
+    """Where the `k` largest scores are, best first; the earlier one where two are equal.
 
-    At least `amount` rows reach the least of the `amount` best maxima of runs, and few more do:
+    At least `k` rows reach the least of the `k` best maxima of runs, and few more do:
     only these are sorted.
     """
-    if amount < 1:
+    if k < 1:
         return np.empty(0, np.int64)
     whole = len(scores_N) // MAXIMA * MAXIMA
     maxima = scores_N[:whole].reshape(-1, MAXIMA).max(axis=1)
-    bound = -np.partition(-maxima, amount - 1)[amount - 1] if len(maxima) >= amount else -np.inf
+    bound = -np.partition(-maxima, k - 1)[k - 1] if len(maxima) >= k else -np.inf
     candidates = np.flatnonzero(scores_N >= bound)
-    order = np.lexsort((candidates, -scores_N[candidates]))[:amount]
+    order = np.lexsort((candidates, -scores_N[candidates]))[:k]
     return candidates[order]
 
 
@@ -110,14 +145,14 @@ def log_sum(scores_N: np.ndarray, scale: float) -> float:
 
 
 def exact_neighbours(
-    blocks: Sequence[Rows], queries_QE: np.ndarray, amount: int, skip: np.ndarray
+    blocks: Sequence[Rows], queries_QE: np.ndarray, k: int, skip: np.ndarray
 ) -> np.ndarray:
-    """The rows nearest to each query, (Q, amount) int64, best first.
+    """The rows nearest to each query, (Q, k) int64, best first.
 
     Args:
         blocks: arrays that together are all rows.
         queries_QE: float32.
-        amount: how many; fewer where there are not so many rows.
+        k: how many; fewer where there are not so many rows.
         skip: rows that do not count.
     """
     top_scores = np.empty((len(queries_QE), 0), np.float32)
@@ -131,7 +166,7 @@ def exact_neighbours(
             found[:, np.isin(rows, skip, assume_unique=True)] = -np.inf
             top_scores = np.concatenate([top_scores, found], axis=1)
             top_rows = np.concatenate([top_rows, np.tile(rows, (len(queries_QE), 1))], axis=1)
-            kept = np.argpartition(-top_scores, min(amount, top_scores.shape[1]) - 1)[:, :amount]
+            kept = np.argpartition(-top_scores, min(k, top_scores.shape[1]) - 1)[:, :k]
             top_scores = np.take_along_axis(top_scores, kept, axis=1)
             top_rows = np.take_along_axis(top_rows, kept, axis=1)
         start += len(block)

@@ -4,27 +4,73 @@
     from nnclip.search import ImageSearch
 
     found = ImageSearch.open("EMB", clip.load())
-    found.search("a red bicycle", amount=5)  # [{"image": ..., "prob": ..., "cosine": ...}, ...]
+    found.search("a beach", k=5, not_="people", where={"after": "2019", "camera": "canon"})
+    # [{"image": ..., "prob": ..., "cosine": ..., "percentile": ...}, ...]
 
 Axes: N images, E embedding.
 """
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nnclip.errors import ConfigError, DataError
+from nnclip.files import shown, to_name
 from nnclip.graph.losses import USUAL
+from nnclip.image.opening import ImageSource
+from nnclip.search.filters import Filter
 from nnclip.search.manifest import Model
 from nnclip.search.memory import MemoryStore, Store
-from nnclip.search.rows import unit_rows
+from nnclip.search.query import K, Query, Term, read_query
+from nnclip.search.rows import NO_ROWS, unit_rows
 
 if TYPE_CHECKING:
     from nnclip.search.store import LastingStore
 
-AMOUNT = 10
+
+@dataclass(frozen=True)
+class Hit:
+    """An image that was found.
+
+    Attributes:
+        record: what is known of it.
+        cosine: with what was asked.
+        percentile: how many per cent of the collection's other images fit less well; None where it
+            has one image.
+        prob: how likely it is meant, by the model's loss.
+    """
+
+    record: Any
+    cosine: float
+    percentile: float | None
+    prob: float
+
+    @property
+    def image(self) -> Any:
+        """Its name, or its whole record where that has none."""
+        named = isinstance(self.record, dict) and "image" in self.record
+        return self.record["image"] if named else self.record
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a query found.
+
+    Attributes:
+        hits: the best first.
+        images: how many the collection has.
+        passed: how many of them pass the filters.
+        silent: fields that filters look at -> how many images say nothing there.
+    """
+
+    hits: list[Hit]
+    images: int
+    passed: int
+    silent: dict[str, int] = field(default_factory=dict)
 
 
 class ImageSearch:
@@ -53,11 +99,12 @@ class ImageSearch:
     def open(
         cls, place: str | Path, model: Model | None = None, *, exact: bool = False
     ) -> "ImageSearch":
-        """Search a collection that `python -m nnclip embed` made.
+        """Search a collection that `python -m nnclip embed` made, or is still making.
 
         Args:
             place: its folder, or `postgresql://...`.
-            model: the model that embedded it; without one, only vectors can be asked for.
+            model: the model that embedded it; without one, only vectors and images of the
+                collection can be asked for.
             exact: look at every image for every query, whatever index there is.
 
         Raises:
@@ -81,48 +128,145 @@ class ImageSearch:
         """Number of images."""
         return len(self.store)
 
-    def search(self, text: str, amount: int = AMOUNT) -> list[dict[str, Any]]:
-        """The images that fit a text best.
+    def search(
+        self,
+        text: str | Sequence[str] = (),
+        k: int = K,
+        *,
+        not_: str | Sequence[str] = (),
+        image: ImageSource | None = None,
+        like: str | Path | None = None,
+        where: Mapping[str, Any] | None = None,
+        min_cosine: float | None = None,
+        truncate: bool = False,
+    ) -> list[dict[str, Any]]:
+        """The images that fit best.
 
         Args:
-            text: what they should show.
-            amount: how many, at most.
+            text: what they should show; may hold weights, see `nnclip.search.query`.
+            k: how many, at most.
+            not_: what they should not show.
+            image: that they should be like: a path, bytes, `BytesIO` or `PIL.Image`.
+            like: an image of the collection that they should be like; it is not found itself.
+            where: filters, see `nnclip.search.filters`: {"under": "photos/2019", "width": {"min":
+                3000}}.
+            min_cosine: images below it are not found.
+            truncate: cut texts that are longer than the model reads.
 
         Returns:
-            The best first, each with `image` (its record, or the name in it), `cosine`, and `prob`:
-            how likely it is meant, by the model's loss. With the softmax loss, that is the softmax
-            of logit_scale * cosine over all images; by an approximate index, the sum over
-            images that were not looked at is estimated from a sample of them. With the sigmoid
-            loss, each image is judged apart.
+            The best first, each with `image` (its record, or the name in it), `cosine`, and
+            `percentile`: how many per cent of the collection's other images fit less well. `prob`
+            is how likely an image is meant, by the model's loss. With the softmax loss, that is the
+            softmax of logit_scale * cosine over all images that pass the filters; by an approximate
+            index, the sum over images that were not looked at is estimated from a sample of them.
+            With the sigmoid loss, each image is judged apart.
 
         Raises:
-            DataError: an empty text, or one that is longer than the model reads.
-            ConfigError: no model, or an amount below 1.
+            DataError: nothing to look for, an empty text, one that is longer than the model reads,
+                an image that cannot be read, or a filter that cannot be.
+            ConfigError: no model, or a k below 1.
         """
-        if not text.strip():
-            raise DataError("found an empty query, expected a text")
-        model = self._model()
-        return self.nearest(model.encode_text(model.tokenize([text])), amount)
+        query = read_query(
+            text, not_=not_, images=[] if image is None else [image],
+            like=[] if like is None else [like], where=where, k=k, min_cosine=min_cosine,
+            truncate=truncate,
+        )  # fmt: skip
+        return as_dicts(self.find(query))
 
-    def search_image(self, image: Any, amount: int = AMOUNT) -> list[dict[str, Any]]:
+    def search_image(self, image: ImageSource, k: int = K) -> list[dict[str, Any]]:
         """The images most like one: a path, bytes, `BytesIO` or `PIL.Image`; see `search`."""
-        model = self._model()
-        return self.nearest(model.encode_image(model.preprocess_image(image)), amount)
+        return self.search(k=k, image=image)
 
-    def nearest(self, vector: np.ndarray, amount: int = AMOUNT) -> list[dict[str, Any]]:
+    def nearest(
+        self, vector: np.ndarray, k: int = K, *, where: Mapping[str, Any] | None = None
+    ) -> list[dict[str, Any]]:
         """The images nearest to a vector (E,) or (1, E), of any length; see `search`."""
-        if amount < 1:
-            raise ConfigError(f"amount {amount}: expected at least 1")
-        query_E = unit_rows(np.reshape(vector, (1, -1)))[0]
+        query = read_query(terms=[Term("vector", vector)], where=where, k=k)
+        return as_dicts(self.find(query))
+
+    def find(self, query: Query) -> Answer:
+        """What a query finds; errors as for `search`."""
+        with self.store.steady():
+            rows, itself = self._embedded(query)
+            return self.answer(query, query.combined(rows), itself)
+
+    def answer(self, query: Query, query_E: np.ndarray, skipped: Sequence[int] = ()) -> Answer:
+        """What a query finds whose terms were embedded elsewhere.
+
+        Args:
+            query: it.
+            query_E: `Query.combined` of the terms' embeddings.
+            skipped: rows that are not to be found.
+        """
+        images = len(self.store)
+        left_out, silent, last = self._left_out(query.where)
+        left_out = np.union1d(left_out, np.array(skipped, np.int64)) if skipped else left_out
         scorer = USUAL if self.model is None else self.model.scorer
-        found = self.store.nearest(query_E, amount, scorer.scale)
+        found = self.store.nearest(query_E, query.k, scorer.scale, left_out)
         probs = scorer.among(found.cosines, found.log_total)
-        return [
-            {"image": _image(record), "prob": float(prob), "cosine": float(cosine)}
-            for record, prob, cosine in zip(
-                self.store.records(found.rows.tolist()), probs, found.cosines, strict=True
+        records = self.store.records(found.rows.tolist())
+        least = -np.inf if query.min_cosine is None else query.min_cosine
+        hits = [
+            Hit(record, float(cosine), None if np.isnan(per_cent) else float(per_cent), float(prob))
+            for row, record, cosine, per_cent, prob in zip(
+                found.rows, records, found.cosines, found.percentiles, probs, strict=True
             )
+            if cosine >= least and row <= last
         ]
+        return Answer(hits, images, images - len(left_out) if len(left_out) else images, silent)
+
+    def _left_out(self, filters: Sequence[Filter]) -> tuple[np.ndarray, dict[str, int], float]:
+        """Rows that do not pass filters, how many images say nothing in each field, the last row.
+
+        Rows behind the last one came since, and were not compared.
+        """
+        if not filters:
+            return NO_ROWS, {}, np.inf
+        fields = list(dict.fromkeys(name for it in filters for name in it.fields))
+        from nnclip.search.passing import passing  # needs pyarrow
+
+        rows, columns = self.store.columns(fields)
+        mask = passing(filters, columns, len(rows))
+        silent = {name: columns[name].null_count for name in fields}
+        return rows[~mask], silent, max(rows, default=-1)
+
+    def _embedded(self, query: Query) -> tuple[dict[str, list[np.ndarray]], list[int]]:
+        """Unit vectors of the terms by kind, and rows that the query names itself."""
+        found: dict[str, list[np.ndarray]] = {
+            "vector": [unit_rows(np.reshape(it, (1, -1)))[0] for it in query.of("vector")]
+        }
+        if texts := query.of("text"):
+            model = self._model()
+            ids = model.tokenize(texts, truncate=query.truncate)
+            found["text"] = list(unit_rows(model.encode_text(ids)))
+        itself, found["like"] = list[int](), []
+        for name in query.of("like"):
+            row, vector_E = self._known(name)
+            itself += [] if row is None else [row]
+            found["like"].append(vector_E)
+        found["image"] = [self._image(image) for image in query.of("image")]
+        return found, itself
+
+    def _known(self, image: Any) -> tuple[int | None, np.ndarray]:
+        """Row and embedding of an image of the collection; computed where it has none of it."""
+        from nnclip.search.passing import passing  # needs pyarrow
+
+        name = str(image)
+        rows, columns = self.store.columns(["image"])
+        for wanted in dict.fromkeys([to_name(os.path.abspath(name)), name]):
+            mask = passing([Filter("image", "is", wanted)], columns, len(rows))
+            for row in rows[mask].tolist():
+                return row, unit_rows(self.store.embeddings([row]))[0]
+        if self.model is None or not os.path.isfile(name):
+            raise DataError(
+                f"{shown(name)}: found no such image in the collection, and no such file"
+            )
+        return None, self._image(name)
+
+    def _image(self, image: ImageSource) -> np.ndarray:
+        model = self._model()
+        found: np.ndarray = unit_rows(model.encode_image(model.preprocess_image(image)))[0]
+        return found
 
     def _model(self) -> Model:
         if self.model is None:
@@ -133,5 +277,14 @@ class ImageSearch:
         return self.model
 
 
-def _image(record: Any) -> Any:
-    return record["image"] if isinstance(record, dict) and "image" in record else record
+def as_dicts(answer: Answer) -> list[dict[str, Any]]:
+    """The hits as `ImageSearch.search` gives them."""
+    return [
+        {
+            "image": hit.image,
+            "prob": hit.prob,
+            "cosine": hit.cosine,
+            "percentile": hit.percentile,
+        }
+        for hit in answer.hits
+    ]

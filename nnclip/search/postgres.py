@@ -11,7 +11,7 @@ import json
 import logging
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
 from typing import Any, cast
 from urllib.parse import urldefrag
@@ -22,15 +22,18 @@ from nnclip.errors import ConfigError, DataError
 from nnclip.extras import extra
 from nnclip.files import to_name, to_path
 from nnclip.search.approximate import SETTINGS
-from nnclip.search.exact import Found, log_sum
+from nnclip.search.exact import Found, log_sum, ranked
 from nnclip.search.index import IndexCard, Texts, chosen_kind
 from nnclip.search.log import Entry
 from nnclip.search.manifest import Manifest, manifest_from
 from nnclip.search.roots import NO_ROOTS
+from nnclip.search.rows import NO_ROWS
+from nnclip.search.shards import RECORD
 from nnclip.search.tuning import NEAREST, Find, Queries, choose_setting
 
 with extra():
     import psycopg
+    import pyarrow as pa
     from psycopg import sql
     from psycopg.types.json import Jsonb
 
@@ -53,7 +56,11 @@ create table {table} (row bigint primary key, image text not null, record jsonb 
     embedding {type} not null)
 """
 _NEAREST = """
-select row, -(embedding <#> {query}) from {table} order by embedding <#> {query}, row limit {amount}
+select row, -(embedding <#> {query}) from {table} where not row = any({left_out}::bigint[])
+order by embedding <#> {query}, row limit {k}
+"""
+_BELOW = """
+select width_bucket(-(embedding <#> {query}), {bounds}::float8[]), count(*) from {table} group by 1
 """
 _SUM = """
 select count(*), max(cosine), coalesce(sum(exp({scale} * (cosine - {top}))), 0)
@@ -171,26 +178,72 @@ class PostgresStore:
             rows_NE[row], dead[row] = np.fromstring(text[1:-1], np.float32, sep=","), False
         return [rows_NE], np.flatnonzero(dead)
 
-    def nearest(self, query_E: np.ndarray, amount: int, scale: float) -> Found:
+    def columns(self, fields: Sequence[str]) -> tuple[np.ndarray, dict[str, Any]]:
+        """See `Store`; fetches these fields of all records."""
+        if unknown := [name for name in fields if name not in RECORD.names]:
+            raise DataError(f"{unknown[0]:.60}: found no such field in the records")
+        wanted = sql.SQL(", ").join(
+            sql.SQL("record->{}").format(sql.Literal(name)) for name in fields
+        )
+        query = self._sql("select row, {wanted} from {table} order by row", wanted=wanted)
+        found = self._connection.execute(query).fetchall()
+        columns = zip(*(row[1:] for row in found), strict=True) if found else [()] * len(fields)
+        arrays = {
+            name: pa.array(values, RECORD.field(name).type)
+            for name, values in zip(fields, columns, strict=True)
+        }
+        return np.array([row[0] for row in found], np.int64), arrays
+
+    def embeddings(self, rows: Sequence[int]) -> np.ndarray:
+        """See `Store`."""
+        query = self._sql("select row, embedding::text from {table} where row = any(%s)")
+        found = dict(self._connection.execute(query, [list(map(int, rows))]).fetchall())
+        return np.stack([np.fromstring(found[row][1:-1], np.float32, sep=",") for row in rows])
+
+    def steady(self) -> AbstractContextManager[None]:
+        """See `Store`; rows keep their numbers for ever."""
+        return nullcontext()
+
+    def nearest(
+        self, query_E: np.ndarray, k: int, scale: float, left_out: np.ndarray = NO_ROWS
+    ) -> Found:
         """See `Store`; with an index, the sum for the softmax is estimated from some pages."""
         card = None if self._exact or self._card is None or not self._card.setting else self._card
         with self._connection.transaction():
-            rows, cosines = self._top(query_E, amount, card.setting if card else 0)
+            rows, cosines = self._top(query_E, k, card.setting if card else 0, left_out)
             top = float(cosines.max(initial=-1.0))
             seen = log_sum(cosines, scale)
-            rest = self._rest(query_E, scale, top, rows, exact=card is None)
-        return Found(rows, cosines, float(np.logaddexp(seen, rest)), card is None)
+            gone = np.append(rows, left_out)
+            rest = self._rest(query_E, scale, top, gone, exact=card is None)
+            below = ranked(len(rows), len(self))
+            if len(left_out):
+                below = self._standing(query_E, cosines)
+        return Found(rows, cosines, float(np.logaddexp(seen, rest)), card is None, below)
 
-    def _top(self, query_E: np.ndarray, amount: int, view: int) -> tuple[np.ndarray, np.ndarray]:
+    def _standing(self, query_E: np.ndarray, cosines: np.ndarray) -> np.ndarray:
+        """How many per cent of the other images have a lower cosine."""
+        bounds = cosines[::-1].astype(float)
+        query = self._sql(_BELOW, query_E, bounds=sql.Literal(bounds.tolist()))
+        counts = np.zeros(len(bounds) + 1)
+        for place, count in self._connection.execute(query).fetchall() if len(bounds) else ():
+            counts[place] = count
+        others = counts.sum() - 1
+        below = np.cumsum(counts)[:-1][::-1]
+        return 100 * below / others if others > 0 else np.full(len(cosines), np.nan)
+
+    def _top(
+        self, query_E: np.ndarray, k: int, view: int, left_out: np.ndarray = NO_ROWS
+    ) -> tuple[np.ndarray, np.ndarray]:
         """The nearest rows and their cosines; by the index with such a view, or exactly with 0."""
         execute = self._connection.execute
         if view:
-            execute(f"set local hnsw.ef_search = {min(WIDEST, max(view, amount))}")
+            execute(f"set local hnsw.ef_search = {min(WIDEST, max(view, k))}")
             execute("set local hnsw.iterative_scan = strict_order")
             execute("set local enable_seqscan = off")
         else:
             execute("set local enable_indexscan = off")
-        found = execute(self._sql(_NEAREST, query_E, amount=sql.Literal(amount))).fetchall()
+        parts = {"k": sql.Literal(k), "left_out": sql.Literal(left_out.tolist())}
+        found = execute(self._sql(_NEAREST, query_E, **parts)).fetchall()
         rows, cosines = zip(*found, strict=True) if found else ((), ())
         return np.array(rows, np.int64), np.array(cosines, np.float32)
 
@@ -236,17 +289,17 @@ class PostgresStore:
         return card
 
     def _finder(self, view: int) -> Find:
-        def find(query_E: np.ndarray, amount: int) -> np.ndarray:
+        def find(query_E: np.ndarray, k: int) -> np.ndarray:
             with self._connection.transaction():
-                return self._top(query_E, amount, view)[0]
+                return self._top(query_E, k, view)[0]
 
         return find
 
     def _queries(self, texts: Texts | None) -> list[Queries]:
         """Rows of the table and texts as queries, with what exact search finds for them."""
         sample = self._sql(
-            "select row, embedding::text from {table} order by md5(row::text) limit {amount}",
-            amount=sql.Literal(QUERIES),
+            "select row, embedding::text from {table} order by md5(row::text) limit {k}",
+            k=sql.Literal(QUERIES),
         )
         drawn = self._connection.execute(sample).fetchall()
         vectors = np.array([np.fromstring(text[1:-1], np.float32, sep=",") for _, text in drawn])

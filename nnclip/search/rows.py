@@ -31,6 +31,9 @@ def unit_rows(features_NE: np.ndarray) -> np.ndarray:
     return unit(rows_NE)
 
 
+NO_ROWS = np.empty(0, np.int64)
+
+
 class CheckedRows:
     """Rows that lie in a file, each part of which is compared with its checksum when first read.
 

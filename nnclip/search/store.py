@@ -5,8 +5,8 @@ Axes: N rows, E embedding.
 
 import logging
 import os
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,7 +22,7 @@ from nnclip.search.log import Entry
 from nnclip.search.manifest import Manifest
 from nnclip.search.memory import Store
 from nnclip.search.roots import Roots
-from nnclip.search.rows import Rows
+from nnclip.search.rows import NO_ROWS, Rows
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ class FolderStore(Collection):
     def __init__(self, path: str | Path, exact: bool = False) -> None:
         """Open it; `exact` looks at every row whatever index there is."""
         self._searcher: Exact | Approximate | None = None
-        self._only_exact = exact
+        self._only_exact, self._held = exact, False
         super().__init__(path)
         self._index_seen: int | None = None
 
@@ -84,14 +84,31 @@ class FolderStore(Collection):
         self.check_whole()
         return build_index(self, kind, recall, texts)
 
-    def nearest(self, query_E: np.ndarray, amount: int, scale: float) -> Found:
+    @contextmanager
+    def steady(self) -> Iterator[None]:
         """See `Store`; takes in first what other processes have changed."""
         self.refresh()
+        if not self.waiting:
+            yield
+            return
+        with self._mutex:
+            self._held = True
+            try:
+                yield
+            finally:
+                self._held = False
+
+    def nearest(
+        self, query_E: np.ndarray, k: int, scale: float, left_out: np.ndarray = NO_ROWS
+    ) -> Found:
+        """See `Store`; takes in first what other processes have changed."""
+        if not self._held:
+            self.refresh()
         with self._mutex:
             blocks, dead, searcher = self.blocks, self.dead, self._current_searcher()
         if isinstance(searcher, Exact):
-            return searcher.nearest(query_E, amount, scale, np.asarray(blocks[-1]), dead)
-        return searcher.nearest(query_E, amount, scale, blocks, dead)
+            return searcher.nearest(query_E, k, scale, np.asarray(blocks[-1]), dead, left_out)
+        return searcher.nearest(query_E, k, scale, blocks, dead, left_out)
 
     def _open_shards(self) -> bool:
         found = super()._open_shards()

@@ -18,7 +18,7 @@ from nnclip.search.rows import Rows, gather
 
 logger = logging.getLogger(__name__)
 
-Find = Callable[[np.ndarray, int], np.ndarray]  # query (E,), amount -> rows, best first
+Find = Callable[[np.ndarray, int], np.ndarray]  # query (E,), k -> rows, best first
 
 NEAREST = 10  # of recall@10
 PICTURES = 512  # queries that are rows, at most
@@ -64,16 +64,16 @@ def image_queries(blocks: Sequence[Rows], dead: np.ndarray, seed: int = 1) -> Qu
     alive = np.setdiff1d(np.arange(sum(map(len, blocks))), dead, assume_unique=True)
     chosen = np.random.default_rng(seed).permutation(alive)[:PICTURES]
     vectors_QE = gather(blocks, chosen)
-    amount = min(NEAREST, len(alive) - 1)
-    found = exact_neighbours(blocks, vectors_QE, amount + 1, dead)
-    others = [row[row != itself][:amount] for row, itself in zip(found, chosen, strict=True)]
+    k = min(NEAREST, len(alive) - 1)
+    found = exact_neighbours(blocks, vectors_QE, k + 1, dead)
+    others = [row[row != itself][:k] for row, itself in zip(found, chosen, strict=True)]
     return Queries("pictures", vectors_QE, chosen, np.stack(others))
 
 
 def text_queries(blocks: Sequence[Rows], dead: np.ndarray, vectors_QE: np.ndarray) -> Queries:
     """Embedded texts as queries."""
-    amount = min(NEAREST, sum(map(len, blocks)) - len(dead))
-    nearest = exact_neighbours(blocks, vectors_QE, amount, dead)
+    k = min(NEAREST, sum(map(len, blocks)) - len(dead))
+    nearest = exact_neighbours(blocks, vectors_QE, k, dead)
     return Queries("texts", vectors_QE, np.full(len(vectors_QE), -1), nearest)
 
 
