@@ -23,7 +23,7 @@ from nnclip.graph.beside import text_variables
 from nnclip.graph.features import image_features, text_features
 from nnclip.graph.losses import LOSSES, Scorer, scalar_parameters
 from nnclip.graph.similarity import normalise, similarity
-from nnclip.image import open_image
+from nnclip.image import USUAL_DECODING, Decoding, open_image
 from nnclip.nnabla import F, nn
 from nnclip.towers import Towers
 from nnclip.weights.catalogue import CATALOGUE, HUB, is_published
@@ -173,9 +173,11 @@ class CLIP:
         """An image -> (3, R, R) float32, resized, cropped and normalised as the model expects."""
         return self.config.image.preprocess(image)
 
-    def preprocess_image(self, source: str | Path | BytesIO) -> np.ndarray:
+    def preprocess_image(
+        self, source: str | Path | BytesIO, decoding: Decoding = USUAL_DECODING
+    ) -> np.ndarray:
         """An image file -> (1, 3, R, R) float32; DataError if it is none."""
-        return self.preprocess(open_image(source))[None]
+        return self.preprocess(self.config.image.preprocess.open(source, decoding))[None]
 
     def preprocess_texts(self, texts: Sequence[str]) -> np.ndarray:
         """Texts -> (M, context) int32; DataError if one is too long."""

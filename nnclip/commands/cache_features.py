@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from nnclip.commands.options import add_decoding, decoding_of
 from nnclip.engine import PRECISIONS
+from nnclip.image import USUAL_DECODING
 from nnclip.model import find_model
 from nnclip.text import AnyTokenizer
 from nnclip.towers import Towers
@@ -75,6 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-c", "--context", default="cpu", help="cpu, or cudnn")
     parser.add_argument("--json", action="store_true", help="print one JSON line")
     parser.add_argument("--workers", type=int, default=-1, help="processes that decode images")
+    add_decoding(parser)
     parser.add_argument("--image-root", default="", help="folder that image paths begin in")
     parser.add_argument("--csv-img-key", default="filepath", help="column of image paths")
     parser.add_argument("--csv-caption-key", default="title", help="column of captions")
@@ -155,7 +158,8 @@ def cached_pairs(
     table = by_image(
         read_pairs(source, args.image_root or None, args.csv_img_key, args.csv_caption_key)
     )
-    recipe = Recipe(model.weights.config.image.preprocess, None)
+    decoding = decoding_of(args, USUAL_DECODING)
+    recipe = Recipe(model.weights.config.image.preprocess, None, decoding)
     images = cache.images(table, recipe, model.image())
     captions = [text for row in range(len(table)) for text in table[row].captions]
     return feature_pairs(table, images, cache.texts(captions, model.text()))

@@ -4,7 +4,7 @@ import argparse
 import json
 
 from nnclip.assets import asset
-from nnclip.commands.options import add_model_arguments, load_model
+from nnclip.commands.options import add_decoding, add_model_arguments, decoding_of, load_model
 from nnclip.errors import ConfigError
 from nnclip.files import read_text, shown, to_name
 
@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--template", default="{}", help='put around each text, such as "a photo of a {}"'
     )
     parser.add_argument("--json", action="store_true", help="print one JSON line per image")
+    add_decoding(parser)
     add_model_arguments(parser)
 
 
@@ -37,8 +38,9 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"--template {args.template!r}: expected {{}} in it, where the text goes")
     model = load_model(args)
     ids = model.tokenize([args.template.replace("{}", text) for text in texts])
+    decoding = decoding_of(args)
     for image in images:
-        probabilities = model.probabilities(model.preprocess_image(image), ids)[0]
+        probabilities = model.probabilities(model.preprocess_image(image, decoding), ids)[0]
         ranked = sorted(zip(texts, map(float, probabilities), strict=True), key=lambda p: -p[1])
         print(_json(image, ranked) if args.json else _table(image, ranked))
     return 0

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from nnclip.commands.options import (
+    add_decoding,
     add_exclude,
     add_model_arguments,
     add_workers,
@@ -21,11 +22,12 @@ from nnclip.evaluate.ranks import Ranks, join
 from nnclip.files import shown
 from nnclip.image import NotRead
 from nnclip.image.skips import USUAL
+from nnclip.model import CLIP
 from nnclip.search.changes import Changes, add, add_new, total
 from nnclip.search.collection import Collection
 from nnclip.search.embed import BATCH, Work, embed_shards, prepare
 from nnclip.search.lock import locked
-from nnclip.search.manifest import DTYPES, manifest_of
+from nnclip.search.manifest import DTYPES, Manifest, manifest_of
 from nnclip.search.manifest import FILE as MANIFEST
 from nnclip.search.sources import COLUMN
 from nnclip.search.store import FolderStore, is_url
@@ -55,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, default=BATCH, metavar="N", help="(%(default)s)")
     add_exclude(parser)
     add_workers(parser)
+    add_decoding(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON line")
     add_model_arguments(parser)
 
@@ -89,7 +92,7 @@ def _embed(args: argparse.Namespace, ranks: Ranks) -> int:
             if ranks.rank == 0:
                 held.enter_context(locked(folder))
                 there.append((folder / MANIFEST).exists())
-                wanted = manifest_of(model, _name(args.model), args.dtype)
+                wanted = _wanted(args, model)
                 prepare(folder, wanted, args.sources, args.column, (*USUAL, *excluded(args)))
             return []
 
@@ -119,8 +122,8 @@ def _embed_into(args: argparse.Namespace, ranks: Ranks) -> int:
 
         def start() -> list[None]:
             if ranks.rank == 0:
-                wanted = manifest_of(model, _name(args.model), args.dtype)
-                store = begin(args.output, replace(wanted, column=args.column, exclude=USUAL))
+                wanted = replace(_wanted(args, model), column=args.column, exclude=USUAL)
+                store = begin(args.output, wanted)
                 held.enter_context(store.changing())
             return []
 
@@ -135,6 +138,10 @@ def _embed_into(args: argparse.Namespace, ranks: Ranks) -> int:
     if ranks.rank == 0:
         report(done, args)
     return 0
+
+
+def _wanted(args: argparse.Namespace, model: CLIP) -> Manifest:
+    return manifest_of(model, _name(args.model), args.dtype, args.exact_pixels, args.as_seen)
 
 
 def _name(model: str | None) -> str:
@@ -159,7 +166,8 @@ def _report(
         since = {"added": later.added, "moved": later.moved, "copied": later.copied}
         since |= {"changed": later.changed, "gone": later.kept}
         found = {"collection": args.output, **counts, **since, **speed, "failures": failures}
-        found |= {"not_read": dict(not_read)}
+        how = collection.manifest.decoding
+        found |= {"exact_pixels": how.exact, "as_seen": how.as_seen, "not_read": dict(not_read)}
         print(json.dumps(found))
         return
     for image, reason in failures[:LISTED]:

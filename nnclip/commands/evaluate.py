@@ -5,13 +5,20 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from nnclip.commands.options import add_model_arguments, load_model, prepare_gpu
+from nnclip.commands.options import (
+    add_decoding,
+    add_model_arguments,
+    decoding_of,
+    load_model,
+    prepare_gpu,
+)
 from nnclip.embeddings import unit
 from nnclip.errors import ConfigError, DataError
 from nnclip.evaluate import tasks
@@ -73,6 +80,7 @@ def _task(choices, task: Task, help: str, model: bool = True):  # type: ignore[n
     if model:
         parser.add_argument("--json", action="store_true", help="print CLIP_benchmark's JSON")
         parser.add_argument("--batch-size", type=int, default=64, metavar="N")
+        add_decoding(parser, as_seen=False)
         add_model_arguments(parser)
     return parser
 
@@ -152,6 +160,7 @@ def _subject(args: argparse.Namespace, ranks: Ranks) -> tasks.Subject:
         cache_dir(),
         f"{digest} {model.precision}",
         args.batch_size,
+        partial(open_stored, preprocess=model.config.image.preprocess, decoding=decoding_of(args)),
     )
 
 

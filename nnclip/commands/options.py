@@ -7,6 +7,7 @@ from nnclip import clip
 from nnclip.engine import PRECISIONS
 from nnclip.engine.cuda import GPU_PRECISIONS, gpu_context, gpu_precision, is_gpu
 from nnclip.host import cores
+from nnclip.image import Decoding
 from nnclip.image.skips import IGNORE_FILE, USUAL, checked_patterns
 
 
@@ -55,6 +56,37 @@ def add_exclude(parser: argparse.ArgumentParser) -> None:
 def excluded(args: argparse.Namespace) -> tuple[str, ...]:
     """The patterns that --exclude gives; ConfigError for one that cannot be read."""
     return checked_patterns(args.exclude)
+
+
+def add_decoding(parser: argparse.ArgumentParser, as_seen: bool = True) -> None:
+    """Declare --exact-pixels and --as-seen; `decoding_of` reads them.
+
+    Args:
+        parser: gets the flags.
+        as_seen: what holds where the second is not given.
+    """
+    parser.add_argument(
+        "--exact-pixels",
+        action=argparse.BooleanOptionalAction,
+        help="decode every pixel of large images, several times as slow; default: so many that at "
+        "least twice the model's resolution remains",
+    )
+    usual = "yes" if as_seen else "no, as OpenAI's code, which published numbers come from"
+    parser.add_argument(
+        "--as-seen",
+        action=argparse.BooleanOptionalAction,
+        help=f"turn photos upright as their EXIF tag says; default: {usual}",
+    )
+    parser.set_defaults(usual_decoding=Decoding(as_seen=as_seen))
+
+
+def decoding_of(args: argparse.Namespace, usual: Decoding | None = None) -> Decoding:
+    """What those flags say; `usual` where they say nothing, or what was declared."""
+    usual = usual or args.usual_decoding
+    exact, as_seen = args.exact_pixels, args.as_seen
+    return Decoding(
+        usual.exact if exact is None else exact, usual.as_seen if as_seen is None else as_seen
+    )
 
 
 def prepare_gpu(args: argparse.Namespace) -> None:

@@ -41,6 +41,8 @@ SETTINGS: dict[str, Any] = {
     "context": "",
     "workers": -1,
     "max_bad": 1000,
+    "exact_pixels": False,
+    "as_seen": True,
     "image_root": "",
     "csv_img_key": "filepath",
     "csv_caption_key": "title",

@@ -58,7 +58,7 @@ def _file(name: str, sha256: str | None = None) -> Picture:
         found = hashlib.sha256(path.read_bytes()).hexdigest()
         if sha256 not in (None, found):
             raise DataError(f"{path}: found sha256 {found}, expected {sha256}: another image")
-        return open_image(path)
+        return open_image(path, as_seen=False)
 
     return find
 

@@ -17,14 +17,16 @@ from tqdm import tqdm
 from nnclip.errors import DataError
 from nnclip.evaluate.ranks import Ranks
 from nnclip.files import to_name
-from nnclip.image import ImageSource
+from nnclip.image import OPENAI, ImageSource
 from nnclip.sources import Sample, open_stored
 
 EmbedImages = Callable[[list[Image.Image]], np.ndarray]
 EmbedTexts = Callable[[list[str]], np.ndarray]
 Source: TypeAlias = Sample | ImageSource
+OpenImage = Callable[[Source], Image.Image]
 Item = TypeVar("Item")
 ALONE = Ranks()
+as_openai = partial(open_stored, decoding=OPENAI)  # how published numbers were measured
 BATCH = 64
 NAMED = 5  # unreadable images that a message lists by name
 
@@ -59,6 +61,7 @@ def embed_sources(
     sources: Sequence[Source],
     ranks: Ranks = ALONE,
     *,
+    open_image: OpenImage = as_openai,
     change: Callable[[int, Image.Image], Image.Image] | None = None,
     batch: int = BATCH,
 ) -> Embedded:
@@ -68,6 +71,7 @@ def embed_sources(
         embed_images: see `nnclip.evaluate`.
         sources: paths or images.
         ranks: the processes that share the work; all get all rows.
+        open_image: source -> image; DataError if it cannot be read.
         change: (index, image) -> the image to embed instead.
         batch: images a call.
 
@@ -78,7 +82,7 @@ def embed_sources(
     def work() -> list[tuple[np.ndarray, list[int], list[tuple[str, str]]]]:
         with ThreadPoolExecutor(2) as pool:
             shares = ranks.share(batches(len(sources), batch))
-            embed = partial(_embed_batch, embed_images, sources, change, pool)
+            embed = partial(_embed_batch, embed_images, sources, open_image, change, pool)
             return [embed(indices) for indices in progress(shares, ranks, "images")]
 
     parts = ranks.collect(work)
@@ -93,12 +97,13 @@ def embed_sources(
 def _embed_batch(
     embed_images: EmbedImages,
     sources: Sequence[Source],
+    open_image: OpenImage,
     change: Callable[[int, Image.Image], Image.Image] | None,
     pool: ThreadPoolExecutor,
     indices: range,
 ) -> tuple[np.ndarray, list[int], list[tuple[str, str]]]:
     images, kept, skipped = [], [], []
-    opened = pool.map(partial(_opened, sources), indices)
+    opened = pool.map(partial(_opened, sources, open_image), indices)
     for index, image in zip(indices, opened, strict=True):
         if isinstance(image, tuple):
             skipped.append(image)
@@ -109,7 +114,9 @@ def _embed_batch(
     return rows, kept, skipped
 
 
-def _opened(sources: Sequence[Source], index: int) -> Image.Image | tuple[str, str]:
+def _opened(
+    sources: Sequence[Source], open_image: OpenImage, index: int
+) -> Image.Image | tuple[str, str]:
     """The image; or what it is called, and why it cannot be read."""
     name = f"image {index}"
     try:
@@ -118,7 +125,7 @@ def _opened(sources: Sequence[Source], index: int) -> Image.Image | tuple[str, s
             name = to_name(source)
         elif isinstance(source, Sample):
             name = source.name
-        return open_stored(source)
+        return open_image(source)
     except DataError as error:
         return name, str(error)
 

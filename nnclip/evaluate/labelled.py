@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from nnclip.errors import ConfigError, DataError
 from nnclip.files import shown, to_name
 from nnclip.image import ImageSource, NotRead
-from nnclip.sources import Ask, Found, Sample, open_stored, read_source
+from nnclip.sources import Ask, Found, Sample, read_source
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +38,7 @@ class LabelledImages:
 
 
 class StoredImages(Sequence[Sample | ImageSource]):
-    """Samples as what evaluators open: paths, members of files, or decoded images."""
+    """Samples as what evaluators open: paths, or members of files."""
 
     def __init__(self, samples: Sequence[Sample]) -> None:
         self._samples = samples
@@ -47,11 +46,9 @@ class StoredImages(Sequence[Sample | ImageSource]):
     def __len__(self) -> int:
         return len(self._samples)
 
-    def __getitem__(self, index: int) -> Sample | Path | Image.Image:  # type: ignore[override]
+    def __getitem__(self, index: int) -> Sample | Path:  # type: ignore[override]
         sample = self._samples[index]
-        if sample.form:
-            return open_stored(sample)
-        return sample if sample.size >= 0 else Path(sample.path)
+        return sample if sample.form or sample.size >= 0 else Path(sample.path)
 
 
 def read_labelled(

@@ -18,7 +18,9 @@ from nnclip.evaluate.embedding import (
     Embedded,
     EmbedImages,
     EmbedTexts,
+    OpenImage,
     Source,
+    as_openai,
     embed_sentences,
     embed_sources,
     summary,
@@ -48,6 +50,7 @@ class Subject:
         cache: folder of class embeddings; None keeps none.
         fingerprint: tells this model from others in the cache.
         batch: images a call.
+        open_image: opens a source, see `embed_pictures`.
     """
 
     embed_images: EmbedImages
@@ -59,10 +62,12 @@ class Subject:
     cache: Path | None = None
     fingerprint: str = ""
     batch: int = BATCH
+    open_image: OpenImage = as_openai
 
     def images(self, sources: Sequence[Source], **options: Any) -> Embedded:
         """Embed images; warns of those that cannot be read."""
-        found = embed_sources(self.embed_images, sources, self.ranks, batch=self.batch, **options)
+        options |= {"batch": self.batch, "open_image": self.open_image}
+        found = embed_sources(self.embed_images, sources, self.ranks, **options)
         if found.skipped and self.ranks.rank == 0:
             count = len(found.skipped)
             logger.warning(

@@ -1,5 +1,6 @@
 """Images: listing, reading, preprocessing and augmentation."""
 
+from nnclip.image.decoding import OPENAI, USUAL_DECODING, Decoding
 from nnclip.image.deprecated import (
     normalise,
     normalise_planes,
@@ -10,7 +11,7 @@ from nnclip.image.deprecated import (
 )
 from nnclip.image.formats import image_suffixes
 from nnclip.image.listing import NotRead, image_files, picture_files
-from nnclip.image.opening import MAX_BYTES, MAX_PIXELS, ImageSource, open_image
+from nnclip.image.opening import MAX_BYTES, MAX_PIXELS, ImageSource, open_image, seen_size
 from nnclip.image.preprocess import CLIP_MEAN, CLIP_STD, Preprocess
 from nnclip.image.tables import dialect_of, read_rows, root_of_images
 
@@ -19,6 +20,9 @@ __all__ = [
     "CLIP_STD",
     "MAX_BYTES",
     "MAX_PIXELS",
+    "OPENAI",
+    "USUAL_DECODING",
+    "Decoding",
     "ImageSource",
     "NotRead",
     "Preprocess",
@@ -35,4 +39,5 @@ __all__ = [
     "random_resized_crop",
     "read_rows",
     "root_of_images",
+    "seen_size",
 ]

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from nnclip.errors import DataError
+from nnclip.image.decoding import OPENAI
 from nnclip.image.geometry import Range
 from nnclip.image.opening import ImageSource, open_image
 from nnclip.image.preprocess import CLIP_MEAN, CLIP_STD, Preprocess, Triple
@@ -39,7 +40,9 @@ def preprocess_batch(
     if not len(sources):
         raise DataError("the list of images is empty, expected one or more")
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-        return np.stack(list(pool.map(lambda source: prepare(open_image(source)), sources)))
+        return np.stack(
+            list(pool.map(lambda source: prepare(open_image(source, as_seen=False)), sources))
+        )
 
 
 def normalise(
@@ -56,7 +59,7 @@ def normalise(
 def planes(content: bytes, resolution: int) -> np.ndarray:
     """(3, R, R) uint8; `Preprocess.planes` does it."""
     _warn("planes", "Preprocess.planes")
-    return Preprocess(resolution).planes(content)
+    return Preprocess(resolution).planes(content, OPENAI)
 
 
 def normalise_planes(planes_N3RR: np.ndarray, mean: Triple, std: Triple) -> np.ndarray:

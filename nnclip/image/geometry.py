@@ -11,6 +11,7 @@ import numpy as np
 
 Size: TypeAlias = tuple[int, int]
 Box: TypeAlias = tuple[int, int, int, int]
+FloatBox: TypeAlias = tuple[float, float, float, float]
 Range: TypeAlias = tuple[float, float]
 
 _CROP_ATTEMPTS = 10  # as torchvision's RandomResizedCrop

@@ -1,51 +1,77 @@
-"""Reads image files, damaged and hostile ones among them."""
+"""Reads image files, damaged and hostile ones among them: the one way from a file to pixels."""
 
 import os
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import IO, TypeAlias
 
-from PIL import Image, ImageOps
+from PIL import Image
+from PIL.JpegImagePlugin import jpeg_factory
 
 from nnclip.errors import DataError
 from nnclip.files import open_regular, shown
+from nnclip.image.decoding import reduce_loaded, reduce_on_load, spare
+from nnclip.image.extent import ORIENTATION, SWAPPED, mark_reduced, turned
 from nnclip.image.formats import REFUSED, known_otherwise
 
 ImageSource: TypeAlias = str | Path | bytes | BytesIO | Image.Image
 
 MAX_PIXELS = 89_478_485  # Pillow's own limit: 256 MiB of RGB
 MAX_BYTES = 1 << 29  # of one file: more than so many pixels take without compression
+LARGER = 4  # times as many pixels may a file have whose decoder leaves most of them out
+_JPEG = b"\xff\xd8\xff"
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What `open_image` is asked for; see there."""
+
+    side: int | None
+    of: str
+    as_seen: bool
+    max_pixels: int
 
 
 def open_image(
-    source: ImageSource, *, max_pixels: int = MAX_PIXELS, as_seen: bool = False, name: str = ""
+    source: ImageSource,
+    *,
+    side: int | None = None,
+    of: str = "shortest",
+    as_seen: bool = True,
+    max_pixels: int = MAX_PIXELS,
+    name: str = "",
 ) -> Image.Image:
     """Read an image, all of it: what this returns can be preprocessed without further errors.
 
     Args:
         source: the path of a regular file, the bytes of a file, an open `BytesIO`, or an image
-            already open.
-        max_pixels: larger images are refused before they are decoded. Pillow refuses above
-            `PIL.Image.MAX_IMAGE_PIXELS` whatever is given here.
-        as_seen: give the image as viewers show it: turned upright as its EXIF tag says, 16-bit
-            grey scaled to 8 bits. CLIP was trained without either: its pipeline leaves images
-            lying on their side, and clips 16-bit grey at 255, which makes nearly all of it white.
+            already open, of which every pixel is taken.
+        side: pixels that a side of the image is going to be resized to. A file that holds more is
+            decoded to fewer, at least twice as many as these. None for every pixel.
+        of: which side that is, "shortest" or "longest".
+        as_seen: give the image as viewers show it, see `Decoding`. CLIP was trained without: its
+            pipeline leaves images lying on their side.
+        max_pixels: larger images are refused before they are decoded; of files that are decoded to
+            fewer pixels, these count, and LARGER times as many in the file. Pillow refuses formats
+            other than JPEG above `PIL.Image.MAX_IMAGE_PIXELS` whatever is given here.
         name: what errors call bytes.
 
     Returns:
-        The image in its own mode; of an animation, the first frame.
+        The image in its own mode; of an animation or of several pages, the first.
 
     Raises:
         DataError: no such file, no regular file, more than MAX_BYTES, not an image, a format that
             is not opened (`formats.REFUSED`), a damaged image, or one that is too large.
     """
+    wanted = _Wanted(side, of, as_seen, max_pixels)
     if isinstance(source, Image.Image):
-        return _loaded(source, "the image", max_pixels, as_seen)
+        return _loaded(source, "the image", replace(wanted, side=None))  # it is the caller's
     if isinstance(source, bytes):
         source = BytesIO(source)
     if isinstance(source, BytesIO):
         name = shown(name) or f"a file of {source.getbuffer().nbytes} bytes"
-        return _read(source, name, max_pixels, as_seen)
+        return _read(source, name, wanted)
     if not isinstance(source, (str, Path)):
         raise DataError(
             f"an image is {type(source).__name__}, expected a path, bytes, BytesIO or PIL.Image"
@@ -59,7 +85,7 @@ def open_image(
                     f"{name}: found {size / 2**20:,.0f} MB, expected an image of at most "
                     f"{MAX_BYTES >> 20} MB"
                 )
-            return _read(file, name, max_pixels, as_seen)
+            return _read(file, name, wanted)
     except OSError as error:
         raise DataError(f"cannot read {name}: {error.strerror or error}") from error
     except ValueError as error:
@@ -68,9 +94,16 @@ def open_image(
         raise DataError(f"cannot read {name}: {error}") from error  # a zero byte
 
 
-def _read(file: IO[bytes], name: str, max_pixels: int, as_seen: bool) -> Image.Image:
+def seen_size(content: bytes) -> tuple[int, int]:
+    """Width and height of an image that `open_image` has read, as seen; nothing is decoded."""
+    file = BytesIO(content)
+    with _jpeg(file) or Image.open(file) as image:
+        return image.size[::-1] if image.getexif().get(ORIENTATION) in SWAPPED else image.size
+
+
+def _read(file: IO[bytes], name: str, wanted: _Wanted) -> Image.Image:
     try:
-        image = Image.open(file)
+        image = _jpeg(file) or Image.open(file)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(f"{name} is too large for Pillow: {error}") from error
     except Exception as error:  # a hostile file makes Pillow's readers raise almost anything
@@ -80,19 +113,47 @@ def _read(file: IO[bytes], name: str, max_pixels: int, as_seen: bool) -> Image.I
         raise DataError(f"{name} is not an image: no known format fits its content") from error
     if image.format in REFUSED:
         raise DataError(f"{name} is {REFUSED[image.format]}; expected an image made of pixels")
-    return _loaded(image, name, max_pixels, as_seen)
+    return _loaded(image, name, wanted)
 
 
-def _loaded(image: Image.Image, name: str, max_pixels: int, as_seen: bool) -> Image.Image:
-    width, height = image.size
-    if not 0 < width * height <= max_pixels:
-        raise DataError(f"{name} has {width} x {height} pixels, expected 1 to {max_pixels} in all")
+def _jpeg(file: IO[bytes]) -> Image.Image | None:
+    """A JPEG, opened past Pillow's own limit, which knows nothing of the few pixels decoded."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    start = file.read(len(_JPEG))
+    file.seek(0)
+    if start != _JPEG:
+        return None
+    image = jpeg_factory(file)
+    image.decodermaxblock = size  # in one piece: libjpeg begins a row anew where its input ends
+    return image
+
+
+def _loaded(image: Image.Image, name: str, wanted: _Wanted) -> Image.Image:
+    stored = image.size
     try:
+        on_load = reduce_on_load(image, spare(stored, wanted.side, wanted.of))
+        # a progressive JPEG is held whole in memory, however few pixels it gives
+        decoded = stored if image.info.get("progressive") else image.size
+        _check_size(name, stored, decoded, wanted.max_pixels)
         image.load()
-        if as_seen:
-            image = ImageOps.exif_transpose(image)
-            if image.mode.startswith("I;16"):
-                image = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
+        if wanted.as_seen and image.mode.startswith("I;16"):
+            image = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
+        image, later = reduce_loaded(image, spare(image.size, wanted.side, wanted.of))
+        if on_load * later > 1:
+            mark_reduced(image, stored, on_load * later)
+        return turned(image) if wanted.as_seen else image
+    except DataError:
+        raise
     except Exception as error:  # see _read
         raise DataError(f"{name} is damaged: {error}; is the file complete?") from error
-    return image
+
+
+def _check_size(
+    name: str, stored: tuple[int, int], decoded: tuple[int, int], max_pixels: int
+) -> None:
+    sizes = [width * height for width, height in (stored, decoded)]
+    if not (0 < sizes[0] <= LARGER * max_pixels and sizes[1] <= max_pixels):
+        raise DataError(
+            f"{name} has {stored[0]} x {stored[1]} pixels, expected 1 to {max_pixels} in all"
+        )

@@ -14,8 +14,16 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from nnclip.errors import ConfigError, DataError
-from nnclip.image.geometry import Range, central_box, random_crop_box, resized_size
-from nnclip.image.opening import MAX_PIXELS, open_image
+from nnclip.image.decoding import USUAL_DECODING, Decoding
+from nnclip.image.extent import extent_of
+from nnclip.image.geometry import (
+    FloatBox,
+    Range,
+    central_box,
+    random_crop_box,
+    resized_size,
+)
+from nnclip.image.opening import MAX_PIXELS, ImageSource, open_image
 from nnclip.json_text import brief
 
 Triple: TypeAlias = tuple[float, float, float]
@@ -28,6 +36,7 @@ PIPELINES = ("torchvision", "transformers")
 INTERPOLATIONS = {mode.name.lower(): mode for mode in Image.Resampling}
 LARGEST = sys.float_info.max  # an integer may be larger
 MOST_PIXELS = 1 << 13  # along a side
+NARROWEST = 3 / 4  # width / height of a random crop
 LEAST_STD = 1e-6  # what is divided by less is noise
 KEYS = {  # field -> the key of a file's metadata
     "resolution": "resolution",
@@ -120,7 +129,44 @@ class Preprocess:
         """
         return self.normalise_image(self.square(image), out)
 
-    def planes(self, content: bytes) -> np.ndarray:
+    def open(
+        self,
+        source: ImageSource,
+        decoding: Decoding = USUAL_DECODING,
+        *,
+        crop: float | None = None,
+        max_pixels: int = MAX_PIXELS,
+        name: str = "",
+    ) -> Image.Image:
+        """An image file, decoded to no more pixels than this needs; see `open_image`.
+
+        Args:
+            source: the file.
+            decoding: how; to the bit as every pixel would have it with `exact`.
+            crop: least share of the area that `random_crop` is going to keep; None for a call.
+            max_pixels: see `open_image`.
+            name: likewise.
+        """
+        return open_image(
+            source,
+            side=None if decoding.exact else self._side(crop),
+            of="shortest" if crop else self.resize,
+            as_seen=decoding.as_seen,
+            max_pixels=max_pixels,
+            name=name,
+        )
+
+    def _side(self, crop: float | None) -> int | None:
+        """What a side of the whole image becomes; None where a reduced image would not do."""
+        if self.resize == "none" or self.interpolation == "nearest":
+            return None
+        if crop is None:
+            return self.size or self.resolution
+        return math.ceil(self.resolution / math.sqrt(crop * NARROWEST))
+
+    def planes(
+        self, content: bytes, decoding: Decoding = USUAL_DECODING, *, name: str = ""
+    ) -> np.ndarray:
         """The bytes of an image file -> (3, R, R) uint8: all but the values, for `normalise`.
 
         For decoding in one process and computing in another: bytes are a quarter of floats.
@@ -128,7 +174,7 @@ class Preprocess:
         Raises:
             DataError: not an image, a damaged one, or one that is too large.
         """
-        square = self.square(open_image(content))
+        square = self.square(self.open(content, decoding, name=name))
         return np.stack([np.asarray(channel) for channel in square.split()])
 
     def normalise(self, planes_N3RR: np.ndarray) -> np.ndarray:
@@ -160,23 +206,32 @@ class Preprocess:
     def square(self, image: Image.Image) -> Image.Image:
         """The RGB image of R x R pixels; DataError as for a call."""
         _check_image(image)
+        extent = extent_of(image)
         if self.pipeline == "transformers":
             image = image.convert("RGB")
-        wanted = resized_size(image.size, self.size or self.resolution, self.resize, self.pipeline)
+        size = self.size or self.resolution
+        wanted = resized_size(extent.stored, size, self.resize, self.pipeline)
         if not 0 < wanted[0] * wanted[1] <= MAX_PIXELS:
             raise DataError(
                 f"an image of {image.width} x {image.height} pixels would have {wanted[0]} x "
                 f"{wanted[1]} when resized, expected 1 to {MAX_PIXELS} in all: crop it first"
             )
-        if self.resize != "none":
-            image = image.resize(wanted, INTERPOLATIONS[self.interpolation])
-        left, top, right, bottom = central_box(wanted, self.resolution, self.pipeline)
+        box = left, top, right, bottom = central_box(wanted, self.resolution, self.pipeline)
         around = [max(0, n) for n in (-left, -top, right - wanted[0], bottom - wanted[1])]
+        if not extent.whole and not any(around):  # then margins need not be resized
+            return self._resized_part(image, extent.part(box, wanted))
+        if self.resize != "none":
+            how = INTERPOLATIONS[self.interpolation]
+            image = image.resize(wanted, how, box=None if extent.whole else extent.content)
         if self.fill and any(around):
             image = _filled(image, (around[0], around[1], around[2], around[3]), self.fill)
             left, top = left + around[0], top + around[1]
         box = left, top, left + self.resolution, top + self.resolution
         return image.crop(box).convert("RGB")  # outside the image, crop gives zeros
+
+    def _resized_part(self, image: Image.Image, part: FloatBox) -> Image.Image:
+        side = self.resolution, self.resolution
+        return image.resize(side, INTERPOLATIONS[self.interpolation], box=part).convert("RGB")
 
     def random_crop(
         self,
@@ -200,9 +255,12 @@ class Preprocess:
         Source: Radford et al. 2021, section 2.4; the ranges are open_clip's and torchvision's.
         """
         _check_image(image)
+        extent = extent_of(image)
         if self.pipeline == "transformers":
             image = image.convert("RGB")
-        box = random_crop_box(image.size, rng, scale, ratio)
+        box = random_crop_box(extent.stored, rng, scale, ratio)
+        if not extent.whole:
+            return self._resized_part(image, extent.part(box, extent.stored))
         side = self.resolution, self.resolution
         return image.crop(box).resize(side, INTERPOLATIONS[self.interpolation]).convert("RGB")
 

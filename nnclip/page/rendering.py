@@ -101,7 +101,7 @@ def thumbnail(image: ImageSource, size: int = THUMBNAIL) -> str:
     """A small image as a data address for an <img>, so that no folder has to be served."""
 
     def compute(_: list[int]) -> list[str]:
-        picture = open_checked(image).convert("RGB")
+        picture = open_checked(image, longest=size).convert("RGB")
         picture.thumbnail((size, size))
         file = io.BytesIO()
         picture.save(file, "WEBP", quality=80)

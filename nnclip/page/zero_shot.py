@@ -161,7 +161,7 @@ def _address(picture: gr.Image) -> None:
         fetch = gr.Button("Fetch", size="sm", scale=1, min_width=80)
 
     def bring(url: str) -> Image.Image:
-        found = open_checked(ImageBytes(fetch_image(url))).convert("RGB")
+        found = open_checked(ImageBytes(fetch_image(url)), longest=SHOWN).convert("RGB")
         found.thumbnail((SHOWN, SHOWN))
         return found
 

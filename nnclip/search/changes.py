@@ -3,6 +3,7 @@
 Every change is acknowledged by the store before the next one begins, so a crash loses none.
 """
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
@@ -26,6 +27,8 @@ from nnclip.search.moved import Known, find_again, follow_roots, known_images
 from nnclip.search.shards import record_of
 from nnclip.search.sources import Item, list_items
 from nnclip.search.store import FolderStore, LastingStore
+
+logger = logging.getLogger(__name__)
 
 CHUNK = 32 * BATCH  # images that are added at once
 
@@ -84,6 +87,7 @@ def add(
         ConfigError: another model than the one that embedded the collection.
     """
     store.manifest.check_model(model)
+    _say_how_read(store)
     absolute = [os.path.abspath(source) for source in sources]
     not_read = NotRead()
     with store.changing() if share is None else nullcontext():
@@ -119,6 +123,7 @@ def add_new(
     Raises:
         DataError: a new source does not exist or holds no image.
     """
+    _say_how_read(store)
     absolute, not_read = [os.path.abspath(source) for source in sources], NotRead()
     known, failed, banned = known_images(store), store.failed_records(), store.banned
     patterns, column = _leave_out(store, exclude), store.manifest.column
@@ -176,6 +181,7 @@ def update(store: LastingStore, model: Model, workers: int = 1, permit: Permit =
         ConfigError: another model than the one that embedded the collection.
     """
     store.manifest.check_model(model)
+    _say_how_read(store)
     with store.changing():
         known, not_read, banned = known_images(store), NotRead(), store.banned
         items = listed(store.sources, store.manifest.column, known, not_read, store.exclude)
@@ -275,6 +281,11 @@ def _find_again(store: LastingStore, items: Sequence[Item], known: Known) -> Cha
     return Changes(added=copied, moved=moved, copied=copied)
 
 
+def _say_how_read(store: LastingStore) -> None:
+    if said := store.manifest.old_decoding:
+        logger.warning("how images of this collection are read: %s", said)
+
+
 def _bring(
     store: LastingStore, model: Model, items: Sequence[Item], known: Known, workers: int
 ) -> tuple[Changes, list[str]]:
@@ -289,8 +300,9 @@ def _bring(
     parts, damaged = [again, Changes(unchanged=same)], list[str]()
     if not fresh:
         return total(parts), damaged
-    bar = progress(len(fresh))
-    with Feed(model.config.image.preprocess, workers if len(fresh) > BATCH else 0) as feed, bar:
+    bar, preprocess = progress(len(fresh)), model.config.image.preprocess
+    workers = workers if len(fresh) > BATCH else 0
+    with Feed(preprocess, store.manifest.decoding, workers) as feed, bar:
         for chunk in batches(fresh, CHUNK):
             part, bad = _bring_chunk(store, model, feed, chunk, known)
             parts.append(part)

@@ -89,8 +89,8 @@ def prepare(
         not_read, roots = NotRead(), NO_ROOTS.including(absolute)
         items = list_items(absolute, column, not_read, exclude)
         shard = int(np.clip(-(-len(items) // SHARDS), SMALLEST, LARGEST)) // BATCH * BATCH
-        begun = replace(wanted, sources=absolute, column=column, items=len(items), shard=shard)
-        begun = replace(begun, not_read=dict(not_read), exclude=tuple(exclude))
+        begun = replace(wanted.settled(), sources=absolute, column=column, items=len(items))
+        begun = replace(begun, shard=shard, not_read=dict(not_read), exclude=tuple(exclude))
         begun = replace(begun, roots=dict(roots.folders))
         planned = [item_of(roots.stored_record(vars(item))) for item in items]
         begun = replace(begun, plan=write_plan(folder, planned, asdict(begun)))
@@ -105,6 +105,11 @@ def _check_same(folder: Path, found: Manifest, asked: Manifest) -> None:
                 f"{folder}: holds a collection with another {name} ({getattr(found, name)}, "
                 f"not {getattr(asked, name)}); name another folder"
             )
+    if not found.read_as(asked):
+        raise DataError(
+            f"{folder}: holds a collection whose images were read in another way: "
+            f"{found.decoding}; leave out --exact-pixels and --as-seen, or name another folder"
+        )
     if not found.prepared_as(asked.preprocess):
         raise DataError(
             f"{folder}: holds a collection whose images were prepared in another way ("
@@ -140,7 +145,7 @@ def embed_shards(
     total = sum(map(len, shards.values()))
     work, start = Work(), 0.0
     bar = progress(total, quiet=rank > 0)
-    with Feed(model.config.image.preprocess, workers) as feed, bar:
+    with Feed(model.config.image.preprocess, manifest.decoding, workers) as feed, bar:
         decoded = feed.batches(cut for part in shards.values() for cut in batches(part, batch))
         for number, part in shards.items():
             rows, tried = [], list[Tried]()

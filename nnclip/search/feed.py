@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nnclip.errors import DataError
-from nnclip.image import Preprocess
+from nnclip.image import Decoding, Preprocess
 from nnclip.image.facts import NOTHING, Facts, facts_of
 from nnclip.search.sources import Item
 from nnclip.sources.workers import Workers, result, submit
@@ -57,7 +57,7 @@ class Decoded:
     tried: list[Tried]
 
 
-def decode(items: Sequence[Item], preprocess: Preprocess) -> Decoded:
+def decode(items: Sequence[Item], preprocess: Preprocess, decoding: Decoding) -> Decoded:
     """Read some images; those that cannot be read are told."""
     rows, tried = [], []
     for item in items:
@@ -65,7 +65,7 @@ def decode(items: Sequence[Item], preprocess: Preprocess) -> Decoded:
         try:
             content, changed = item.read()
             length, digest = len(content), content_digest(content)
-            rows.append(preprocess.planes(content))
+            rows.append(preprocess.planes(content, decoding))
             tried.append(Tried(item, changed, length, digest, facts=facts_of(content)))
         except DataError as error:
             tried.append(Tried(item, changed, length, digest, str(error)))
@@ -81,9 +81,9 @@ def content_digest(content: bytes) -> str:
 class Feed:
     """Decodes batches; `close` it, or use it in a `with`."""
 
-    def __init__(self, preprocess: Preprocess, workers: int) -> None:
+    def __init__(self, preprocess: Preprocess, decoding: Decoding, workers: int) -> None:
         """Start `workers` processes; with 0, decoding happens in this one."""
-        self._preprocess = preprocess
+        self._how = preprocess, decoding
         self._pool = Workers(workers) if workers else None
 
     def __enter__(self) -> "Feed":
@@ -108,7 +108,7 @@ class Feed:
         ahead = AHEAD if self._pool else 0
         for items in wanted:
             chunks = [items[at : at + CHUNK] for at in range(0, len(items), CHUNK)]
-            waiting.append([submit(self._pool, decode, it, self._preprocess) for it in chunks])
+            waiting.append([submit(self._pool, decode, it, *self._how) for it in chunks])
             if len(waiting) > ahead:
                 yield _joined(waiting.popleft())
         while waiting:

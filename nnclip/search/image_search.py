@@ -10,6 +10,7 @@
 Axes: N images, E embedding.
 """
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ import numpy as np
 from nnclip.errors import ConfigError, DataError
 from nnclip.files import shown, to_name
 from nnclip.graph.losses import USUAL
+from nnclip.image import USUAL_DECODING
 from nnclip.image.opening import ImageSource
 from nnclip.search.filters import Filter
 from nnclip.search.manifest import Model
@@ -30,6 +32,8 @@ from nnclip.search.rows import NO_ROWS, unit_rows
 
 if TYPE_CHECKING:
     from nnclip.search.store import LastingStore
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -264,8 +268,15 @@ class ImageSearch:
         return None, self._image(name)
 
     def _image(self, image: ImageSource) -> np.ndarray:
-        model = self._model()
-        found: np.ndarray = unit_rows(model.encode_image(model.preprocess_image(image)))[0]
+        """The embedding of an image, read as the collection's were."""
+        model, manifest = self._model(), getattr(self.store, "manifest", None)
+        decoding = USUAL_DECODING if manifest is None else manifest.decoding
+        if manifest is not None and manifest.old_decoding:
+            logger.warning(
+                "how this image and the collection's are read: %s", manifest.old_decoding
+            )
+        image_13RR = model.preprocess_image(image, decoding)
+        found: np.ndarray = unit_rows(model.encode_image(image_13RR))[0]
         return found
 
     def _model(self) -> Model:

@@ -1,7 +1,7 @@
 """What an embedded collection says about itself: by which model, from what, how it is kept."""
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, get_type_hints
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from nnclip.errors import ConfigError, DataError
 from nnclip.graph.losses import Scorer
-from nnclip.image import Preprocess
+from nnclip.image import OPENAI, USUAL_DECODING, Decoding, Preprocess
 from nnclip.search.sealed import read_sealed, write_sealed
 from nnclip.search.writing import first_line
 
@@ -30,7 +30,7 @@ class Model(Protocol):
     def precision(self) -> str: ...  # noqa: D102
     def digest(self) -> str: ...  # noqa: D102
     def tokenize(self, texts: list[str]) -> np.ndarray: ...  # noqa: D102
-    def preprocess_image(self, source: Any) -> np.ndarray: ...  # noqa: D102
+    def preprocess_image(self, source: Any, decoding: Decoding) -> np.ndarray: ...  # noqa: D102
     def encode_image(self, images: np.ndarray) -> np.ndarray: ...  # noqa: D102
     def encode_text(self, ids: np.ndarray) -> np.ndarray: ...  # noqa: D102
 
@@ -57,6 +57,10 @@ class Manifest:
         exclude: patterns of what the sources leave out, see `nnclip.image.skips`; None in
             collections that were made when nothing was.
         format: 1 and 2 are those of earlier versions.
+        exact_pixels: whether every pixel of large images was decoded; None in collections that were
+            made when all were.
+        as_seen: whether images were turned as EXIF says; None in collections that were made when
+            none were.
     """
 
     model: str
@@ -74,6 +78,36 @@ class Manifest:
     roots: dict[str, str] = field(default_factory=dict)
     exclude: tuple[str, ...] | None = None
     format: int = FORMAT
+    exact_pixels: bool | None = None
+    as_seen: bool | None = None
+
+    @property
+    def decoding(self) -> Decoding:
+        """How image files are read for this collection, also those that are added to it."""
+        if self.exact_pixels is None or self.as_seen is None:
+            return OPENAI
+        return Decoding(self.exact_pixels, self.as_seen)
+
+    def settled(self) -> "Manifest":
+        """The head of a new collection: what nothing was said about is as usual."""
+        usual, exact, as_seen = USUAL_DECODING, self.exact_pixels, self.as_seen
+        return replace(
+            self,
+            exact_pixels=usual.exact if exact is None else exact,
+            as_seen=usual.as_seen if as_seen is None else as_seen,
+        )
+
+    def read_as(self, asked: "Manifest") -> bool:
+        """Whether images are read as another head asks for, where it says anything."""
+        own = self.decoding
+        return asked.exact_pixels in (None, own.exact) and asked.as_seen in (None, own.as_seen)
+
+    @property
+    def old_decoding(self) -> str:
+        """What to say of a collection whose images are read as earlier versions did; else ""."""
+        if self.exact_pixels is not None:
+            return ""
+        return f"{OPENAI}, as the version did that made it; a new collection: {USUAL_DECODING}"
 
     @property
     def shards(self) -> int:
@@ -110,13 +144,36 @@ def prepared_by(preprocess: Preprocess) -> str:
     return json.dumps(preprocess.metadata(), sort_keys=True)
 
 
-def manifest_of(model: Model, name: str, dtype: str) -> Manifest:
-    """The head of a collection that `model`, known as `name`, is going to embed."""
+def manifest_of(
+    model: Model,
+    name: str,
+    dtype: str,
+    exact_pixels: bool | None = None,
+    as_seen: bool | None = None,
+) -> Manifest:
+    """The head of a collection that `model` is going to embed.
+
+    Args:
+        model: what embeds.
+        name: what it is known as.
+        dtype: how embeddings are kept.
+        exact_pixels: see `Decoding`; None for what the collection has, or else for the usual.
+        as_seen: likewise.
+    """
     if dtype not in DTYPES:
         raise ConfigError(f"dtype {dtype!r}: expected {' or '.join(DTYPES)}")
     precision, embed = model.precision, model.config.embed
     told = prepared_by(model.config.image.preprocess)
-    return Manifest(name, model.digest(), precision, embed, dtype, preprocess=told)
+    return Manifest(
+        name,
+        model.digest(),
+        precision,
+        embed,
+        dtype,
+        preprocess=told,
+        exact_pixels=exact_pixels,
+        as_seen=as_seen,
+    )
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -154,6 +211,8 @@ def manifest_from(content: dict[str, Any]) -> Manifest:
     kinds = {name: kind for name, kind in get_type_hints(Manifest).items() if kind in (str, int)}
     wrong = [name for name, kind in kinds.items() if type(getattr(found, name)) is not kind]
     wrong += [name for name in ("not_read", "roots") if type(getattr(found, name)) is not dict]
+    told = {"exact_pixels": found.exact_pixels, "as_seen": found.as_seen}
+    wrong += [name for name, value in told.items() if value not in (None, True, False)]
     if wrong or not all(isinstance(source, str) for source in found.sources):
         raise ValueError(f"found another type of {', '.join(wrong or ['sources'])} than expected")
     if found.dtype not in DTYPES or found.embed < 1 or found.items < 0 or found.shard < 1:

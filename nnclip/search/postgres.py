@@ -367,7 +367,7 @@ def begin(url: str, manifest: Manifest) -> PostgresStore:
             connection.execute(_CREATE_HEADS)
             made = connection.execute(
                 f"insert into {HEADS} values (%s, %s, '[]', '[]') on conflict do nothing",
-                [name, Jsonb(asdict(manifest))],
+                [name, Jsonb(asdict(manifest.settled()))],
             )
             if made.rowcount:
                 table = sql.Identifier(f"nnclip_{name}")
@@ -384,6 +384,12 @@ def begin(url: str, manifest: Manifest) -> PostgresStore:
         raise DataError(
             f"{name}: found a collection of another model or dtype ({store.manifest.dtype}), "
             "expected the same: name another one after #"
+        )
+    if not store.manifest.read_as(manifest):
+        raise DataError(
+            f"{name}: found a collection whose images were read in another way: "
+            f"{store.manifest.decoding}; leave out --exact-pixels and --as-seen, or name another "
+            "one after #"
         )
     if not store.manifest.prepared_as(manifest.preprocess):
         raise DataError(

@@ -18,6 +18,7 @@ from fastapi import Request
 
 from nnclip.embeddings import unit
 from nnclip.errors import ConfigError, DataError, NnclipError
+from nnclip.image import USUAL_DECODING, Decoding
 from nnclip.serve.faults import Refused
 from nnclip.serve.inputs import Images
 from nnclip.serve.metrics import Metrics
@@ -128,13 +129,16 @@ class Desk:
         images: Sequence[ImageBytes],
         names: Sequence[str],
         normalise: bool = True,
+        decoding: Decoding = USUAL_DECODING,
     ) -> np.ndarray:
         """(N, E) float32 of unit length, or features as they are without `normalise`.
+
+        `decoding` says how files are read: for searching, as the collection's were.
 
         Raises:
             Refused: one of the inputs, called as in `names`, is no image; there is no time or room.
         """
-        work = partial(_piece, embedder.image_features, images)
+        work = partial(_piece, partial(embedder.image_features, decoding=decoding), images)
         rows = await self.turn(request, names, IMAGES, work)
         return _rows(rows, normalise)
 

@@ -11,10 +11,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from nnclip import __version__
 from nnclip.errors import DataError
+from nnclip.image import seen_size
 from nnclip.serve.asking import Desk
 from nnclip.serve.faults import Refused
 from nnclip.serve.inputs import checked_text
-from nnclip.service.images import ImageBytes, check_size, image_size
+from nnclip.service.images import ImageBytes, check_size
 from nnclip.service.limits import MAX_BYTES
 
 WANTED = "expected {'clip': {'visual' or 'textual': {'modelName': ...}}}"
@@ -76,7 +77,7 @@ def router(desk: Desk) -> APIRouter:
         if image is not None:
             file = await _read(image)
             rows = await desk.embed_images(request, embedder, [file], ["image"])
-            width, height = image_size(file.content)
+            width, height = seen_size(file.content)
             return _answer(rows[0], {}, imageHeight=height, imageWidth=width)
         words = checked_text(text, "text", truncate=True)
         found = await desk.embed_texts(request, embedder, [words], ["text"], truncate=True)

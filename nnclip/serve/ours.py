@@ -219,7 +219,9 @@ async def _search(
         query_E += found.rows[0] * (1 - image_weight if asked.image is not None else 1)
     if asked.image is not None:
         files = await desk.images.read([asked.image], ["image"])
-        query_E += image_weight * (await desk.embed_images(request, embedder, files, ["image"]))[0]
+        how = collections.store(collection).manifest.decoding
+        rows = await desk.embed_images(request, embedder, files, ["image"], decoding=how)
+        query_E += image_weight * rows[0]
     if not query_E.any():
         raise Refused(400, "found a text and an image that cancel out, expected another weight")
     query_E = unit(query_E[None])[0]

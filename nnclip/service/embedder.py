@@ -14,6 +14,7 @@ import numpy as np
 from nnclip.clip import CLIP
 from nnclip.embeddings import unit
 from nnclip.errors import NnclipError
+from nnclip.image import USUAL_DECODING, Decoding
 from nnclip.service.batching import DynamicBatching, Observe, unobserved
 from nnclip.service.images import ImageSource, open_checked
 from nnclip.service.languages import languages_of
@@ -72,13 +73,16 @@ class Embedder:
         """(N, E) float32; DataError if one is no image or too large."""
         return unit(self.image_features(sources))
 
-    def image_features(self, sources: Sequence[ImageSource]) -> np.ndarray:
-        """As `images`, but not of unit length."""
+    def image_features(
+        self, sources: Sequence[ImageSource], decoding: Decoding = USUAL_DECODING
+    ) -> np.ndarray:
+        """As `images`, but not of unit length; `decoding` says how files are read."""
 
         def compute(missing: list[int]) -> np.ndarray:
-            return self._features([sources[index] for index in missing])
+            return self._features([sources[index] for index in missing], decoding)
 
-        return np.stack(self._images.get([source.key for source in sources], compute))
+        keys = [(source.key, decoding) for source in sources]
+        return np.stack(self._images.get(keys, compute))
 
     def embed(self, sources: Sequence[ImageSource]) -> np.ndarray:
         """As `images`, but nothing is remembered."""
@@ -91,15 +95,20 @@ class Embedder:
         text_E = self._encode_text(self.model.tokenize(["a"]))[0]
         return bool(np.isfinite(image_E).all() and np.isfinite(text_E).all())
 
-    def _features(self, sources: Sequence[ImageSource]) -> np.ndarray:
+    def _features(
+        self, sources: Sequence[ImageSource], decoding: Decoding = USUAL_DECODING
+    ) -> np.ndarray:
         start = time.perf_counter()
-        images = np.stack([self.model.preprocess(open_checked(source)) for source in sources])
+        preprocess = self.model.config.image.preprocess
+        opened = (open_checked(source, preprocess, decoding) for source in sources)
+        images = np.stack([self.model.preprocess(image) for image in opened])
         self._observe("decode", len(images), time.perf_counter() - start)
         return self._encode_image(images)
 
     def pace(self, source: ImageSource) -> float:
         """Seconds that the model takes for an image: the best of a few."""
-        images = self.model.preprocess(open_checked(source))[None]
+        opened = open_checked(source, self.model.config.image.preprocess)
+        images = self.model.preprocess(opened)[None]
         taken = []
         for _ in range(TRIALS):
             start = time.perf_counter()

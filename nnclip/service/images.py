@@ -4,7 +4,6 @@ import hashlib
 import os
 from collections.abc import Hashable
 from dataclasses import dataclass, field
-from io import BytesIO
 from pathlib import Path
 from typing import IO, Protocol, TypeAlias
 
@@ -12,14 +11,14 @@ from PIL import Image
 
 from nnclip.errors import DataError
 from nnclip.files import open_regular
-from nnclip.image import open_image
+from nnclip.image import MAX_BYTES as OWNERS_BYTES
+from nnclip.image import MAX_PIXELS as OWNERS_PIXELS
+from nnclip.image import USUAL_DECODING, Decoding, Preprocess, open_image
 from nnclip.service.limits import MAX_BYTES, MAX_PIXELS
 from nnclip.sources import Sample, stored_bytes
 
 Place: TypeAlias = Path | Sample  # a file, or an image within one
 
-ORIENTATION = 0x0112  # of EXIF
-TURNED = 5  # from this orientation on, width and height are exchanged
 GONE = "this image is no longer on the server: choose it again"
 
 
@@ -28,13 +27,16 @@ class ImageSource(Protocol):
 
     Attributes:
         key: equal for equal images, and only for these.
+        own: whether the owner of the server put it there: limits of visitors are not for it.
     """
 
     @property
     def key(self) -> Hashable: ...  # noqa: D102
+    @property
+    def own(self) -> bool: ...  # noqa: D102
 
     def read(self) -> bytes:
-        """The bytes of the file, MAX_BYTES + 1 where it is larger; DataError if it is gone."""
+        """The bytes of the file, one more than are allowed if it is larger; DataError if gone."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class ImageBytes:
     """An image that came as bytes."""
 
     content: bytes = field(repr=False)
+    own: bool = False
 
     @property
     def key(self) -> Hashable:
@@ -61,14 +64,16 @@ class ImageFile:
         path: where it is, links resolved.
         modified: nanoseconds since 1970.
         size: bytes.
+        own: see `ImageSource`.
     """
 
     path: Path
     modified: int
     size: int
+    own: bool = False
 
     @classmethod
-    def find(cls, path: str | Path) -> "ImageFile":
+    def find(cls, path: str | Path, own: bool = False) -> "ImageFile":
         """Look at a file; DataError if there is none, or it is not a regular one.
 
         The sentence names no path: visitors have not seen it.
@@ -76,7 +81,7 @@ class ImageFile:
         place = Path(os.path.realpath(path))
         with _open(place) as file:
             status = os.fstat(file.fileno())
-        return cls(place, status.st_mtime_ns, status.st_size)
+        return cls(place, status.st_mtime_ns, status.st_size, own)
 
     @property
     def key(self) -> Hashable:
@@ -84,10 +89,10 @@ class ImageFile:
         return self
 
     def read(self) -> bytes:
-        """At most MAX_BYTES + 1 bytes; DataError if it is gone or no regular file any more."""
+        """The bytes, see `ImageSource`; DataError also if it is no regular file any more."""
         with _open(self.path) as file:
             try:
-                return file.read(MAX_BYTES + 1)
+                return file.read(_most_bytes(self.own) + 1)
             except OSError as error:
                 raise DataError(GONE) from error
 
@@ -99,10 +104,12 @@ class StoredImage:
     Attributes:
         sample: where it lies.
         modified: when that file was changed, nanoseconds since 1970.
+        own: see `ImageSource`.
     """
 
     sample: Sample
     modified: int
+    own: bool = True
 
     @property
     def key(self) -> Hashable:
@@ -111,7 +118,6 @@ class StoredImage:
 
     def read(self) -> bytes:
         """The bytes of an image file; DataError if they are gone, or too many."""
-        check_size(self.sample.size)
         try:
             return stored_bytes(self.sample)[0]
         except DataError as error:
@@ -121,36 +127,49 @@ class StoredImage:
 def image_at(place: Place) -> ImageFile | StoredImage:
     """An image of a collection; DataError if its file is gone."""
     if isinstance(place, Path):
-        return ImageFile.find(place)
+        return ImageFile.find(place, own=True)
     try:
         return StoredImage(place, os.stat(place.path).st_mtime_ns)
     except OSError as error:
         raise DataError(GONE) from error
 
 
-def open_checked(source: ImageSource) -> Image.Image:
+def open_checked(
+    source: ImageSource,
+    preprocess: Preprocess | None = None,
+    decoding: Decoding = USUAL_DECODING,
+    *,
+    longest: int | None = None,
+) -> Image.Image:
     """An image that a visitor gave or asked for, upright.
+
+    Args:
+        source: it.
+        preprocess: what it is opened for: large images are decoded to no more than that needs.
+        decoding: how.
+        longest: else, pixels that its longer side is going to have; None for all of them.
 
     Raises:
         DataError: too many bytes or pixels, damaged, or no image. The sentence names no path.
     """
     content = source.read()
-    check_size(len(content))
-    return open_image(content, max_pixels=MAX_PIXELS, as_seen=True)
+    check_size(len(content), source.own)
+    most = OWNERS_PIXELS if source.own else MAX_PIXELS
+    if preprocess is not None:
+        return preprocess.open(content, decoding, max_pixels=most)
+    return open_image(content, side=longest, of="longest", max_pixels=most)
 
 
-def image_size(content: bytes) -> tuple[int, int]:
-    """Width and height of an image that `open_checked` has read, upright; nothing is decoded."""
-    with Image.open(BytesIO(content)) as image:
-        turned = image.getexif().get(ORIENTATION, 1) >= TURNED
-        return (image.height, image.width) if turned else image.size
+def check_size(size: int, own: bool = False) -> None:
+    """DataError if a file has no byte or more than are allowed."""
+    most = _most_bytes(own)
+    if not 0 < size <= most:
+        found = f"more than {most // 2**20} MB" if size else "an empty file"
+        raise DataError(f"found {found}, expected an image of at most {most // 2**20} MB")
 
 
-def check_size(size: int) -> None:
-    """DataError if a file has no byte or more than MAX_BYTES."""
-    if not 0 < size <= MAX_BYTES:
-        found = f"more than {MAX_BYTES // 2**20} MB" if size else "an empty file"
-        raise DataError(f"found {found}, expected an image of at most {MAX_BYTES // 2**20} MB")
+def _most_bytes(own: bool) -> int:
+    return OWNERS_BYTES if own else MAX_BYTES
 
 
 def _open(path: str | Path) -> IO[bytes]:

@@ -13,7 +13,15 @@ from PIL import Image
 
 from nnclip.errors import DataError
 from nnclip.files import open_regular, read_regular, shown
-from nnclip.image import MAX_BYTES, ImageSource, image_suffixes, open_image
+from nnclip.image import (
+    MAX_BYTES,
+    USUAL_DECODING,
+    Decoding,
+    ImageSource,
+    Preprocess,
+    image_suffixes,
+    open_image,
+)
 from nnclip.sources.captions_json import CAPTIONS_JSON
 from nnclip.sources.cifar import CIFAR
 from nnclip.sources.folder import FOLDER
@@ -71,13 +79,30 @@ def stored_bytes(stored: Stored) -> tuple[bytes, os.stat_result]:
         raise DataError(f"cannot read {shown(stored.name)}: {error}") from error  # a zero byte
 
 
-def open_stored(source: Stored | ImageSource) -> Image.Image:
-    """An image of a source, or anything that `open_image` opens; DataError as it has them."""
-    if isinstance(source, (str, Path, bytes, BytesIO, Image.Image)):
-        return open_image(source)
-    if not source.form and source.size < 0:
-        return open_image(source.path)
-    return open_image(stored_bytes(source)[0], name=source.name)
+def open_stored(
+    source: Stored | ImageSource,
+    preprocess: Preprocess | None = None,
+    decoding: Decoding = USUAL_DECODING,
+    crop: float | None = None,
+) -> Image.Image:
+    """An image of a source, or anything that `open_image` opens.
+
+    Args:
+        source: where it is.
+        preprocess: what it is opened for; None for every pixel.
+        decoding: how.
+        crop: see `Preprocess.open`.
+
+    Raises:
+        DataError: as `open_image` has them.
+    """
+    name, file = "", source
+    if not isinstance(source, (str, Path, bytes, BytesIO, Image.Image)):
+        alone = not source.form and source.size < 0
+        name, file = source.name, source.path if alone else stored_bytes(source)[0]
+    if preprocess is None:
+        return open_image(file, as_seen=decoding.as_seen, name=name)
+    return preprocess.open(file, decoding, crop=crop, name=name)
 
 
 def known_kinds() -> str:

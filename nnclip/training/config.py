@@ -7,6 +7,7 @@ from typing import Any
 
 from nnclip.errors import ConfigError
 from nnclip.graph.losses import LOSSES
+from nnclip.image import Decoding
 
 
 def option(
@@ -42,6 +43,10 @@ class TrainConfig:
     )
     max_bad: int = option(1000, "broken images and empty captions that are skipped before stopping")
     crop_scale: float = option(0.9, "least share of an image that the random crop keeps")
+    exact_pixels: bool = option(
+        False, "decode every pixel of large images (default: what the resolution needs)"
+    )
+    as_seen: bool = option(True, "turn photos upright as their EXIF tag says")
 
     # Model
     finetuning: bool = option(False, "go on from --model-load-path", "-ft", "--finetuning")
@@ -166,6 +171,11 @@ class TrainConfig:
                     f"{flag_of(entry.name)}: found {getattr(self, entry.name)!r}, expected one of "
                     f"{', '.join(choices)}"
                 )
+
+    @property
+    def decoding(self) -> Decoding:
+        """How image files are read."""
+        return Decoding(self.exact_pixels, self.as_seen)
 
     @property
     def decay(self) -> float:

@@ -125,7 +125,7 @@ class Feed:
         )
         self._config, self.context = config, context
         self._text, self._tokenizer = text, tokenizer
-        self._recipe = Recipe(image.preprocess, crop)
+        self._recipe = Recipe(image.preprocess, crop, config.decoding)
 
     @contextmanager
     def training(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nnclip.errors import DataError
-from nnclip.image import Preprocess, open_image, picture_files
+from nnclip.image import OPENAI, Preprocess, open_image, picture_files
 
 GOLDENS = np.load(Path(__file__).parent / "goldens.npz")
 NAMES = sorted(name.removesuffix(".file") for name in GOLDENS.files if name.endswith(".file"))
@@ -16,9 +16,9 @@ PREPARE = Preprocess(9, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.25))
 @pytest.mark.parametrize("name", NAMES)
 def test_the_halves_give_what_preprocess_gives(name):
     content = GOLDENS[f"{name}.file"].tobytes()
-    bytes_N3RR = np.stack([PREPARE.planes(content)])
+    bytes_N3RR = np.stack([PREPARE.planes(content, OPENAI)])
     assert bytes_N3RR.dtype == np.uint8
-    whole_3RR = PREPARE(open_image(content))
+    whole_3RR = PREPARE(open_image(content, as_seen=False))
     np.testing.assert_array_equal(PREPARE.normalise(bytes_N3RR)[0], whole_3RR)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nnclip.errors import DataError
-from nnclip.image import Preprocess
+from nnclip.image import USUAL_DECODING, Decoding, Preprocess
 from nnclip.sources import open_stored
 from nnclip.training.data.pairs import CROP, Draw, Pair
 
@@ -18,10 +18,12 @@ class Recipe:
         preprocess: what the model wants to see.
         crop: least share of the area that a random crop keeps; None to crop the centre, always
             alike (validation).
+        decoding: how files are read.
     """
 
     preprocess: Preprocess
     crop: float | None = 0.9
+    decoding: Decoding = USUAL_DECODING
 
 
 read_picture = open_stored  # its name before
@@ -30,7 +32,7 @@ read_picture = open_stored  # its name before
 def decode(pair: Pair, draw: Draw, recipe: Recipe, row_3RR: np.ndarray) -> str | None:
     """Fill one row of a batch; returns what is wrong with the image, or None."""
     try:
-        picture = open_stored(pair)
+        picture = open_stored(pair, recipe.preprocess, recipe.decoding, recipe.crop)
         if recipe.crop is None:
             recipe.preprocess(picture, row_3RR)
         else:
