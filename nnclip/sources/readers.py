@@ -96,8 +96,10 @@ def open_stored(
     Raises:
         DataError: as `open_image` has them.
     """
-    name, file = "", source
-    if not isinstance(source, (str, Path, bytes, BytesIO, Image.Image)):
+    file: ImageSource
+    if isinstance(source, (str, Path, bytes, BytesIO, Image.Image)):
+        name, file = "", source
+    else:
         alone = not source.form and source.size < 0
         name, file = source.name, source.path if alone else stored_bytes(source)[0]
     if preprocess is None:
