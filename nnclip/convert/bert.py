@@ -22,7 +22,13 @@ from nnclip.convert.dialect import (
     part_of,
     whole_number,
 )
-from nnclip.convert.names import Rule, Table, in_blocks, same, split
+from nnclip.convert.names import Table, in_blocks, same, split
+from nnclip.convert.transformers_models import (
+    activation_of,
+    both,
+    check_computed,
+    written_activation,
+)
 from nnclip.errors import CheckpointError
 from nnclip.graph.bert import BertConfig
 from nnclip.graph.towers import TextTower, Tower
@@ -41,11 +47,6 @@ COMPUTED = {
 }
 
 
-def _both(published: str, foreign: str) -> dict[str, Rule]:
-    """The rules of a weight and its bias."""
-    return {f"{published}/W": same(f"{foreign}.weight"), f"{published}/b": same(f"{foreign}.bias")}
-
-
 def _table(parts: Mapping[str, str], queries: tuple[str, str, str], blocks: str) -> Table:
     """The table of a dialect.
 
@@ -59,14 +60,14 @@ def _table(parts: Mapping[str, str], queries: tuple[str, str, str], blocks: str)
         for ours, theirs in (("W", "weight"), ("b", "bias"))
     }
     for ours, theirs in parts.items():
-        block |= _both(ours, theirs)
+        block |= both(ours, theirs)
     return {
         "bert/token_embedding/W": same("embeddings.word_embeddings.weight"),
         "bert/positional_embedding": same("embeddings.position_embeddings.weight"),
         "bert/type_embedding": same("embeddings.token_type_embeddings.weight"),
-        **_both("bert/ln_embedding", "embeddings.LayerNorm"),
+        **both("bert/ln_embedding", "embeddings.LayerNorm"),
         **in_blocks("bert/transformer/resblocks/{}/", blocks, block),
-        **_both("bert/projection", "projection"),
+        **both("bert/projection", "projection"),
     }
 
 
@@ -119,25 +120,34 @@ def describe(source: Source) -> dict[str, Any]:
     if whole is None:
         raise CheckpointError(f"found no {FILE} beside it, expected the one that tells its heads")
     kind = kind_of(whole)
-    for key, values in COMPUTED.items():
-        if whole.get(key, values[0]) not in values:
-            found = brief(whole[key])
-            raise CheckpointError(f"{FILE}: found {key} {found}, expected {values[0]!r}")
-    roberta = kind in ROBERTA
     told = source.settings.get(POOLING, {})
-    pad = whole_number(whole, "pad_token_id", 1 if roberta else 0)
     context = whole_number(told, "max_seq_length", MOST_TOKENS)
-    first = pad + 1 if roberta else 0
+    found = read_encoder(whole, kind in ROBERTA)
     table = source.tensors.get("embeddings.position_embeddings.weight")
     positions = table.shape[:1] if table else ()
+    first = found["bert_first_position"]
     return {
-        "bert_activation": whole.get("hidden_act", whole.get("activation", "gelu")),
-        "bert_heads": whole.get("num_attention_heads", whole.get("n_heads", 12)),
-        "bert_eps": whole.get("layer_norm_eps", 1e-12),
+        **found,
         "bert_context": min([context, *(rows - first for rows in positions)]),
-        "bert_pad": pad,
-        "bert_first_position": first,
         "bert_pooling": told.get("pooling", "first"),
+    }
+
+
+def read_encoder(cfg: Settings, roberta: bool) -> dict[str, Any]:
+    """Metadata of an encoder that its own settings tell; CheckpointError if it is not computed.
+
+    Args:
+        cfg: the settings.
+        roberta: whether positions are counted from the padding's id on.
+    """
+    check_computed("the text encoder", cfg, COMPUTED)
+    pad = whole_number(cfg, "pad_token_id", 1 if roberta else 0)
+    return {
+        "bert_activation": activation_of(cfg, "gelu"),
+        "bert_heads": cfg.get("num_attention_heads", cfg.get("n_heads", 12)),
+        "bert_eps": cfg.get("layer_norm_eps", 1e-12),
+        "bert_pad": pad,
+        "bert_first_position": pad + 1 if roberta else 0,
     }
 
 
@@ -186,7 +196,7 @@ def settings_of_distilbert(tower: Tower) -> dict[str, Settings]:
 
 
 def _write_bert(tower: BertConfig) -> dict[str, Any]:
-    blocks, roberta = tower.blocks, tower.first_position > 0
+    roberta = tower.first_position > 0
     if not tower.types:
         raise CheckpointError("found no token types: use --dialect distilbert")
     if roberta and tower.first_position != tower.pad + 1:
@@ -196,7 +206,16 @@ def _write_bert(tower: BertConfig) -> dict[str, Any]:
     return {
         "architectures": ["XLMRobertaModel" if roberta else "BertModel"],
         "model_type": "xlm-roberta" if roberta else "bert",
-        "hidden_act": blocks.activation,
+        **written_encoder(tower),
+        "projection": tower.projection,
+    }
+
+
+def written_encoder(tower: BertConfig) -> dict[str, Any]:
+    """The settings of an encoder of BERT's names, without its kind."""
+    blocks = tower.blocks
+    return {
+        "hidden_act": written_activation(blocks),
         "hidden_size": blocks.width,
         "intermediate_size": blocks.hidden,
         "layer_norm_eps": blocks.eps,
@@ -206,7 +225,6 @@ def _write_bert(tower: BertConfig) -> dict[str, Any]:
         "pad_token_id": tower.pad,
         "type_vocab_size": tower.types,
         "vocab_size": tower.vocabulary,
-        "projection": tower.projection,
     }
 
 
@@ -220,7 +238,7 @@ def _write_distilbert(tower: BertConfig) -> dict[str, Any]:
     return {
         "architectures": ["DistilBertModel"],
         "model_type": "distilbert",
-        "activation": blocks.activation,
+        "activation": written_activation(blocks),
         "dim": blocks.width,
         "hidden_dim": blocks.hidden,
         "max_position_embeddings": tower.positions,

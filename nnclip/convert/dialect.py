@@ -115,13 +115,13 @@ class Names:
         writing: the table of these towers; CheckpointError if the dialect does not know one.
         needed: what of the table a source of a whole model must have, and what errors call such
             a model's image tower.
-        scalars: the table of what belongs to the loss.
+        scalars: the table of what belongs to the loss, of a model with these towers.
     """
 
     reading: Callable[[Source], Table]
     writing: Callable[[tuple[Tower, ...]], Table]
     needed: Callable[[Source], tuple[Table, str]] = lambda source: ({}, "")
-    scalars: Table = field(default_factory=dict)
+    scalars: Callable[[tuple[Tower, ...]], Table] = lambda towers: {}
 
 
 def names_of(
@@ -148,7 +148,7 @@ def names_of(
     def needed(source: Source) -> tuple[Table, str]:
         return reading(source), part_shown(sides[0], source.tensors).words
 
-    return Names(reading, writing, needed, common)
+    return Names(reading, writing, needed, lambda towers: common)
 
 
 @dataclass(frozen=True)
@@ -174,6 +174,8 @@ class Dialect:
             tower.
         check_told: CheckpointError where the metadata lacks what the tensors do not tell.
         folded: the tensors of a source, with layers folded that are stored in parts.
+        tokenizing: the JSON files that say how a text tower's tokenizer.json is used, given the
+            tower and its content; None if the dialect keeps no tokenizer of CLIP's kind.
     """
 
     name: str
@@ -191,6 +193,7 @@ class Dialect:
     check_told: Callable[[Mapping[str, Any]], Any] = _nothing
     folded: Callable[[Source], dict[str, Tensor]] = lambda source: dict(source.tensors)
     left_out: Mapping[str, str] = field(default_factory=dict)
+    tokenizing: Callable[[Any, str], dict[str, Settings]] | None = None
 
     def build(self, config: ClipConfig | Tower) -> Any:
         """The model or tower in the dialect's own code, with random weights, a torch module.
@@ -238,17 +241,30 @@ def part_of(parts: tuple[Part, ...], tower: Tower, code: str) -> Part:
     )
 
 
-def check_plain(tower: Any, code: str) -> None:
-    """CheckpointError if a transformer has an option of another family that `code` lacks."""
-    for owner, own in ((tower, ()), (tower.blocks, ("activation", "eps"))):
+def unusual(tower: Any, own: Collection[str] = ()) -> tuple[str, Any, Any] | None:
+    """The first option of a transformer that is not CLIP's: its name, its value and CLIP's.
+
+    Args:
+        tower: the tower.
+        own: options that do not count.
+    """
+    for owner, free in ((tower, own), (tower.blocks, ("activation", "eps"))):
         for one in dataclasses.fields(owner):
             found = getattr(owner, one.name)
-            if one.default is dataclasses.MISSING or one.name in own or found == one.default:
+            if one.default is dataclasses.MISSING or one.name in free or found == one.default:
                 continue
-            raise CheckpointError(
-                f"found a {tower.kind} with {one.name} {found}, but the code of {code} knows only "
-                f"{one.default}; use --dialect open_clip"
-            )
+            return one.name, found, one.default
+    return None
+
+
+def check_plain(tower: Any, code: str, own: Collection[str] = ()) -> None:
+    """CheckpointError if a transformer has an option of another family that `code` lacks."""
+    if option := unusual(tower, own):
+        name, found, usual = option
+        raise CheckpointError(
+            f"found a {tower.kind} with {name} {found}, but the code of {code} knows only "
+            f"{usual}; use --dialect open_clip"
+        )
 
 
 def without_heads(config: ClipConfig, code: str) -> None:

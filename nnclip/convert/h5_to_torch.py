@@ -23,6 +23,7 @@ from nnclip.convert.understood import understood
 from nnclip.errors import CheckpointError, NnclipError
 from nnclip.files import shown
 from nnclip.graph.losses import Loss, scalar_names
+from nnclip.graph.towers import Tower
 from nnclip.image import Preprocess
 from nnclip.json_text import brief, parse_json
 from nnclip.weights.h5 import Weights, read_h5, write_whole
@@ -52,14 +53,13 @@ def convert_h5(source: Path, destination: Path, dialect: Dialect, half: bool = F
     """
     weights = read_h5(source)
     try:
-        tensors, settings = _translate(weights, dialect, half)
+        tensors, settings, tokenizer = _translate(weights, dialect, half)
         file = _file_of(destination, dialect)
         _check_settings(file.parent, settings)
         _write_tensors(file, tensors)
         for name, content in settings.items():
             text = json.dumps(content, indent=2) + "\n"
             write_whole(file.parent / name, partial(_write_text, text))
-        tokenizer = weights.metadata.get("tokenizer") if _has_json(weights, dialect) else None
         if tokenizer:
             write_whole(file.parent / TOKENIZER, partial(_write_text, tokenizer))
     except OSError as error:
@@ -71,7 +71,8 @@ def convert_h5(source: Path, destination: Path, dialect: Dialect, half: bool = F
 
 def _translate(
     weights: Weights, dialect: Dialect, half: bool
-) -> tuple[dict[str, Tensor], dict[str, Settings]]:
+) -> tuple[dict[str, Tensor], dict[str, Settings], str | None]:
+    """The tensors, the settings beside them, and the tokenizer.json where there is one."""
     arrays = weights.arrays | told_scalars(weights.metadata)
     for name in scalar_names() & arrays.keys():
         if arrays[name].size == 1:
@@ -81,14 +82,18 @@ def _translate(
     what = understood(dialect.side, shapes, weights.metadata)
     check_names_and_shapes(shapes, what.shapes)
     if what.loss:
-        _check_loss(dialect, what.loss)
+        _check_loss(dialect, what.loss, what.towers)
     settings, table = dialect.settings_of(what.config), dialect.names.writing(what.towers)
+    tokenizer = weights.metadata.get("tokenizer") if _has_json(weights, dialect) else None
+    if tokenizer and dialect.tokenizing:
+        settings = {**settings, **dialect.tokenizing(what.towers[-1], tokenizer)}
     _tell_pipeline(dialect, weights.metadata)
     dtypes = dict.fromkeys(arrays, "float32")
     if half:
         known = _source_dtypes(weights.metadata)
         dtypes.update(dict.fromkeys(arrays, "float16") if known is None else known)
-    return to_foreign({k: _stored(a, dtypes[k]) for k, a in arrays.items()}, table), settings
+    found = to_foreign({k: _stored(a, dtypes[k]) for k, a in arrays.items()}, table)
+    return found, settings, tokenizer
 
 
 def _tell_pipeline(dialect: Dialect, metadata: Mapping[str, Any]) -> None:
@@ -106,7 +111,8 @@ def _tell_pipeline(dialect: Dialect, metadata: Mapping[str, Any]) -> None:
 
 def _has_json(weights: Weights, dialect: Dialect) -> bool:
     """Whether the dialect keeps the tokenizer of this model in a tokenizer.json beside it."""
-    return dialect.side == "text" or weights.metadata.get("text_tokenizer") == "json"
+    own = dialect.tokenizing is not None  # its code reads CLIP's kind of tokenizer as well
+    return own or dialect.side == "text" or weights.metadata.get("text_tokenizer") == "json"
 
 
 def _source_dtypes(metadata: Mapping[str, Any]) -> dict[str, str] | None:
@@ -138,11 +144,11 @@ def _check_side(dialect: Dialect, side: str | None) -> None:
         raise CheckpointError(f"found {found}, but {dialect.name}'s code knows only {expected}")
 
 
-def _check_loss(dialect: Dialect, loss: Loss) -> None:
+def _check_loss(dialect: Dialect, loss: Loss, towers: tuple[Tower, ...]) -> None:
     """CheckpointError if the dialect's code has no place for a scalar of the loss."""
-    lacking = [name for name in loss.scalars if name not in dialect.names.scalars]
-    if lacking:
-        able = [d.name for d in DIALECTS.values() if loss.scalars.keys() <= d.names.scalars.keys()]
+    needed = loss.scalars.keys()
+    if lacking := sorted(needed - dialect.names.scalars(towers).keys()):
+        able = [d.name for d in DIALECTS.values() if needed <= d.names.scalars(towers).keys()]
         raise CheckpointError(
             f"found {', '.join(lacking)} of the {loss.name} loss, but {dialect.name}'s code has no "
             f"such parameter; use --dialect {' or '.join(able)}"

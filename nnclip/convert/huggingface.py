@@ -1,6 +1,6 @@
-"""Hugging Face's dialect: CLIPModel of the transformers library, queries, keys and values apart.
+"""Hugging Face's dialect: whole models of the transformers library, each a row of MODELS.
 
-Source: https://github.com/huggingface/transformers, models/clip/modeling_clip.py.
+Source: https://github.com/huggingface/transformers, models.
 """
 
 import logging
@@ -13,160 +13,154 @@ from nnclip.convert.built import Built, links_to, quiet
 from nnclip.convert.dialect import (
     Code,
     Dialect,
+    Names,
     Part,
     Settings,
     Source,
-    check_plain,
-    names_of,
-    part,
     part_of,
+    whole_number,
     without_heads,
 )
-from nnclip.convert.names import in_blocks, same, split, turned
-from nnclip.convert.open_clip_images import square_side
+from nnclip.convert.names import Table
+from nnclip.convert.tensors import Tensor
+from nnclip.convert.transformers_clip import CLIP, METACLIP_2
+from nnclip.convert.transformers_encoders import ALT_CLIP, CHINESE_CLIP, DUAL
 from nnclip.convert.transformers_images import (
     OWN_FILE,
     PROCESSOR_FILE,
     read_preprocess,
+    usual_preprocess,
     write_preprocess,
 )
+from nnclip.convert.transformers_models import FILE, Model, tower_settings
+from nnclip.convert.transformers_siglip import SIGLIP
+from nnclip.convert.transformers_tokenizer import longest, of_encoder
+from nnclip.convert.transformers_tokenizer import settings_of as tokenizer_settings
 from nnclip.errors import CheckpointError
-from nnclip.graph.config import BlockConfig, ClipConfig, TextConfig, VitConfig
-from nnclip.image import Preprocess
+from nnclip.graph.bert import BertConfig
+from nnclip.graph.config import ClipConfig
+from nnclip.graph.losses import LOSSES
+from nnclip.graph.towers import Tower
 from nnclip.json_text import brief
 
-FILE = "config.json"
 FILES = (FILE, OWN_FILE, PROCESSOR_FILE)
-ACTIVATIONS = {"gelu_pytorch_tanh": "gelu_tanh", "gelu_new": "gelu_tanh"}  # where names differ
-BLOCK = {
-    "transformer/resblocks/{}/attn/in_proj_W": split(
-        "encoder.layers.{}.self_attn.q_proj.weight",
-        "encoder.layers.{}.self_attn.k_proj.weight",
-        "encoder.layers.{}.self_attn.v_proj.weight",
-    ),
-    "transformer/resblocks/{}/attn/in_proj_b": split(
-        "encoder.layers.{}.self_attn.q_proj.bias",
-        "encoder.layers.{}.self_attn.k_proj.bias",
-        "encoder.layers.{}.self_attn.v_proj.bias",
-    ),
-    "transformer/resblocks/{}/attn/out_proj/W": same("encoder.layers.{}.self_attn.out_proj.weight"),
-    "transformer/resblocks/{}/attn/out_proj/b": same("encoder.layers.{}.self_attn.out_proj.bias"),
-    "transformer/resblocks/{}/ln_1/W": same("encoder.layers.{}.layer_norm1.weight"),
-    "transformer/resblocks/{}/ln_1/b": same("encoder.layers.{}.layer_norm1.bias"),
-    "transformer/resblocks/{}/mlp/c_fc/W": same("encoder.layers.{}.mlp.fc1.weight"),
-    "transformer/resblocks/{}/mlp/c_fc/b": same("encoder.layers.{}.mlp.fc1.bias"),
-    "transformer/resblocks/{}/mlp/c_proj/W": same("encoder.layers.{}.mlp.fc2.weight"),
-    "transformer/resblocks/{}/mlp/c_proj/b": same("encoder.layers.{}.mlp.fc2.bias"),
-    "transformer/resblocks/{}/ln_2/W": same("encoder.layers.{}.layer_norm2.weight"),
-    "transformer/resblocks/{}/ln_2/b": same("encoder.layers.{}.layer_norm2.bias"),
-}
-VISION = {
-    "visual/class_embedding": same("vision_model.embeddings.class_embedding"),
-    "visual/positional_embedding": same("vision_model.embeddings.position_embedding.weight"),
-    "visual/proj": turned("visual_projection.weight"),
-    "visual/conv1/W": same("vision_model.embeddings.patch_embedding.weight"),
-    "visual/ln_pre/W": same("vision_model.pre_layrnorm.weight"),  # their spelling
-    "visual/ln_pre/b": same("vision_model.pre_layrnorm.bias"),
-    **in_blocks("visual/", "vision_model.", BLOCK),
-    "visual/ln_post/W": same("vision_model.post_layernorm.weight"),
-    "visual/ln_post/b": same("vision_model.post_layernorm.bias"),
-}
-TEXT = {
-    "token_embedding/W": same("text_model.embeddings.token_embedding.weight"),
-    "positional_embedding": same("text_model.embeddings.position_embedding.weight"),
-    **in_blocks("", "text_model.", BLOCK),
-    "ln_final/W": same("text_model.final_layer_norm.weight"),
-    "ln_final/b": same("text_model.final_layer_norm.bias"),
-    "text_projection": turned("text_projection.weight"),
-}
-DROPPED = r"(vision|text)_model\.embeddings\.position_ids"  # 0, 1, 2, ...
+# The first that can write a model writes it.
+MODELS: tuple[Model, ...] = (CLIP, METACLIP_2, SIGLIP, CHINESE_CLIP, ALT_CLIP, DUAL)
+KINDS = {model.kind: model for model in MODELS}
+MASKED = (CHINESE_CLIP.kind, ALT_CLIP.kind, DUAL.kind)  # whose text tower is told of padding
+# 0, 1, 2, ... and the types of tokens, which are all the first
+DROPPED = (
+    r"(vision|text)_model\.((vision|text)_model\.|roberta\.)?embeddings\.(position|token_type)_ids"
+)
+
+
+def model_of(source: Source) -> Model:
+    """The family that config.json names; CheckpointError if there is none, or another one."""
+    whole = source.settings.get(FILE)
+    if whole is None:
+        raise CheckpointError(f"{source.path}: found no {FILE} beside it, which tells the heads")
+    kind = whole.get("model_type", CLIP.kind)
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise CheckpointError(
+            f"{FILE}: found a {brief(kind)} model, which nnclip does not know as a whole one; of "
+            f"transformers' models it knows {', '.join(KINDS)}, and those that docs/models.md lists"
+        )
+    return KINDS[kind]
 
 
 def describe(source: Source) -> dict[str, Any]:
-    """Activation, heads, epsilon from config.json; preprocessing from the image processor's file.
+    """What config.json, the image processor's file and the tokenizer's say.
 
     Raises:
         CheckpointError: no config.json, or a setting that is not known.
     """
-    whole = source.settings.get(FILE)
-    if whole is None:
-        raise CheckpointError(f"{source.path}: found no {FILE} beside it, which tells the heads")
-    if whole.get("model_type", "clip") != "clip":
-        found = brief(whole["model_type"])
-        raise CheckpointError(
-            f"{FILE}: found a {found} model, which nnclip does not know; of "
-            "transformers' models it knows 'clip', and those that docs/models.md lists"
-        )
-    # what early versions wrote into *_config_dict comes before *_config
-    image, text = (
-        {**part(whole, f"{tower}_config"), **part(whole, f"{tower}_config_dict")}
-        for tower in ("vision", "text")
-    )
-    told = read_preprocess(source.settings, image.get("image_size", 224))
-    preprocess = told or Preprocess(square_side("image_size", image.get("image_size", 224)))
+    model, whole = model_of(source), source.settings[FILE]
+    image, text = model.sides(model.plain(source.tensors))
+    vision, words = (tower_settings(whole, side) for side in ("vision", "text"))
     return {
-        "activation": _activation(image),
-        "text_activation": _activation(text),
-        "image_heads": image.get("num_attention_heads", 12),
-        "text_heads": text.get("num_attention_heads", 8),
-        "layer_norm_eps": image.get("layer_norm_eps", 1e-5),
-        "text_layer_norm_eps": text.get("layer_norm_eps", 1e-5),
-        **preprocess.metadata(),
+        **image.read(vision),
+        **text.read(words),
+        **images_metadata(source, vision, model.processor),
+        **text_metadata(source, words, text, model),
     }
 
 
-def _activation(cfg: Settings) -> str:
-    found = cfg.get("hidden_act", "quick_gelu")
-    return ACTIVATIONS.get(found, str(found))
+def images_metadata(source: Source, cfg: Settings, processor: str) -> dict[str, Any]:
+    """How images are prepared for a tower with these settings."""
+    size = cfg.get("image_size", 224)
+    told = read_preprocess(source.settings, size)
+    return (told or usual_preprocess(processor, size)).metadata()
 
 
-def _blocks(config: BlockConfig) -> dict[str, Any]:
-    return {
-        "hidden_act": config.activation,
-        "hidden_size": config.width,
-        "intermediate_size": config.hidden,
-        "layer_norm_eps": config.eps,
-        "num_attention_heads": config.heads,
-        "num_hidden_layers": config.layers,
-    }
-
-
-def _vision(image: VitConfig) -> dict[str, Any]:
-    check_plain(image, "transformers' CLIPModel")
-    return {
-        **_blocks(image.blocks),
-        "model_type": "clip_vision_model",
-        "image_size": image.resolution,
-        "patch_size": image.patch,
-    }
-
-
-def _text(text: TextConfig) -> dict[str, Any]:
-    check_plain(text, "transformers' CLIPModel")
-    return {
-        **_blocks(text.blocks),
-        "model_type": "clip_text_model",
-        "max_position_embeddings": text.context,
-        "vocab_size": text.vocabulary,
-        "bos_token_id": text.vocabulary - 2,
-        "eos_token_id": text.vocabulary - 1,
-    }
+def text_metadata(source: Source, cfg: Settings, text: Part, model: Model) -> dict[str, Any]:
+    """The tokenizer, and of an encoder the longest text."""
+    if text.tower is not BertConfig:
+        return model.tokenizer(source, cfg)
+    told: dict[str, Any] = {"tokenizer": of_encoder(source)}
+    length, first = longest(source), text.read(cfg)["bert_first_position"]
+    if length is not None:
+        rows = whole_number(cfg, "max_position_embeddings", 512, 1)
+        told["bert_context"] = min(length, rows - first)
+    return told
 
 
 def settings_of(config: ClipConfig) -> dict[str, Settings]:
-    """The files that `CLIPModel.from_pretrained` and `CLIPImageProcessor.from_pretrained` read."""
+    """The files that `AutoModel.from_pretrained` and `AutoImageProcessor.from_pretrained` read."""
     without_heads(config, "transformers")
-    image = part_of(IMAGES, config.image, "transformers").write(config.image)
-    text = part_of(TEXTS, config.text, "transformers").write(config.text)
-    embed = {"projection_dim": config.embed}
-    model = {
-        "architectures": ["CLIPModel"],
-        "model_type": "clip",
-        **embed,
-        "vision_config": {**image, **embed},
-        "text_config": {**text, **embed},
-    }
-    return {FILE: model, OWN_FILE: write_preprocess(config.image.preprocess)}
+    model, (image, text) = _writer((config.image, config.text))
+    if LOSSES[config.loss].scalars.keys() != model.scalars.keys():
+        raise CheckpointError(
+            f"found the {config.loss} loss, but transformers' {model.code} knows only the one of "
+            f"{', '.join(model.scalars)}; use --dialect open_clip"
+        )
+    whole = model.settings(image.write(config.image), text.write(config.text), config.embed)
+    return {FILE: whole, OWN_FILE: write_preprocess(config.image.preprocess)}
+
+
+def _writer(towers: tuple[Tower, ...]) -> tuple[Model, tuple[Part, ...]]:
+    """The family that can write these towers, and its parts.
+
+    Where there is none, CLIP's parts stand for it: what they write names what does not fit.
+    """
+    for model in MODELS:
+        if parts := model.writers(towers):
+            return model, parts
+    return CLIP, tuple(part_of(CLIP.images + CLIP.texts, t, "transformers") for t in towers)
+
+
+def _table(parts: tuple[Part, ...], model: Model) -> Table:
+    tables = (*(part.table for part in parts), model.scalars)
+    return {name: rule for table in tables for name, rule in table.items()}
+
+
+def _reading(source: Source) -> Table:
+    model = model_of(source)
+    return _table(model.sides(model.plain(source.tensors)), model)
+
+
+def _writing(towers: tuple[Tower, ...]) -> Table:
+    model, parts = _writer(towers)
+    return _table(parts, model)
+
+
+def _needed(source: Source) -> tuple[Table, str]:
+    model = model_of(source)
+    return _reading(source), model.sides(model.plain(source.tensors))[0].words
+
+
+def _scalars(towers: tuple[Tower, ...]) -> Table:
+    return next((model.scalars for model in MODELS if model.writers(towers)), CLIP.scalars)
+
+
+def _folded(source: Source) -> dict[str, Tensor]:
+    return model_of(source).plain(source.tensors)
+
+
+def _carried(source: Source, config: ClipConfig) -> dict[str, Any]:
+    """The tokenizer, which the .h5 carries where it is not OpenAI's."""
+    told = {k: v for k, v in describe(source).items() if k == "tokenizer"}
+    config.text.tokenizer(told, source.path)
+    return told
 
 
 def _claims(source: Source) -> bool:
@@ -177,16 +171,43 @@ def _build(config: ClipConfig) -> Any:
     import transformers
 
     logging.getLogger("transformers").setLevel(logging.ERROR)
-    return transformers.CLIPModel(transformers.CLIPConfig(**settings_of(config)[FILE]))
+    code, told = _writer((config.image, config.text))[0].code, settings_of(config)[FILE]
+    settings = getattr(transformers, code.replace("Model", "Config"))
+    return getattr(transformers, code)(settings(**told))
+
+
+def _texts(model: Any, ids: Any) -> dict[str, Any]:
+    """The inputs of a model's text tower: the ids, and a mask where it is told of padding."""
+    if model.config.model_type not in MASKED:
+        return {"input_ids": ids}
+    pad = model.config.text_config.pad_token_id
+    return {"input_ids": ids, "attention_mask": (ids != pad).long()}
 
 
 def _features(model: Any, config: ClipConfig, inputs: Mapping[str, np.ndarray]) -> dict[str, Any]:
     import torch
 
     images, ids = torch.from_numpy(inputs["image"]), torch.from_numpy(inputs["text"]).long()
-    found = {"image": model.get_image_features(images), "text": model.get_text_features(ids)}
+    found = {
+        "image": model.get_image_features(images),
+        "text": model.get_text_features(**_texts(model, ids)),
+    }
     # transformers 5 gives the tower's whole output, earlier ones the features themselves
     return {side: getattr(output, "pooler_output", output) for side, output in found.items()}
+
+
+def _logits(model: Any, images: Any, ids: Any) -> Any:
+    return model(pixel_values=images, **_texts(model, ids)).logits_per_image
+
+
+def _blocks(model: Any) -> dict[str, Any]:
+    from torch.nn import ModuleList
+
+    towers = {"image": model.vision_model, "text": model.text_model}
+    return {
+        side: next(m for m in tower.modules() if isinstance(m, ModuleList))
+        for side, tower in towers.items()
+    }
 
 
 def _open(source: Source) -> Built:
@@ -213,11 +234,9 @@ def _open(source: Source) -> Built:
     )
 
 
-IMAGES = (Part(VitConfig, "vision transformer", VISION, write=_vision),)
-TEXTS = (Part(TextConfig, "CLIP's text transformer", TEXT, write=_text),)
 DIALECT = Dialect(
     "huggingface",
-    names_of("transformers", IMAGES, TEXTS, {"logit_scale": same("logit_scale")}),
+    Names(_reading, _writing, _needed, _scalars),
     DROPPED,
     _claims,
     describe,
@@ -228,15 +247,13 @@ DIALECT = Dialect(
         _build,
         _features,
         open=_open,
-        logits=lambda model, images, ids: (
-            model(pixel_values=images, input_ids=ids).logits_per_image
-        ),
-        blocks=lambda model: {
-            "image": model.vision_model.encoder.layers,
-            "text": model.text_model.encoder.layers,
-        },
+        logits=_logits,
+        blocks=_blocks,
     ),
     settings=FILES,
     file="model.safetensors",
     pipeline="transformers",
+    carried=_carried,
+    folded=_folded,
+    tokenizing=tokenizer_settings,
 )

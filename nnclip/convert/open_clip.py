@@ -231,7 +231,7 @@ def _open(source: Source) -> Built | None:
 
 DIALECT = Dialect(
     "open_clip",
-    Names(_reading, _writing, _needed, SCALARS),
+    Names(_reading, _writing, _needed, lambda towers: SCALARS),
     "|".join((openai.DROPPED, open_clip_encoders.DROPPED, open_clip_coca.DROPPED)),
     _claims,
     describe,

@@ -85,11 +85,12 @@ def plan(source: Source, dialect: Dialect, given: Mapping[str, Any] | None = Non
     kept = without(source.tensors, dialect.dropped)
     with _settings(dialect, source):
         tensors = without(dialect.folded(source), dialect.dropped)
-    for name in scalar_names() & tensors.keys():
-        if tensors[name].shape == (1,):  # an option of open_clip
-            tensors[name] = _flat(tensors[name])
     with _settings(dialect, source):
         table = dialect.names.reading(source)
+    for name in scalar_names() & tensors.keys():
+        if tensors[name].shape == (1,) and not (name in table and table[name].ones):
+            tensors[name] = _flat(tensors[name])  # an option of open_clip
+    with _settings(dialect, source):
         metadata = {**dialect.describe(source), **(given or {})}
     published = to_published(tensors, table)
     if dialect.side is None:

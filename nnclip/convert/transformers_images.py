@@ -100,6 +100,15 @@ def read_preprocess(settings: Mapping[str, Settings], image_size: Any) -> Prepro
     return found
 
 
+def usual_preprocess(name: str, image_size: Any) -> Preprocess:
+    """What the processor of this class does with images of that size, where no file says more."""
+    side = square_side("vision_config image_size", image_size)
+    usual = CLASSES[name]
+    crop = {"crop_size": side} if usual["do_center_crop"] else {}
+    size = dict.fromkeys(usual["size"], side)
+    return _preprocess({"image_processor_type": name, "size": size, **crop})
+
+
 def _preprocess(told: Settings) -> Preprocess:
     told = _complete(told)
     resize, side = _resize(told)

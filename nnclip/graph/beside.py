@@ -49,7 +49,8 @@ def text_inputs(ids_NL: np.ndarray, tower: TextTower) -> dict[str, np.ndarray]:
     """
     short = tower.context - ids_NL.shape[1]
     if not tower.trims and short > 0:
-        ids_NL = np.pad(ids_NL, ((0, 0), (0, short)), constant_values=tower.pad)
+        around = (short, 0) if getattr(tower, "pad_left", False) else (0, short)
+        ids_NL = np.pad(ids_NL, ((0, 0), around), constant_values=tower.pad)
     return {"ids": ids_NL, **{name: make(ids_NL) for name, make in tower.beside.items()}}
 
 

@@ -47,6 +47,7 @@ class TextConfig:
         pad: the id that fills up short texts.
         clean: what is done to a text before its tokenizer.json; of CLIP's own tokenizer "lower".
         zeroed: the id that 0 replaces after tokenizing, 0 for none.
+        pad_left: whether short texts are filled up before their first token.
         projection: "matrix" (D, E), "linear" with a bias, or "none".
     """
 
@@ -60,6 +61,7 @@ class TextConfig:
     pad: int = option("text_pad", 0, ())
     clean: str = option("text_clean", "lower", tuple(CLEANINGS))
     zeroed: int = option("text_zeroed", 0, ())
+    pad_left: bool = option("text_pad_left", False, (True, False))
     projection: str = "matrix"
 
     side: ClassVar[Literal["text"]] = "text"
@@ -83,7 +85,8 @@ class TextConfig:
     @property
     def trims(self) -> str | None:
         """What follows the end of a text is seen by nothing, if no token sees a later one."""
-        return "end" if self.causal and "end" in self.beside else None
+        cut = self.causal and "end" in self.beside and not self.pad_left
+        return "end" if cut else None
 
     @property
     def positions(self) -> int:
@@ -147,7 +150,7 @@ class TextConfig:
         """The tokenizer that the file carries, else OpenAI's; it must fit the token table."""
         stored = metadata.get("tokenizer")
         if self.tokens == "json":
-            around = Around(self.clean, self.zeroed)
+            around = Around(self.clean, self.zeroed, self.pad_left)
             return foreign_tokenizer(stored, self.pad, self.vocabulary, path, TABLE, around)
         return own_tokenizer(stored, self.vocabulary, path, TABLE)
 

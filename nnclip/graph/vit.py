@@ -9,7 +9,14 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from nnclip.errors import CheckpointError
-from nnclip.graph.layers import affine, layer_norm, parameter, projected, projection_matrix
+from nnclip.graph.layers import (
+    affine,
+    layer_norm,
+    linear,
+    parameter,
+    projected,
+    projection_matrix,
+)
 from nnclip.graph.pooling import attention_pool, query_pool
 from nnclip.graph.positions import GridPositions
 from nnclip.graph.reading import Reader, option, option_metadata
@@ -45,6 +52,7 @@ class VitConfig:
         placed: which tokens have positions: "all", "patches" or "none".
         patch_bias: whether the patch embedding has a bias.
         norm_before: whether a norm comes before the blocks.
+        pooler: whether a dense layer with tanh comes before the projection.
         projection: "matrix" (D, E), "linear" with a bias, or "none".
         stem: what makes tokens of the image in the place of the patch embedding; None for that.
         rope: whether patches are turned by where they lie: "none", "yx" or "xy", see `Rope`.
@@ -67,6 +75,7 @@ class VitConfig:
     placed: str = "all"
     patch_bias: bool = False
     norm_before: bool = True
+    pooler: bool = False
     projection: str = "matrix"
     stem: Stem | None = None
 
@@ -124,6 +133,7 @@ class VitConfig:
             placed=placed,
             patch_bias=reader.has("visual/conv1/b"),
             norm_before=reader.has("visual/ln_pre/"),
+            pooler=reader.has("visual/pooler/"),
             projection=projection,
             stem=stem,
             pool_hidden=_pool_hidden(reader, blocks.hidden),
@@ -312,8 +322,11 @@ def image_tower(
         x_N1D = _pooled(x_NMD, config, embed)
         if config.norm_after_pool:
             x_N1D = layer_norm(x_N1D, "ln_post", blocks.eps)
+        x_ND = F.reshape(x_N1D, (n, -1))
+        if config.pooler:
+            x_ND = F.tanh(linear(x_ND, blocks.width, "pooler"))
         name = "head" if config.projection == "linear" else "proj"
-        return projected(F.reshape(x_N1D, (n, -1)), embed, config.projection, name)
+        return projected(x_ND, embed, config.projection, name)
 
 
 def _turns(config: VitConfig) -> Turns | None:

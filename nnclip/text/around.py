@@ -1,6 +1,6 @@
 """What is done to texts around a tokenizer.json, by the code that trained the model.
 
-Source: open_clip, `tokenizer.py`, HFTokenizer.
+Source: open_clip, `tokenizer.py`, HFTokenizer; "words" is of transformers' SiglipTokenizer.
 """
 
 import re
@@ -21,6 +21,7 @@ CLEANINGS = {
     "whitespace": "ftfy, HTML entities read twice, runs of white space made one blank",
     "canonicalize": "ftfy, HTML entities read twice, underscores made blanks, ASCII punctuation "
     "removed, lower case, runs of white space made one blank",
+    "words": "lower case, ASCII punctuation removed, runs of white space made one blank",
     "none": "none",
 }
 
@@ -34,10 +35,15 @@ def _canonicalize(text: str) -> str:
     return _SPACES.sub(" ", plain.lower()).strip()
 
 
+def _words(text: str) -> str:
+    return _SPACES.sub(" ", text.lower().translate(_PUNCTUATION)).strip()
+
+
 _CLEAN: dict[str, Callable[[str], str]] = {
     "lower": lambda text: _whitespace(text).lower(),
     "whitespace": _whitespace,
     "canonicalize": _canonicalize,
+    "words": _words,
     "none": lambda text: text,
 }
 
@@ -49,10 +55,12 @@ class Around:
     Attributes:
         clean: a key of CLEANINGS.
         zeroed: the id that 0 replaces; 0 for none.
+        left: whether short texts are filled up before their first token.
     """
 
     clean: str = "none"
     zeroed: int = 0
+    left: bool = False
 
     def before(self, text: str) -> str:
         """The text that the tokenizer gets."""

@@ -64,7 +64,7 @@ class ForeignTokenizer:
             truncate: cut texts that are too long (start and end stay) instead of raising.
 
         Returns:
-            (N, context_length) int32, short texts filled up with `pad`.
+            (N, context_length) int32, short texts filled up with `pad`, behind or before them.
 
         Raises:
             DataError: no texts, something that is not a text, or a text that is too long.
@@ -87,7 +87,8 @@ class ForeignTokenizer:
                     )
                 encoding.truncate(room)
             ids = self._tokenizer.post_process(encoding).ids
-            ids_NL[row, : len(ids)] = ids
+            begin = context_length - len(ids) if self.around.left else 0
+            ids_NL[row, begin : begin + len(ids)] = ids
         return self.around.after(ids_NL)
 
     def _encoded(self, texts: list[str]) -> list[tokenizers.Encoding]:
