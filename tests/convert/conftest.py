@@ -310,7 +310,8 @@ def _differences(model: torch.nn.Module, h5: Path) -> tuple[float, float]:
     """How far the features of images and of texts are from those of `model`, relative."""
     ours = CLIP(h5)
     images, ids = inputs_of(ours.config, 3)
-    dialect = DIALECTS["huggingface" if hasattr(model, "get_image_features") else "open_clip"]
+    of = {"transformers": "huggingface", "open_clip": "open_clip"}
+    dialect = DIALECTS[of.get(type(model).__module__.partition(".")[0], "openai")]
     with torch.no_grad():
         told = dialect.code.features(model.float(), None, {"image": images, "text": ids})
     expected = [told[side].numpy() for side in ("image", "text")]
