@@ -3,6 +3,7 @@
 import argparse
 import ast
 import importlib
+import io
 import logging
 import sys
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from nnclip.files import shown
 from nnclip.logs import log_to_stderr
 
 COMMANDS_DIR = Path(__file__).parent / "commands"
-NO_COMMANDS = ("__init__", "options")  # files in it that are none
+NO_COMMANDS = ("__init__", "filters", "options")  # files in it that are none
 
 
 def command_names() -> list[str]:
@@ -56,9 +57,17 @@ def configure_logging() -> None:
     logging.getLogger("nnabla").setLevel(logging.WARNING)
 
 
+def speak_utf8() -> None:
+    """Print UTF-8 whatever encoding the terminal says it has: names and texts are of any script."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status (0 done, 1 the command says no, 2 an error)."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    speak_utf8()
     configure_logging()
     names = command_names()
     named = [word for word in argv if word in names][:1]

@@ -34,6 +34,19 @@ class DataError(NnclipError, ValueError):
     """An image, text, array or data set is not what it should be."""
 
 
+class TextTooLongError(DataError):
+    """A text has more tokens than a model reads.
+
+    Attributes:
+        tokens: that it has, with its start and end.
+        most: that the model reads.
+    """
+
+    def __init__(self, message: str, tokens: int = 0, most: int = 0) -> None:
+        super().__init__(message)
+        self.tokens, self.most = tokens, most
+
+
 class UnsupportedOpError(NnclipError, NotImplementedError):
     """A graph holds operations that an engine or an exporter lacks."""
 

@@ -3,7 +3,7 @@
 import argparse
 import json
 
-from nnclip.commands.search import from_here
+from nnclip.commands.filters import from_here
 from nnclip.search.duplicates import duplicate_groups
 from nnclip.search.store import open_store
 

@@ -122,7 +122,7 @@ def _built(collection: Collection, kind: str, recall: float, texts: Texts | None
 
     def finder(setting: int) -> Find:
         searcher = _opened(path, kind, setting, rows)
-        return lambda query_E, amount: searcher.nearest(query_E, amount, 1.0, blocks, dead).rows
+        return lambda query_E, k: searcher.nearest(query_E, k, 1.0, blocks, dead).rows
 
     setting, reached = choose_setting(SETTINGS[kind], recall, kinds, finder)
     seconds = round(time.perf_counter() - start, 1)

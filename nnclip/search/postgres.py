@@ -288,6 +288,10 @@ class PostgresStore:
         self._card = card
         return card
 
+    def index_card(self) -> IndexCard | None:
+        """See `LastingStore`."""
+        return self._card
+
     def _finder(self, view: int) -> Find:
         def find(query_E: np.ndarray, k: int) -> np.ndarray:
             with self._connection.transaction():

@@ -64,6 +64,9 @@ class LastingStore(Store, Protocol):
     def build_index(self, kind: str, recall: float, texts: Texts | None) -> IndexCard:
         """Make searching fast; see `nnclip.search.index.build_index`."""
 
+    def index_card(self) -> IndexCard | None:
+        """What the index is; None where there is none."""
+
 
 class FolderStore(Collection):
     """A collection in a folder, searched by its index, or exactly where it has none."""
@@ -109,6 +112,10 @@ class FolderStore(Collection):
         if isinstance(searcher, Exact):
             return searcher.nearest(query_E, k, scale, np.asarray(blocks[-1]), dead, left_out)
         return searcher.nearest(query_E, k, scale, blocks, dead, left_out)
+
+    def index_card(self) -> IndexCard | None:
+        """See `LastingStore`."""
+        return read_card(self.path)
 
     def _open_shards(self) -> bool:
         found = super()._open_shards()

@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 import tokenizers
 
-from nnclip.errors import ConfigError, DataError
+from nnclip.errors import ConfigError, DataError, TextTooLongError
 from nnclip.text.around import Around
 from nnclip.text.tokenizer import checked_texts, shown
 from nnclip.text.tokenizer_json import guarded, make_tokenizer
@@ -67,7 +67,8 @@ class ForeignTokenizer:
             (N, context_length) int32, short texts filled up with `pad`, behind or before them.
 
         Raises:
-            DataError: no texts, something that is not a text, or a text that is too long.
+            DataError: no texts, or something that is not a text.
+            TextTooLongError: a text that is too long.
             ConfigError: `context_length` leaves no room for a token between start and end.
         """
         texts = checked_texts(texts)
@@ -80,10 +81,12 @@ class ForeignTokenizer:
         for row, (text, encoding) in enumerate(zip(texts, self._encoded(texts), strict=True)):
             if len(encoding) > room:
                 if not truncate:
-                    raise DataError(
-                        f"text {row} makes {len(encoding) + context_length - room} tokens with its "
-                        f"start and end, expected at most {context_length}: {shown(text)}; shorten "
-                        "it or set truncate=True"
+                    tokens = len(encoding) + context_length - room
+                    raise TextTooLongError(
+                        f"text {row} makes {tokens} tokens with its start and end, expected at "
+                        f"most {context_length}: {shown(text)}; shorten it or set truncate=True",
+                        tokens,
+                        context_length,
                     )
                 encoding.truncate(room)
             ids = self._tokenizer.post_process(encoding).ids

@@ -10,7 +10,7 @@ import numpy as np
 import tokenizers
 from tokenizers import models, normalizers, pre_tokenizers, processors
 
-from nnclip.errors import ConfigError, DataError
+from nnclip.errors import ConfigError, DataError, TextTooLongError
 from nnclip.files import read_regular
 from nnclip.json_text import TOKENIZER_BYTES, parse_json
 from nnclip.text.bpe import (
@@ -96,7 +96,8 @@ class Tokenizer:
             (N, context_length) int32: start, the text's tokens, end, then zeros.
 
         Raises:
-            DataError: no texts, something that is not a text, or a text that is too long.
+            DataError: no texts, or something that is not a text.
+            TextTooLongError: a text that is too long.
             ConfigError: `context_length` leaves no room for start and end.
         """
         texts = checked_texts(texts)
@@ -108,9 +109,11 @@ class Tokenizer:
             ids = [sot, *self.encode(text), eot]
             if len(ids) > context_length:
                 if not truncate:
-                    raise DataError(
+                    raise TextTooLongError(
                         f"text {row} makes {len(ids)} tokens with its start and end, expected at "
-                        f"most {context_length}: {shown(text)}; shorten it or set truncate=True"
+                        f"most {context_length}: {shown(text)}; shorten it or set truncate=True",
+                        len(ids),
+                        context_length,
                     )
                 ids[context_length - 1 :] = [eot]
             ids_NL[row, : len(ids)] = ids
