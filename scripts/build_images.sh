@@ -52,14 +52,15 @@ build() {
 }
 
 # Runs the image's own command with its own user, and prints what a visitor gets.
-# $1: the tag, $2: the path that is asked for, $3: what the answer holds.
+# $1: the tag, $2: the path that is asked for, $3: what the answer holds, $4: flags of `buildah run`,
+# $5: flags of the command, $6: what runs in the container too while it answers.
 try_image() {
     container=$(buildah from --pull-never "$1")
     words='{{range .Docker.Config.Entrypoint}}{{.}} {{end}}{{range .Docker.Config.Cmd}}{{.}} {{end}}'
     command=$(buildah inspect --type image --format "$words" "$1")
-    # shellcheck disable=SC2086 # the command is a list of words
-    setsid buildah --root "$work/storage" --runroot "$work/run" run --network host "$container" -- \
-        $command --port "$port" >"$work/said" 2>&1 &
+    # shellcheck disable=SC2086 # flags and commands are lists of words
+    setsid buildah --root "$work/storage" --runroot "$work/run" run --network host ${4:-} \
+        "$container" -- $command --port "$port" ${5:-} >"$work/said" 2>&1 &
     server=$!
     for _ in $(seq 300); do
         curl -fsS -o "$work/answer" "http://127.0.0.1:$port$2" 2>/dev/null && break
@@ -68,10 +69,23 @@ try_image() {
     done
     cat "$work/said"
     grep -o "$3" "$work/answer"
+    ${6:-true}
     echo "size: $(du -sh --apparent-size "$(buildah mount "$container")" | cut -f1)"
     kill -- "-$server" && server=
     wait || true
     buildah umount "$container" >/dev/null
+}
+
+# What clients and the engine ask of the server: embeddings, by a model of the volume, and the health.
+ask_server() {
+    for input in '"a dog"' "{\"image\": \"$(base64 -w0 assets/example.jpg)\"}"; do
+        printf '{"model": "own", "input": [%s]}' "$input" >"$work/asked"
+        curl -fsS -d "@$work/asked" "http://127.0.0.1:$port/v1/embeddings" >"$work/answer"
+        grep -o '"object":"embedding","index":0,"embedding":\[-\?[0-9]' "$work/answer"
+    done
+    probe=$(sed -n 's/^    CMD \["python", "-c", "\(.*\)"\]$/\1/p' docker/Dockerfile.serve)
+    buildah run --network host "$container" -- python -c "$(echo "$probe" | sed "s/8890/$port/")"
+    echo "healthy"
 }
 
 hadolint=.venv/bin/hadolint
@@ -83,7 +97,10 @@ build docker/Dockerfile nnclip
 try_image nnclip / '"title": *"nnclip"'
 echo "building docker/Dockerfile.serve"
 build docker/Dockerfile.serve nnclip-serve
-try_image nnclip-serve /ready '"status": *"ready"'
+mkdir "$work/models"
+cp assets/nnclip.h5 "$work/models/own.h5"
+try_image nnclip-serve /ready '"status": *"ready"' "--volume $work/models:/models:ro" \
+    "-m bundled -m /models/own.h5" ask_server
 if [ "${1:-}" = cuda ]; then
     echo "building docker/Dockerfile.cuda"
     build docker/Dockerfile.cuda nnclip-train
