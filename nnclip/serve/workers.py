@@ -1,7 +1,7 @@
 """Several processes on one port: started, watched, started anew, drained.
 
-They share the socket and the pages of the weight files, which are mapped; what each compiles of
-them is its own.
+They share the socket and the counters. Each compiles the weights for itself: the compiler packs all
+of them anew, so that nothing of a mapped file is left to share.
 """
 
 import argparse

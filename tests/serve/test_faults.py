@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 
 import httpx
 import pytest
@@ -60,3 +61,22 @@ def test_what_is_unforeseen_goes_to_the_log_alone(desk, path, content, form, mon
         answer = asked(desk, path, content)
     assert answer.status_code == 500 and set(answer.json()) == {form}
     assert "secret" not in answer.text and "a secret of the inside" in caplog.text
+
+
+@pytest.mark.parametrize("path, content", [
+    ("/v1/embeddings", {"input": ["a", "b"]}),
+    ("/vectorize", {"texts": ["a", "b"]}),
+])  # fmt: skip
+def test_an_answer_that_takes_too_long_is_given_up(desk, path, content, monkeypatch):
+    go = threading.Event()
+    monkeypatch.setattr("nnclip.serve.asking.ANSWER_SECONDS", 0.05)
+    monkeypatch.setattr("nnclip.serve.asking.TEXTS", 1)
+    monkeypatch.setattr(desk.turns, "_threads", 1)
+    monkeypatch.setattr(
+        "nnclip.service.embedder.Embedder.text_features", lambda *_, **__: go.wait(60) and []
+    )
+    answer = asked(desk, path, content)
+    assert answer.status_code == 503 and int(answer.headers["retry-after"]) >= 1
+    assert "found no answer within" in answer.text
+    assert desk.turns.waiting == 0  # its second text is not begun any more
+    go.set()

@@ -1,5 +1,6 @@
 """The server as a whole: its health, its doors, its load, its end."""
 
+import asyncio
 import contextlib
 import os
 import re
@@ -14,9 +15,34 @@ from pathlib import Path
 import httpx
 import pytest
 
+from nnclip.serve.server import bind
+
 from .conftest import KEY, coded, photo, until
 
 EMBEDDINGS = "/v1/embeddings"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_small_answers_are_sent_at_once(host):
+    listener = bind(host, 0)
+
+    async def accepted():
+        made = asyncio.get_running_loop().create_future()
+
+        class Protocol(asyncio.Protocol):
+            def connection_made(self, transport):
+                made.set_result(transport)
+
+        server = await asyncio.get_running_loop().create_server(Protocol, sock=listener)
+        with socket.create_connection(listener.getsockname()[:2]):
+            transport = await made
+            found = transport.get_extra_info("socket")
+            option = found.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            transport.close()
+        server.close()
+        return option
+
+    assert asyncio.run(accepted())
 
 
 def test_health_ready_metrics_and_the_list_of_routes(served):
