@@ -178,7 +178,7 @@ def _report(
         f"{len(collection):,} images in {shown(args.output)}, {len(failures):,} could not be read"
     )
     if not_read:
-        print(not_read)
+        print(not_read.told)
     if later.moved:
         print(f"{later.moved:,} moved, and keep their embeddings")
     if later.added or later.changed:

@@ -285,7 +285,7 @@ def _samples(given: Sequence[Path]) -> tuple[list[Sample], NotRead]:
         whole = path.is_dir() or path.suffix.lower() in SETS
         samples += read_source(path, Ask(), found) if whole else [Sample(str(path))]
     if found.not_read:
-        logger.warning("%s", found.not_read)
+        logger.warning("%s", found.not_read.told)
     if not samples:
         raise DataError(f"no image in {', '.join(map(shown, given))}")
     return samples, found.not_read

@@ -67,7 +67,7 @@ def report(done: Changes, args: argparse.Namespace) -> None:
         if done.not_read:
             not_read = NotRead()
             not_read.update(done.not_read)
-            print(not_read)
+            print(not_read.told)
 
 
 def left_out(image: str, reason: str) -> str:

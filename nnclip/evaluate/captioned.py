@@ -111,7 +111,7 @@ def read_captioned(
         pairs += [(place, caption.strip()) for caption in it.captions]
         languages += [it.language] * len(it.captions)
     if found.not_read:
-        logger.warning("%s: %s", shown(path), found.not_read)
+        logger.warning("%s: %s", shown(path), found.not_read.told)
     return _present(path, pairs, languages, found.not_read)
 
 

@@ -82,14 +82,14 @@ def read_labelled(
     found.not_read["images without a class"] += len(samples) - len(labelled)
     found.not_read += Counter()  # without zeros
     if not labelled:
-        what = f"; {found.not_read}" if found.not_read else ""
+        what = f"; {found.not_read.told}" if found.not_read else ""
         folders = f" in its {len(found.classes)} folders" if found.classes else " with a class"
         raise DataError(f"{shown(path)}: no image{folders}{what}")
     names, labels = (_brought if found.classes else _given)(path, labelled, found, classes)
     for label in sorted(set(range(len(names))) - set(labels)) if found.classes else ():
         logger.warning("class %r has no image: no means count it", names[label])
     if found.not_read:
-        logger.warning("%s: %s", shown(path), found.not_read)
+        logger.warning("%s: %s", shown(path), found.not_read.told)
     name = found.name or to_name(path.stem)
     return LabelledImages(name, names, StoredImages(labelled), np.array(labels), found.not_read)
 

@@ -1,10 +1,13 @@
 """The formats of image files: what Pillow can open here, without what is no image of pixels."""
 
+from collections.abc import Iterable
 from contextlib import suppress
+from pathlib import Path, PurePath
 
 from PIL import Image
 
 from nnclip.extras import how
+from nnclip.files import open_regular
 
 with suppress(ImportError):  # photos of telephones, where the plugin is installed
     from pillow_heif import register_heif_opener
@@ -22,6 +25,10 @@ REFUSED = {
     "BUFR": "a container of weather data, which Pillow cannot decode",
     "IPTC": "a container of news, which may hold any format",
 }
+HEIC_SUFFIXES = frozenset({".heic", ".heif", ".hif", ".heics", ".heifs"})
+BEGINNING = 16  # bytes by which a file without a suffix is told
+# formats that these bytes tell from all that is no image
+_TOLD = ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "AVIF", "HEIF", "JPEG2000")
 _READ_AS_JPEG = "MPO"  # images of two lenses: Pillow opens the first as a JPEG
 _HEIC = (b"ftyphei", b"ftypmif1", b"ftypmsf1", b"ftyphev")
 _STARTS = ((b"%!PS", "EPS"), (b"\xc5\xd0\xd3\xc6", "EPS"), (b"%PDF", "PDF"))
@@ -35,6 +42,39 @@ def image_suffixes() -> frozenset[str]:
         for suffix, kind in known.items()
         if kind not in REFUSED and (kind in Image.OPEN or kind == _READ_AS_JPEG)
     )
+
+
+def begins_as_image(start: bytes) -> bool:
+    """Whether a file is an image by its first BEGINNING bytes; for files without a suffix."""
+    Image.init()
+    tests = (Image.OPEN[kind][1] for kind in _TOLD if kind in Image.OPEN)
+    return any(test is not None and test(start) is True for test in tests)
+
+
+def is_image_file(path: str | Path, suffixes: frozenset[str] | None = None) -> bool:
+    """Whether a file is an image by its suffix; without any, by its beginning.
+
+    Args:
+        path: what is no regular file, or cannot be read, has no beginning.
+        suffixes: from `image_suffixes`, for those who ask often.
+    """
+    if suffix := PurePath(path).suffix.lower():
+        return suffix in (image_suffixes() if suffixes is None else suffixes)
+    return begins_as_image(_beginning(path))
+
+
+def _beginning(path: str | Path) -> bytes:
+    try:
+        with open_regular(path) as file:
+            return file.read(BEGINNING)
+    except (OSError, ValueError):  # DataError is one
+        return b""
+
+
+def hint(suffixes: Iterable[str]) -> str:
+    """What to do so that files of such suffixes are read; "" if nothing helps."""
+    missing = sorted(HEIC_SUFFIXES.intersection(suffixes) - image_suffixes())
+    return f"{how('heic')} reads {', '.join(missing)}" if missing else ""
 
 
 def known_otherwise(start: bytes) -> str:

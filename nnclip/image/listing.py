@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
 
 from nnclip.files import shown
-from nnclip.image.formats import image_suffixes
+from nnclip.image.formats import hint, image_suffixes, is_image_file
 from nnclip.image.skips import Skips
 
 logger = logging.getLogger(__name__)
@@ -23,16 +23,19 @@ class NotRead(Counter[str]):
 
     Attributes:
         closed: the paths of the folders that cannot be read.
+        linked: the paths of the folders behind links.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.closed: list[str] = []
+        self.linked: list[str] = []
 
     def add(self, other: "NotRead") -> None:
         """Count what another listing passed over, too."""
         self.update(other)
         self.closed += other.closed
+        self.linked += other.linked
 
     def file(self, name: str) -> None:
         """Count a file of this name."""
@@ -48,12 +51,23 @@ class NotRead(Counter[str]):
         self[CLOSED] += 1
         self.closed.append(path)
 
+    def link(self, path: str) -> None:
+        """Count a folder behind a link, and say so."""
+        logger.warning("%s: a link to a folder, not entered; name it as a source", shown(path))
+        self[LINKED] += 1
+        self.linked.append(path)
+
     def __str__(self) -> str:
         """`41 .heic, 3 .mp4 not read`; "" if nothing was passed over."""
         if not self:
             return ""
         order = sorted(self.items(), key=lambda item: (-item[1], item[0]))
         return ", ".join(f"{count:,} {kind}" for kind, count in order) + " not read"
+
+    @property
+    def told(self) -> str:
+        """The same, and what makes more of it readable."""
+        return "; ".join(filter(None, [str(self), hint(self)]))
 
 
 def files_below(
@@ -90,7 +104,7 @@ def files_below(
             here = None if skips is None else skips.within(entry.path, inside)
             waiting.append((_entries(entry.path, not_read), f"{inside}/", here))
         elif entry.is_symlink() and os.path.isdir(entry.path):
-            not_read[LINKED] += 1
+            not_read.link(entry.path)
 
 
 def _entries(folder: str, not_read: NotRead) -> Iterator[os.DirEntry[str]]:
@@ -114,7 +128,7 @@ def image_files(folder: str | Path, not_read: NotRead | None = None) -> list[Pat
     not_read = NotRead() if not_read is None else not_read
     suffixes, found = image_suffixes(), []
     for entry in files_below(folder, not_read):
-        if PurePath(entry.name).suffix.lower() in suffixes:
+        if is_image_file(entry.path, suffixes):
             found.append(Path(entry.path))
         elif not entry.is_dir():
             not_read.file(entry.name)

@@ -59,7 +59,7 @@ def serve(pool: ModelPool, args: argparse.Namespace, block: bool = True) -> str:
     for collection in collections:
         collection.prepare(pool.get())
     if args.images and collections[0].not_read:
-        print(f"nnclip: {collections[0].name}: {collections[0].not_read}")
+        print(f"nnclip: {collections[0].name}: {collections[0].not_read.told}")
     print(f"nnclip: open {url}", flush=True)
     if block:
         page.block_thread()

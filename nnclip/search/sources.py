@@ -72,7 +72,7 @@ def list_items(
 
 
 def _nothing(source: str, not_read: NotRead) -> str:
-    what = f"; {not_read}" if not_read else ""
+    what = f"; {not_read.told}" if not_read else ""
     return (
         f"{shown(source)}: found no image in it, expected files that end in "
         f"{', '.join(sorted(image_suffixes()))}{what}"

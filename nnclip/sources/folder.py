@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePath
 
 from nnclip.files import to_name
-from nnclip.image.formats import image_suffixes
+from nnclip.image.formats import image_suffixes, is_image_file
 from nnclip.image.listing import NotRead, files_below
 from nnclip.sources.captions import CAPTION_FILES, captions_beside
 from nnclip.sources.reader import Reader
@@ -57,7 +57,7 @@ def _images(folder: str, ask: Ask, not_read: NotRead) -> Iterator[Sample]:
     suffixes, beside = image_suffixes(), Counter[str]()
     for entry in files_below(folder, not_read, ask.exclude):
         suffix = PurePath(entry.name).suffix.lower()
-        if suffix in suffixes:
+        if is_image_file(entry.path, suffixes):
             captions: tuple[str, ...] = ()
             if ask.captions:
                 said = captions_beside(entry.path, not_read)

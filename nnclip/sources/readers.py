@@ -22,6 +22,7 @@ from nnclip.image import (
     image_suffixes,
     open_image,
 )
+from nnclip.image.formats import hint
 from nnclip.sources.captions_json import CAPTIONS_JSON
 from nnclip.sources.cifar import CIFAR
 from nnclip.sources.folder import FOLDER
@@ -32,7 +33,6 @@ from nnclip.sources.single import IMAGE
 from nnclip.sources.table import TABLE
 
 READERS: tuple[Reader, ...] = (SHARDS, CIFAR, FOLDER, CAPTIONS_JSON, IMAGE, TABLE)
-_HINTS = dict.fromkeys((".heic", ".heif"), "pip install pillow-heif reads it")
 
 
 def read_source(source: str | Path, ask: Ask, found: Found | None = None) -> Iterator[Sample]:
@@ -123,5 +123,5 @@ def _unknown(source: str) -> str:
     if not stat.S_ISREG(mode):
         return f"{name}: found a special file, expected {known_kinds()}"
     suffix = PurePath(source).suffix.lower()
-    hint = f"; {_HINTS[suffix]}" if suffix in _HINTS else ""
-    return f"{name}: found a file that ends in {shown(suffix)}, expected {known_kinds()}{hint}"
+    said = f"{name}: found a file that ends in {shown(suffix)}, expected {known_kinds()}"
+    return "; ".join(filter(None, [said, hint([suffix])]))

@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from nnclip.errors import DataError
 from nnclip.files import open_regular, shown
-from nnclip.image.formats import image_suffixes
+from nnclip.image.formats import BEGINNING, begins_as_image, image_suffixes
 from nnclip.sources.captions import CAPTION_FILES, LONGEST, parse_captions
 from nnclip.sources.reader import Reader
 from nnclip.sources.sample import Ask, Found, Sample
@@ -92,7 +92,7 @@ def _samples(path: str, shard: tarfile.TarFile, ask: Ask, found: Found) -> Itera
         suffix = f".{extension.lower()}" if ask.captions else PurePath(name).suffix.lower()
         if not member.isreg() or member.issparse():
             found.not_read["links and special files in tar files"] += 1
-        elif suffix in suffixes:
+        elif suffix in suffixes or (suffix in ("", ".") and _is_image(shard, member)):
             if ask.captions and images:
                 found.not_read.file(images.pop().name)
             images.append(member)
@@ -110,6 +110,12 @@ def _samples(path: str, shard: tarfile.TarFile, ask: Ask, found: Found) -> Itera
 def _group(path: str, images: list[tarfile.TarInfo], said: dict[str, Any]) -> Iterator[Sample]:
     for member in images:
         yield Sample(path, member.offset_data, member.size, member.name, **said)
+
+
+def _is_image(shard: tarfile.TarFile, member: tarfile.TarInfo) -> bool:
+    """By its beginning."""
+    file = shard.extractfile(member)
+    return file is not None and begins_as_image(file.read(BEGINNING))
 
 
 def _content(shard: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:

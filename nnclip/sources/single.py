@@ -1,9 +1,8 @@
 """An image file, with a caption beside it or none."""
 
 from collections.abc import Iterator
-from pathlib import PurePath
 
-from nnclip.image.formats import image_suffixes
+from nnclip.image.formats import is_image_file
 from nnclip.sources.captions import captions_beside
 from nnclip.sources.reader import Reader
 from nnclip.sources.sample import Ask, Found, Sample
@@ -18,6 +17,6 @@ def read(source: str, ask: Ask, found: Found) -> Iterator[Sample]:
 IMAGE = Reader(
     "image",
     "an image",
-    lambda source, _: PurePath(source).suffix.lower() in image_suffixes(),
+    lambda source, _: is_image_file(source),
     read,
 )

@@ -60,7 +60,7 @@ class PairTable:
             offsets.append(len(rows))
         self._rows, self._offsets = bytes(rows), np.array(offsets, np.int64)
         if not len(self):
-            passed = f", {self.not_read}" if self.not_read else ""
+            passed = f", {self.not_read.told}" if self.not_read else ""
             raise DataError(
                 f"found no captioned image ({self.dropped} without a caption{passed}): check "
                 "the path and the names of the columns"

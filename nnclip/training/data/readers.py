@@ -50,7 +50,7 @@ def read_pairs(
             raise
         raise DataError(f"{shown(source)}: {error}") from error
     if found.not_read:
-        logger.warning("%s: %s", shown(source), found.not_read)
+        logger.warning("%s: %s", shown(source), found.not_read.told)
     return table
 
 
