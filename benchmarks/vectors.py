@@ -142,11 +142,12 @@ def _unit(rows_NE: np.ndarray) -> np.ndarray:
 def main(folder: str, table: str) -> None:
     """Measure a collection and the captions of its images."""
     from nnclip.clip import CLIP
-    from nnclip.image import read_rows
     from nnclip.search.collection import Collection
+    from nnclip.sources import Ask, read_source
 
     collection, model = Collection(folder), CLIP()
-    captions = {Path(row["filepath"]).name: row["title"] for row in read_rows(Path(table), ())}
+    rows = read_source(table, Ask(captions=True))
+    captions = {Path(row.path).name: row.captions[0] for row in rows}
     names = [Path(record["image"]).name for _, record in collection.live()]
     images = np.concatenate([np.asarray(block, np.float32) for block in collection.blocks])
     texts = model.encode_text(model.tokenize([captions[name] for name in names], truncate=True))

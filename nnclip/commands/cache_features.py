@@ -81,6 +81,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--image-root", default="", help="folder that image paths begin in")
     parser.add_argument("--csv-img-key", default="filepath", help="column of image paths")
     parser.add_argument("--csv-caption-key", default="title", help="column of captions")
+    parser.add_argument("--separator", default="", help="of a table: one character, or tab")
+    parser.add_argument("--max-bad", type=int, default=1000, help="rows that are left out")
 
 
 def add_cache_arguments(parser: argparse.ArgumentParser) -> None:
@@ -146,7 +148,7 @@ def cached_pairs(
         NnclipError: of all kinds, see `readers.read_pairs` and `FeatureCache`.
     """
     if args.teacher:
-        for_teacher, for_student = read_parallel(Path(source))
+        for_teacher, for_student = read_parallel(Path(source), args.separator, args.max_bad)
         targets = cache.texts(for_teacher, frozen(args.teacher, args).teacher())
         rows = np.arange(len(for_teacher) + 1)
         if tower:

@@ -13,8 +13,15 @@ HELP = "fetch the images of a list of captions and addresses (Conceptual Caption
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `nnclip fetch-pairs`."""
-    parser.add_argument("urls", type=Path, help="tab- or comma-separated: a caption, an address")
+    parser.add_argument("urls", type=Path, help="a table of captions and addresses; parquet, too")
     parser.add_argument("folder", type=Path, metavar="DIR", help="where to; call again to go on")
+    parser.add_argument("--url-column", default="", metavar="NAME", help="name or number")
+    parser.add_argument("--caption-column", default="", metavar="NAME", help="name or number")
+    parser.add_argument("--separator", default="", help="one character, or tab")
+    parser.add_argument(
+        "--max-bad", type=int, default=1000, help="rows that are left out (%(default)s)"
+    )
+    parser.add_argument("--parquet", action="store_true", help="write pairs.parquet, too")
     parser.add_argument("--parallel", type=int, default=50, help="transfers at once (%(default)s)")
     parser.add_argument("--timeout", type=float, default=5.0, help="seconds (%(default)s)")
     parser.add_argument("--min-size", type=int, default=1, help="least pixels of a side")
@@ -30,6 +37,11 @@ def run(args: argparse.Namespace) -> int:
         timeout=args.timeout,
         least_side=args.min_size,
         again=args.retry,
+        url_column=args.url_column,
+        caption_column=args.caption_column,
+        separator=args.separator,
+        max_bad=args.max_bad,
+        parquet=args.parquet,
     )
     kept = failed = 0
     with tqdm(unit="image", disable=None) as bar:

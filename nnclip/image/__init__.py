@@ -13,7 +13,6 @@ from nnclip.image.formats import image_suffixes
 from nnclip.image.listing import NotRead, image_files, picture_files
 from nnclip.image.opening import MAX_BYTES, MAX_PIXELS, ImageSource, open_image, seen_size
 from nnclip.image.preprocess import CLIP_MEAN, CLIP_STD, Preprocess
-from nnclip.image.tables import dialect_of, read_rows, root_of_images
 
 __all__ = [
     "CLIP_MEAN",
@@ -26,7 +25,6 @@ __all__ = [
     "ImageSource",
     "NotRead",
     "Preprocess",
-    "dialect_of",
     "image_files",
     "image_suffixes",
     "normalise",
@@ -37,7 +35,5 @@ __all__ = [
     "preprocess",
     "preprocess_batch",
     "random_resized_crop",
-    "read_rows",
-    "root_of_images",
     "seen_size",
 ]

@@ -26,6 +26,7 @@ REFUSED = {
     "IPTC": "a container of news, which may hold any format",
 }
 HEIC_SUFFIXES = frozenset({".heic", ".heif", ".hif", ".heics", ".heifs"})
+MACOS_START = "._"  # of the names of what macOS keeps beside files on foreign disks
 BEGINNING = 16  # bytes by which a file without a suffix is told
 # formats that these bytes tell from all that is no image
 _TOLD = ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "AVIF", "HEIF", "JPEG2000")
@@ -58,7 +59,10 @@ def is_image_file(path: str | Path, suffixes: frozenset[str] | None = None) -> b
         path: what is no regular file, or cannot be read, has no beginning.
         suffixes: from `image_suffixes`, for those who ask often.
     """
-    if suffix := PurePath(path).suffix.lower():
+    name = PurePath(path).name
+    if name.startswith(MACOS_START):
+        return False
+    if suffix := PurePath(name).suffix.lower():
         return suffix in (image_suffixes() if suffixes is None else suffixes)
     return begins_as_image(_beginning(path))
 

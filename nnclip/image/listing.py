@@ -7,39 +7,51 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
 
 from nnclip.files import shown
-from nnclip.image.formats import hint, image_suffixes, is_image_file
+from nnclip.image.formats import MACOS_START, hint, image_suffixes, is_image_file
 from nnclip.image.skips import Skips
 
 logger = logging.getLogger(__name__)
 
 NO_SUFFIX, LINKED, CLOSED = "without a suffix", "linked folder", "unreadable folder"
+MACOS = "._ files of macOS"  # what it keeps beside files on foreign disks
 
 
 class NotRead(Counter[str]):
     """What a listing passed over: suffix -> how many files.
 
-    The keys NO_SUFFIX, LINKED (folders behind links, which are not entered) and CLOSED (folders
-    that cannot be read) count what has no suffix.
+    The keys NO_SUFFIX, LINKED (folders behind links, which are not entered), CLOSED (folders that
+    cannot be read) and MACOS count what has no suffix that tells.
 
     Attributes:
         closed: the paths of the folders that cannot be read.
         linked: the paths of the folders behind links.
+        first: key of damaged files -> name of the first.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.closed: list[str] = []
         self.linked: list[str] = []
+        self.first: dict[str, str] = {}
 
     def add(self, other: "NotRead") -> None:
         """Count what another listing passed over, too."""
         self.update(other)
         self.closed += other.closed
         self.linked += other.linked
+        self.first = other.first | self.first
 
     def file(self, name: str) -> None:
         """Count a file of this name."""
-        self[shown(PurePath(name).suffix.lower()) or NO_SUFFIX] += 1
+        name = PurePath(name).name
+        own = name.startswith(MACOS_START)
+        self[MACOS if own else shown(PurePath(name).suffix.lower()) or NO_SUFFIX] += 1
+
+    def damaged(self, name: str) -> None:
+        """Count a file that belongs to the data and cannot be read."""
+        kind = f"damaged {shown(PurePath(name).suffix.lower())}"
+        self[kind] += 1
+        self.first.setdefault(kind, name)
 
     def skipped(self, pattern: str) -> None:
         """Count a file or folder that a pattern leaves out."""
@@ -62,7 +74,11 @@ class NotRead(Counter[str]):
         if not self:
             return ""
         order = sorted(self.items(), key=lambda item: (-item[1], item[0]))
-        return ", ".join(f"{count:,} {kind}" for kind, count in order) + " not read"
+        named = {kind: f" ({shown(name)})" for kind, name in self.first.items()}
+        return (
+            ", ".join(f"{count:,} {kind}{named.get(kind, '')}" for kind, count in order)
+            + " not read"
+        )
 
     @property
     def told(self) -> str:

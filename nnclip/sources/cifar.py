@@ -21,7 +21,7 @@ from nnclip.files import read_regular, shown
 from nnclip.json_text import brief
 from nnclip.plain_pickle import PlainUnpickler, Stated
 from nnclip.sources.reader import Reader
-from nnclip.sources.sample import TRAINING, Ask, Found, Sample
+from nnclip.sources.sample import TRAINING, VALIDATION, Ask, Found, Sample
 
 SIDE = 32
 PIXELS = 3 * SIDE * SIDE
@@ -37,7 +37,8 @@ def read(source: str, ask: Ask, found: Found) -> Iterator[Sample]:
         DataError: a file is missing, cut short or damaged, or has a label that is no class.
     """
     folder = Path(source)
-    splits = {TRAINING: ("train",), "": ("train", "test")}.get(ask.split, (ask.split,))
+    parts = {TRAINING: ("train",), VALIDATION: ("test",), "": ("train", "test")}
+    splits = parts.get(ask.split, (ask.split,))
     binary = _is_binary(folder)
     names, files = (_binary_files if binary else _python_files)(folder, splits)
     for path in files:
@@ -59,6 +60,7 @@ def read(source: str, ask: Ask, found: Found) -> Iterator[Sample]:
                 name,
             )
     found.classes, found.name = names, f"cifar{len(names)}"
+    found.told = f"CIFAR's {' and '.join(splits)} images: captions from the names of the classes"
 
 
 def load(path: str, offset: int, size: int) -> bytes:

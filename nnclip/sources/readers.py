@@ -3,6 +3,7 @@
 Embedding, training, evaluation and the page read every one of them.
 """
 
+import logging
 import os
 import stat
 from collections.abc import Iterator
@@ -32,6 +33,8 @@ from nnclip.sources.shards import SHARDS
 from nnclip.sources.single import IMAGE
 from nnclip.sources.table import TABLE
 
+logger = logging.getLogger(__name__)
+
 READERS: tuple[Reader, ...] = (SHARDS, CIFAR, FOLDER, CAPTIONS_JSON, IMAGE, TABLE)
 
 
@@ -41,19 +44,23 @@ def read_source(source: str | Path, ask: Ask, found: Found | None = None) -> Ite
     Args:
         source: a path as the system names it, or what else a reader knows.
         ask: what is wanted.
-        found: is filled with what the reader finds out.
+        found: is filled with what the reader finds out; it is logged where more than images is
+            asked for.
 
     Raises:
         DataError: there is no such source, it is of no known kind, or it is damaged.
     """
-    source = str(source)
+    source, found = str(source), Found() if found is None else found
+    found.bad.strict = ask.strict
     try:
         reader = next((reader for reader in READERS if reader.claims(source, ask)), None)
         if reader is None:
             raise DataError(_unknown(source))
-        yield from reader.read(source, ask, Found() if found is None else found)
+        yield from reader.read(source, ask, found)
     except OSError as error:
         raise DataError(f"{shown(source)}: cannot be read ({error.strerror or error})") from error
+    if found.told and (ask.captions or ask.labels):
+        logger.info("%s: found %s", shown(source), found.told)
 
 
 def stored_bytes(stored: Stored) -> tuple[bytes, os.stat_result]:

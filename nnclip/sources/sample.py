@@ -5,8 +5,9 @@ from typing import Protocol
 
 from nnclip.files import to_name
 from nnclip.image.listing import NotRead
+from nnclip.sources.bad import Bad
 
-TRAINING = "training"
+TRAINING, VALIDATION = "training", "validation"
 
 
 class Stored(Protocol):
@@ -15,7 +16,8 @@ class Stored(Protocol):
     Attributes:
         path: the file to open, as the system names it.
         offset: where the image starts in that file.
-        size: its length there in bytes; -1 for a file of its own.
+        size: its length there in bytes; -1 for a file of its own. What `form` names may count
+            both in its own way.
         form: the reader that turns these bytes into an image file; "" where they are one.
         name: what messages call it.
     """
@@ -69,13 +71,14 @@ class Ask:
         labels: whether classes are wanted.
         strict: whether a row that lacks something is an error; else it is counted or left empty.
         split: part of the data set, where the source has several; TRAINING is all that is for it,
-            "" is everything.
+            VALIDATION what is held out while training, "" is everything.
         root: folder that relative paths begin in; "" for the usual one.
         image_key: column of paths.
         caption_key: column of captions.
         label_key: column of labels.
         exclude: patterns of files and folders that a folder leaves out, see `nnclip.image.skips`;
             None: it leaves out nothing.
+        separator: of a table of separated text; "" to tell it by the header.
     """
 
     captions: bool = False
@@ -88,6 +91,7 @@ class Ask:
     caption_key: str = "title"
     label_key: str = "label"
     exclude: tuple[str, ...] | None = None
+    separator: str = ""
 
 
 @dataclass
@@ -96,10 +100,14 @@ class Found:
 
     Attributes:
         not_read: what it passed over.
+        bad: what it could not understand, and left out.
+        told: what it took the source for, in one line.
         classes: names in the order of the labels, where the source has an order.
         name: what the data set calls itself; "" where it does not.
     """
 
     not_read: NotRead = field(default_factory=NotRead)
+    bad: Bad = field(default_factory=Bad)
+    told: str = ""
     classes: tuple[str, ...] = ()
     name: str = ""

@@ -1,25 +1,28 @@
 """WebDataset shards: members of a .tar file that share a name up to its first dot.
 
-The shards are indexed, not streamed: nothing is unpacked, each image is read where it lies.
+Where no member of such a name is an image by all that follows the dot (`r.v2.jpg`), names end at
+their last dot. The shards are indexed, not streamed: nothing is unpacked, each image is read where
+it lies, wherever in the file the members of its name are.
 """
 
 import os
-import re
 import tarfile
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path, PurePath
-from typing import IO, Any
+from typing import IO
 
 from nnclip.errors import DataError
 from nnclip.files import open_regular, shown
-from nnclip.image.formats import BEGINNING, begins_as_image, image_suffixes
-from nnclip.sources.captions import CAPTION_FILES, LONGEST, parse_captions
+from nnclip.image.formats import BEGINNING, MACOS_START, begins_as_image, image_suffixes
+from nnclip.sources.captions import CAPTION_FILES, LONGEST, best, parse_captions
+from nnclip.sources.places import expanded
 from nnclip.sources.reader import Reader
 from nnclip.sources.sample import Ask, Found, Sample
 
 CLASS_FILE = ".cls"
+BEHIND = 1 << 20  # bytes after the end that must be zero: writers fill up their last record
 PACKED = (".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")
-_BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
 
 class _Bounded:
@@ -38,23 +41,26 @@ def shard_paths(source: str) -> list[Path]:
     """The shards that a .tar file, a folder of them or a brace pattern stands for; maybe none."""
     if os.path.isdir(source):
         return sorted(Path(source).glob("*.tar"))
-    if not source.lower().endswith(PACKED):
-        return []
-    match = _BRACES.search(source)
-    if match is None:
-        return [Path(source)]
-    first, last = match.groups()
-    numbers = range(int(first), int(last) + 1)
-    return [Path(source.replace(match[0], str(n).zfill(len(first)))) for n in numbers]
+    return expanded(source) if source.lower().endswith(PACKED) else []
 
 
 def read(source: str, ask: Ask, found: Found) -> Iterator[Sample]:
     """The images of one shard or of several."""
-    for path in shard_paths(source):
-        yield from read_shard(str(path), ask, found)
+    yield from read_shards(shard_paths(source), ask, found)
 
 
-def read_shard(path: str, ask: Ask, found: Found) -> Iterator[Sample]:
+def read_shards(paths: Sequence[Path], ask: Ask, found: Found) -> Iterator[Sample]:
+    """The images of shards, in their order."""
+    kinds = Counter[str]()
+    for path in paths:
+        yield from _read_shard(str(path), ask, found, kinds)
+    of = ", ".join(kind for kind in CAPTION_FILES if kinds[kind])
+    found.told = (
+        f"{len(paths)} WebDataset shard{'' if len(paths) == 1 else 's'}: captions from {of}"
+    )
+
+
+def _read_shard(path: str, ask: Ask, found: Found, kinds: Counter[str]) -> Iterator[Sample]:
     """The images of a shard.
 
     Where captions are wanted, `0001.jpg` is an image and `0001.mask.png` is none; of several images
@@ -64,58 +70,140 @@ def read_shard(path: str, ask: Ask, found: Found) -> Iterator[Sample]:
         DataError: the shard is missing, compressed or damaged.
     """
     try:
+        if os.path.getsize(path) == 0 and os.path.isfile(path):
+            found.not_read["empty .tar"] += 1
+            return
         with (
             open_regular(path) as file,
             tarfile.open(fileobj=_Bounded(file), mode="r:") as shard,  # type: ignore[call-overload]
         ):
-            yield from _samples(path, shard, ask, found)
+            members = list(_members(shard, found))
+            _check_end(path, file, shard.offset)
+            images = {member.name for member in members if _is_image(shard, member)}
+            if not ask.captions:
+                yield from _all_images(path, shard, members, images, ask, found)
+                return
+            for group in _groups(members, images).values():
+                yield from _sample(path, shard, group, images, found, kinds)
     except (OSError, tarfile.TarError, ValueError) as error:
         if isinstance(error, DataError):
             raise
+        hint = f": gunzip {shown(path)}" if path.lower().endswith(("gz", "tgz")) else ""
         raise DataError(
             f"{shown(path)}: cannot be read as a tar file ({error}), expected one without "
-            "compression"
+            f"compression{hint}"
         ) from error
 
 
-def _samples(path: str, shard: tarfile.TarFile, ask: Ask, found: Found) -> Iterator[Sample]:
-    suffixes, key = image_suffixes(), ""
-    images, said = list[tarfile.TarInfo](), dict[str, Any]()
+def _members(shard: tarfile.TarFile, found: Found) -> Iterator[tarfile.TarInfo]:
+    """The regular files; of equal names the last, as whoever unpacks it finds."""
+    regular: dict[str, tarfile.TarInfo] = {}
     for member in shard:
         if member.isdir():
             continue
-        folder, _, name = member.name.rpartition("/")
-        stem, _, extension = name.partition(".")
-        if f"{folder}/{stem}" != key:
-            yield from _group(path, images, said)
-            key, images, said = f"{folder}/{stem}", [], {}
-        suffix = f".{extension.lower()}" if ask.captions else PurePath(name).suffix.lower()
         if not member.isreg() or member.issparse():
             found.not_read["links and special files in tar files"] += 1
-        elif suffix in suffixes or (suffix in ("", ".") and _is_image(shard, member)):
-            if ask.captions and images:
-                found.not_read.file(images.pop().name)
-            images.append(member)
-        elif ask.captions and suffix in CAPTION_FILES and member.size <= LONGEST:
-            captions = parse_captions(suffix, _content(shard, member), found.not_read)
-            if len(captions) > len(said.get("captions", ())):
-                said["captions"] = captions
-        elif ask.labels and suffix == CLASS_FILE and member.size <= LONGEST:
-            said["label"] = _content(shard, member).decode("utf-8", "replace").strip()
+        elif PurePath(member.name).name.startswith(MACOS_START):
+            found.not_read.file(member.name)
         else:
-            found.not_read.file(name)
-    yield from _group(path, images, said)
+            if member.name in regular:
+                found.not_read[f"{PurePath(member.name).suffix} written over"] += 1
+            regular[member.name] = member
+    yield from regular.values()
 
 
-def _group(path: str, images: list[tarfile.TarInfo], said: dict[str, Any]) -> Iterator[Sample]:
-    for member in images:
-        yield Sample(path, member.offset_data, member.size, member.name, **said)
+def _check_end(path: str, file: IO[bytes], offset: int) -> None:
+    """Python's reader takes a damaged header for the end, and reads no further than the first."""
+    file.seek(offset)
+    if any(file.read(tarfile.BLOCKSIZE)):
+        raise DataError(
+            f"{shown(path)}: is damaged at byte {offset:,}, where a member should begin; expected "
+            "a whole tar file"
+        )
+    if any(file.read(BEHIND)):
+        raise DataError(
+            f"{shown(path)}: found more after its end at byte {offset:,} (joined by cat?), "
+            "expected one tar file; name its parts instead"
+        )
+
+
+def _key(name: str) -> tuple[str, str]:
+    """The name of a sample and the suffix of a member, by its first dot."""
+    folder, _, last = name.rpartition("/")
+    stem, _, extension = last.partition(".")
+    return f"{folder}/{stem}", f".{extension.lower()}"
 
 
 def _is_image(shard: tarfile.TarFile, member: tarfile.TarInfo) -> bool:
-    """By its beginning."""
+    """By the suffix of its name; without any, by its beginning."""
+    if suffix := PurePath(member.name).suffix.lower():
+        return suffix in image_suffixes()
     file = shard.extractfile(member)
     return file is not None and begins_as_image(file.read(BEGINNING))
+
+
+def _groups(
+    members: Sequence[tarfile.TarInfo], images: Container[str]
+) -> dict[str, dict[str, tarfile.TarInfo]]:
+    """Name of a sample -> its members by suffix."""
+    whole = image_suffixes() | {"."}  # without a suffix
+    keys = [_key(member.name) for member in members if member.name in images]
+    plain = {key for key, suffix in keys if suffix in whole}
+    groups: dict[str, dict[str, tarfile.TarInfo]] = {}
+    for member in members:
+        key, suffix = _key(member.name)
+        if key not in plain:
+            path = PurePath(member.name)
+            key, suffix = str(path.with_suffix("")), path.suffix.lower()
+        groups.setdefault(key, {})[suffix] = member
+    return groups
+
+
+def _all_images(
+    path: str,
+    shard: tarfile.TarFile,
+    members: list[tarfile.TarInfo],
+    images: Container[str],
+    ask: Ask,
+    found: Found,
+) -> Iterator[Sample]:
+    """Each image apart, with the class that the file beside it says."""
+    labels = {}
+    for member in members:
+        if ask.labels and PurePath(member.name).suffix == CLASS_FILE and member.size <= LONGEST:
+            text = _content(shard, member).decode("utf-8", "replace")
+            labels[_key(member.name)[0]] = text.strip()
+        elif member.name not in images:
+            found.not_read.file(member.name)
+    for member in members:
+        if member.name in images:
+            label = labels.get(_key(member.name)[0])
+            where = member.offset_data, member.size, member.name
+            yield Sample(path, *where, label=label)
+
+
+def _sample(
+    path: str,
+    shard: tarfile.TarFile,
+    group: dict[str, tarfile.TarInfo],
+    images: Container[str],
+    found: Found,
+    kinds: Counter[str],
+) -> Iterator[Sample]:
+    """The image of a name and what its other members say."""
+    whole = image_suffixes() | {"."}
+    image = [it for suffix, it in group.items() if it.name in images and suffix in whole][-1:]
+    said = []
+    for suffix, member in group.items():
+        if image and suffix in CAPTION_FILES and member.size <= LONGEST:
+            name = f"{path}/{member.name}"
+            said.append((suffix, parse_captions(name, _content(shard, member), found.not_read)))
+        elif member not in image:
+            found.not_read.file(member.name)
+    kind, captions = best(said)
+    for it in image:
+        kinds[kind] += 1
+        yield Sample(path, it.offset_data, it.size, it.name, captions=captions)
 
 
 def _content(shard: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:

@@ -3,15 +3,14 @@
 from collections.abc import Iterator
 
 from nnclip.image.formats import is_image_file
-from nnclip.sources.captions import captions_beside
+from nnclip.sources.folder import captions_beside
 from nnclip.sources.reader import Reader
 from nnclip.sources.sample import Ask, Found, Sample
 
 
 def read(source: str, ask: Ask, found: Found) -> Iterator[Sample]:
     """The one sample."""
-    said = captions_beside(source, found.not_read) if ask.captions else None
-    yield Sample(source, captions=said[1] if said else ())
+    yield Sample(source, captions=captions_beside(source, found) if ask.captions else ())
 
 
 IMAGE = Reader(

@@ -32,6 +32,7 @@ class TrainConfig:
     image_root: str = option("", "folder that relative image paths begin in (default: the table's)")
     csv_img_key: str = option("filepath", "column of image paths")
     csv_caption_key: str = option("title", "column of captions")
+    separator: str = option("", "of a table: one character, or tab (default: its header's)")
     every_caption: bool = option(
         False, "COCO: each caption is a pair of its own (default: one random caption per image)"
     )
@@ -41,7 +42,10 @@ class TrainConfig:
     workers: int = option(
         -1, "processes that decode images, per rank (default: what the cores allow)"
     )
-    max_bad: int = option(1000, "broken images and empty captions that are skipped before stopping")
+    max_bad: int = option(
+        1000, "broken images, empty captions and ambiguous rows that are left out before stopping"
+    )
+    preview: str = option("", "image to write before step 1: a batch as the model sees it")
     crop_scale: float = option(0.9, "least share of an image that the random crop keeps")
     exact_pixels: bool = option(
         False, "decode every pixel of large images (default: what the resolution needs)"

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from nnclip.graph.beside import text_inputs, used_columns
 from nnclip.graph.towers import ImageTower, TextTower
 from nnclip.image import NotRead
+from nnclip.sources import TRAINING, VALIDATION
 from nnclip.text import AnyTokenizer
 from nnclip.training.batch import AnyBatch, Batch
 from nnclip.training.communicator import Communicator
@@ -18,7 +20,7 @@ from nnclip.training.config import TrainConfig
 from nnclip.training.data.decode import Recipe
 from nnclip.training.data.loader import Loader
 from nnclip.training.data.pairs import Draw, PairTable
-from nnclip.training.data.readers import read_pairs
+from nnclip.training.data.readers import read_pairs, show_pairs
 
 BUCKET = 16  # tokens; a batch's texts are cut to its longest, rounded up to a multiple
 
@@ -122,10 +124,25 @@ class Feed:
             config.csv_img_key,
             config.csv_caption_key,
             config.every_caption,
+            config.separator,
+            config.max_bad,
+            VALIDATION if crop is None else TRAINING,
         )
+        show_pairs(source, self.table)
         self._config, self.context = config, context
         self._text, self._tokenizer = text, tokenizer
         self._recipe = Recipe(image.preprocess, crop, config.decoding)
+
+    def preview(self, path: Path, communicator: Communicator, position: int) -> None:
+        """Write a contact sheet of this rank's next batch; see `preview.write_preview`."""
+        from nnclip.training.preview import MOST, write_preview  # needs matplotlib's fonts
+
+        own = self._config.batch_size
+        with self._loader(communicator, workers=0) as loader:
+            draws = loader.stream.draws(position + communicator.rank * own, min(own, MOST))
+            raw = next(loader.batches(iter([draws])))
+            captions = [self._tokenizer.decode(ids) for ids in self.ids(raw.captions)]
+            write_preview(path, raw.images, captions, self._recipe.preprocess)
 
     @contextmanager
     def training(
@@ -166,8 +183,9 @@ class Feed:
             return self._config.workers
         return max(1, (os.cpu_count() or 1) // communicator.local_size)
 
-    def _loader(self, communicator: Communicator) -> Loader:
-        config, workers = self._config, self.workers(communicator)
+    def _loader(self, communicator: Communicator, workers: int | None = None) -> Loader:
+        config = self._config
+        workers = self.workers(communicator) if workers is None else workers
         return Loader(
             self.table, self._recipe, config.batch_size, config.seed, workers, config.keep_together
         )

@@ -4,7 +4,6 @@ Axes: N batch, P images, C captions, I and T width of the towers' features, S la
 of a head.
 """
 
-import csv
 import dataclasses
 import logging
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,11 +14,14 @@ from pathlib import Path
 import numpy as np
 
 from nnclip.errors import DataError
+from nnclip.files import shown
 from nnclip.graph.beside import text_inputs
 from nnclip.graph.heads import HeadConfig, dropout_masks
 from nnclip.graph.towers import TextTower
-from nnclip.image import NotRead, dialect_of
-from nnclip.image.tables import open_table
+from nnclip.image import NotRead
+from nnclip.sources.bad import Bad
+from nnclip.sources.captions import texts_of
+from nnclip.sources.table import open_table
 from nnclip.text import AnyTokenizer
 from nnclip.training.communicator import Communicator
 from nnclip.training.data.pairs import CAPTION, PairTable, Stream
@@ -108,24 +110,41 @@ def feature_pairs(table: PairTable, image: Features, text: Features) -> FeatureP
     return FeaturePairs(image.rows, text.rows, first, rows, *left_out)
 
 
-def read_parallel(path: Path) -> tuple[list[str], list[str]]:
+def read_parallel(
+    path: Path, separator: str = "", max_bad: int = 1000
+) -> tuple[list[str], list[str]]:
     """The first two columns of a table with a header: texts, and the same in other words.
 
-    Pairs of which one is empty are left out.
+    Pairs of which one is empty are left out and counted.
 
     Raises:
-        DataError: the file cannot be read, or holds no pair.
+        DataError: the file cannot be read, holds no pair, or more than `max_bad` rows that cannot
+            be understood.
     """
-    with open_table(path) as file:
-        lines = csv.reader(file, dialect_of(file))
-        pairs = [[cell.strip() for cell in line[:2]] for line in lines][1:]
-    whole = [pair for pair in pairs if len(pair) == 2 and all(pair)]
-    if not whole:
+    table = open_table(path, separator)
+    columns, bad, pairs, empty = table.columns[:2], Bad(), list[tuple[str, ...]](), 0
+    for number, cells in table.rows(bad, columns):
+        sides = [texts_of(cells.get(column)) for column in columns]
+        if None in sides:
+            bad.note("row with what is no text", path, f"row {number}")
+        elif len(sides) == 2 and all(sides):
+            pairs.append(tuple(side[0].strip() for side in sides if side))
+        else:
+            empty += 1
+    if not pairs:
         raise DataError(
-            f"{path}: found no pair of texts, expected a header and, in the first two columns, "
-            "what the teacher reads and what the student reads"
+            f"{shown(path)}: found no pair of texts, expected a header and, in the first two "
+            "columns, what the teacher reads and what the student reads"
         )
-    teacher, student = zip(*whole, strict=True)
+    told = f"found {empty:,} rows without a pair of texts" + (f", {bad}" if bad else "")
+    if sum(bad.values()) > max_bad:
+        raise DataError(f"{shown(path)}: {told}, more than --max-bad {max_bad}")
+    logger.info(
+        "%s: found %s: texts from columns %s", shown(path), table.told, " and ".join(columns)
+    )
+    if empty or bad:
+        logger.warning("%s: %s; left out", shown(path), told)
+    teacher, student = zip(*pairs, strict=True)
     return list(teacher), list(student)
 
 

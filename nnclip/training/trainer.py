@@ -252,6 +252,8 @@ class Trainer:
             return []
         resolved = self._resolved()
         logger.info("%s", told(resolved))
+        if self.config.preview and isinstance(self.feed, Feed):
+            self.feed.preview(Path(self.config.preview), self.communicator, self.state.position)
         write_settings(self.folder / "settings.yaml", self.config)
         write_resolved(self.folder / "resolved.yaml", resolved)
         settings = asdict(self.config) | {"resolved": resolved}

@@ -229,5 +229,5 @@ def test_annotations_of_a_picture_that_is_not_listed_are_named(tmp_path):
     notes = [{"image_id": 1, "caption": "a"}, {"image_id": 7, "caption": "b"}]
     path = tmp_path / "captions.json"
     path.write_text(json.dumps({"images": listed, "annotations": notes}))
-    with pytest.raises(DataError, match=r"annotations of 1 images.*id 7"):
+    with pytest.raises(DataError, match=r"image_id 7: found a caption of an image that is not in"):
         read_captioned(path, None, "test", "title")

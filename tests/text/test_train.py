@@ -105,10 +105,10 @@ def test_the_command_reads_lines_from_stdin(monkeypatch, tmp_path, capsys):
         (
             "image,caption\n1,a dog\n",
             ["--column", "title"],
-            "columns image, caption, expected title",
+            "no column title; it has image, caption: name the right one (--column)",
         ),
-        ("", ["--column", "title"], "has the columns , expected title"),
-        (None, [], "cannot read captions"),
+        ("", ["--column", "title"], "no column title; it has none"),
+        (None, [], "pairs.csv: cannot be read"),
     ],
 )
 def test_the_command_says_what_is_wrong(tmp_path, capsys, content, flags, message):

@@ -18,19 +18,24 @@ from itertools import islice
 from pathlib import Path
 
 from nnclip.errors import DataError
-from nnclip.image import dialect_of, open_image
-from nnclip.image.tables import open_table
+from nnclip.extras import extra
+from nnclip.files import shown
+from nnclip.image import open_image
+from nnclip.sources.bad import Bad
+from nnclip.sources.captions import texts_of
+from nnclip.sources.rows import URL, URL_CAPTION, column_of, is_address
+from nnclip.sources.table import open_table
 from nnclip.weights.h5 import write_whole
 
 logger = logging.getLogger(__name__)
 
-TABLE, FAILURES = "pairs.csv", "failed.tsv"
+TABLE, PARQUET, FAILURES = "pairs.csv", "pairs.parquet", "failed.tsv"
 BLOCK = 1 << 16
 
 
 @dataclass(frozen=True)
 class FetchOrder:
-    """How to fetch.
+    """What to fetch, and how.
 
     Attributes:
         folder: where to; `images/ab/SHA1.jpg` by the address, and the table `pairs.csv`.
@@ -39,6 +44,11 @@ class FetchOrder:
         most_bytes: larger files are refused.
         least_side: pixels; images with a shorter side are refused.
         again: try what failed in an earlier call too.
+        url_column: of addresses, by name or number; "" for the only one that can be meant.
+        caption_column: of captions, in the same way.
+        separator: of the list's columns; "" to tell it by the header.
+        max_bad: rows that may be left out because they cannot be understood.
+        parquet: write `pairs.parquet`, too, with the addresses.
     """
 
     folder: Path
@@ -47,6 +57,11 @@ class FetchOrder:
     most_bytes: int = 20 << 20
     least_side: int = 1
     again: bool = False
+    url_column: str = ""
+    caption_column: str = ""
+    separator: str = ""
+    max_bad: int = 1000
+    parquet: bool = False
 
     def path(self, url: str) -> Path:
         """Where the image of an address lies."""
@@ -54,25 +69,43 @@ class FetchOrder:
         return self.folder / "images" / name[:2] / f"{name}.jpg"
 
 
-def read_addresses(path: Path) -> Iterator[tuple[str, str]]:
-    """(address, caption) of each line of a tab- or comma-separated list of two columns or more.
+def read_addresses(path: Path, order: FetchOrder, say: bool = False) -> Iterator[tuple[str, str]]:
+    """(address, caption) of each row of a list: any table, see `nnclip.sources.rows.column_of`.
 
-    The address is the first field that begins with http, the caption the first other one; lines
-    without both, such as a header, are passed over.
+    Args:
+        path: of the list.
+        order: names its columns.
+        say: log what was understood, and what was left out.
 
     Raises:
-        DataError: the file cannot be read, or no line holds an address.
+        DataError: the file cannot be read, no column or several may be meant, no row holds an
+            address, or too many cannot be understood.
     """
-    found = False
-    with open_table(path) as file:
-        for row in csv.reader(file, dialect_of(file)):
-            addresses = [f for f in row if f.startswith(("http://", "https://"))]
-            captions = [f.strip() for f in row if f not in addresses and f.strip()]
-            if addresses and captions:
-                found = True
-                yield addresses[0], captions[0]
-    if not found:
-        raise DataError(f"{path}: found no line with a caption and an address (http...)")
+    table = open_table(path, order.separator, (order.url_column, order.caption_column))
+    url = column_of(table, URL, order.url_column)
+    caption = column_of(table, URL_CAPTION, order.caption_column, (url,))
+    if say:
+        columns = f"addresses from column {shown(url)}, captions from column {shown(caption)}"
+        logger.info("%s: found %s: %s", shown(path), table.told, columns)
+    some, bad, empty = False, Bad(), 0
+    for number, cells in table.rows(bad, (url, caption)):
+        address, captions = str(cells.get(url) or "").strip(), texts_of(cells.get(caption))
+        if not is_address(address) or captions is None:
+            what = "caption that is no text" if captions is None else "cell that is no address"
+            bad.note(f"row with a {what}", path, f"row {number}")
+        elif captions:
+            some = True
+            yield address, captions[0].strip()
+        else:
+            empty += 1
+        if sum(bad.values()) > order.max_bad:
+            raise DataError(f"{shown(path)}: found {bad}, more than --max-bad {order.max_bad}")
+    if not some:
+        told = f" ({bad})" if bad else ""
+        raise DataError(f"{shown(path)}: found no line with a caption and an address{told}")
+    told = [f"{empty:,} without a caption"] * bool(empty) + [str(bad)] * bool(bad)
+    if say and told:
+        logger.warning("%s: left out: %s", shown(path), ", ".join(told))
 
 
 def fetch_pairs(addresses: Path, order: FetchOrder) -> Iterator[str | None]:
@@ -82,6 +115,7 @@ def fetch_pairs(addresses: Path, order: FetchOrder) -> Iterator[str | None]:
         DataError: the list cannot be read, or the folder not be written.
     """
     failures = order.folder / FAILURES
+    next(read_addresses(addresses, order))  # before anything is made
     try:
         order.folder.mkdir(parents=True, exist_ok=True)
         known = set() if order.again else _known_failures(failures)
@@ -91,7 +125,7 @@ def fetch_pairs(addresses: Path, order: FetchOrder) -> Iterator[str | None]:
         ):
             jobs = (
                 (url, pool.submit(_fetch, url, order, known))
-                for url, _ in read_addresses(addresses)
+                for url, _ in read_addresses(addresses, order, say=True)
             )
             waiting = {job: url for url, job in islice(jobs, 4 * order.parallel)}
             while waiting:
@@ -149,13 +183,24 @@ def _download(url: str, order: FetchOrder) -> bytes:
 
 
 def _write_table(addresses: Path, order: FetchOrder) -> None:
+    rows = [
+        (os.path.relpath(order.path(url), order.folder), " ".join(caption.split()), url)
+        for url, caption in read_addresses(addresses, order)
+        if order.path(url).exists()
+    ]
+
     def fill(temporary: str) -> None:
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write("filepath\ttitle\n")
-            for url, caption in read_addresses(addresses):
-                path = order.path(url)
-                if path.exists():
-                    words = " ".join(caption.split())
-                    file.write(f"{os.path.relpath(path, order.folder)}\t{words}\n")
+        with open(temporary, "w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, csv.excel_tab, lineterminator="\n")
+            writer.writerows([("filepath", "title"), *(row[:2] for row in rows)])
+
+    def fill_parquet(temporary: str) -> None:
+        with extra():
+            import pyarrow as pa
+            import pyarrow.parquet as pq
+        columns = zip(("filepath", "title", "url"), zip(*rows, strict=True), strict=True)
+        pq.write_table(pa.table({name: list(cells) for name, cells in columns}), temporary)
 
     write_whole(order.folder / TABLE, fill)
+    if order.parquet and rows:
+        write_whole(order.folder / PARQUET, fill_parquet)

@@ -36,7 +36,12 @@ class Pair:
 
 
 class PairTable:
-    """Many pairs in little memory: one string of bytes instead of millions of Python objects."""
+    """Many pairs in little memory: one string of bytes instead of millions of Python objects.
+
+    Attributes:
+        not_read: what the source holds beside them.
+        dropped: pairs without a caption.
+    """
 
     def __init__(self, pairs: Iterable[Pair], not_read: NotRead | None = None) -> None:
         """Keep the pairs; empty captions are dropped, and pairs without any other are counted.
