@@ -25,7 +25,7 @@ from nnclip.commands.filters import (
 )
 from nnclip.commands.options import add_model_arguments, load_model
 from nnclip.errors import ConfigError, DataError, TextTooLongError
-from nnclip.files import shown
+from nnclip.files import shown, to_path
 from nnclip.image import image_suffixes
 from nnclip.search import ImageSearch
 from nnclip.search.image_search import Answer, as_dicts
@@ -94,6 +94,7 @@ def run(args: argparse.Namespace) -> int:
     if waiting := getattr(store, "waiting", 0):
         say(f"{waiting:,} of {store.manifest.items:,} images are not embedded yet")
     say_silent(answers[0].silent, answers[0].images)
+    _remark_gone([hit.record for answer in answers for hit in answer.hits])
     titles = texts or [", ".join(str(term.value) for term in queries[0].terms)]
     _print(args, titles, answers)
     if args.html or args.open:
@@ -149,6 +150,16 @@ def _remark(text: str, query: Query) -> None:
     if len(terms) > 1 and len({term.weight for term in terms}) > 1:
         said = ", ".join(f"{term.value} {term.weight:+g}" for term in terms)
         say(f"looking for {said}")
+
+
+def _remark_gone(records: Sequence[Any]) -> None:
+    """Say that files are not where they were."""
+    gone = [it for it in records if not os.path.lexists(to_path(it["path"]))]
+    if gone:
+        say(
+            f"{len(gone):,} of {len(records):,} files are not there, the first is "
+            f"{gone[0]['path']}; if they moved: `nnclip relocate`"
+        )
 
 
 def _asked(found: ImageSearch, query: Query) -> Answer:

@@ -216,6 +216,11 @@ def listed(
     for source in sources:
         if _gone(source) or (_is_empty(source) and any(map(below(to_name(source)), known))):
             continue
+        if not os.path.lexists(source) and any(map(below(to_name(source)), known)):
+            raise DataError(
+                f"{shown(source)}: no such file or folder, expected the source that it was. Is a "
+                "disk not mounted? If it moved: `python -m nnclip relocate EMB OLD NEW`"
+            )
         for item in list_items([source], column, not_read, exclude):
             found.setdefault(item.image, item)
     return list(found.values())

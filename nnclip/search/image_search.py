@@ -21,7 +21,7 @@ import numpy as np
 
 from nnclip.errors import ConfigError, DataError
 from nnclip.files import shown, to_name
-from nnclip.graph.losses import USUAL
+from nnclip.graph.losses import USUAL, Scorer
 from nnclip.image import USUAL_DECODING
 from nnclip.image.opening import ImageSource
 from nnclip.search.filters import Filter
@@ -194,18 +194,25 @@ class ImageSearch:
             rows, itself = self._embedded(query)
             return self.answer(query, query.combined(rows), itself)
 
-    def answer(self, query: Query, query_E: np.ndarray, skipped: Sequence[int] = ()) -> Answer:
+    def answer(
+        self,
+        query: Query,
+        query_E: np.ndarray,
+        skipped: Sequence[int] = (),
+        scorer: Scorer | None = None,
+    ) -> Answer:
         """What a query finds whose terms were embedded elsewhere.
 
         Args:
             query: it.
             query_E: `Query.combined` of the terms' embeddings.
             skipped: rows that are not to be found.
+            scorer: makes probabilities of cosines; None for the model's.
         """
         images = len(self.store)
         left_out, silent, last = self._left_out(query.where)
         left_out = np.union1d(left_out, np.array(skipped, np.int64)) if skipped else left_out
-        scorer = USUAL if self.model is None else self.model.scorer
+        scorer = scorer or (USUAL if self.model is None else self.model.scorer)
         found = self.store.nearest(query_E, query.k, scorer.scale, left_out)
         probs = scorer.among(found.cosines, found.log_total)
         records = self.store.records(found.rows.tolist())
@@ -245,27 +252,30 @@ class ImageSearch:
             found["text"] = list(unit_rows(model.encode_text(ids)))
         itself, found["like"] = list[int](), []
         for name in query.of("like"):
-            row, vector_E = self._known(name)
-            itself += [] if row is None else [row]
-            found["like"].append(vector_E)
+            known = self.known(name)
+            itself += [] if known is None else [known[0]]
+            found["like"].append(self._like(name) if known is None else known[1])
         found["image"] = [self._image(image) for image in query.of("image")]
         return found, itself
 
-    def _known(self, image: Any) -> tuple[int | None, np.ndarray]:
-        """Row and embedding of an image of the collection; computed where it has none of it."""
+    def known(self, image: Any) -> tuple[int, np.ndarray] | None:
+        """Row and embedding (E,) of an image of the collection, by its name or path; else None."""
         from nnclip.search.passing import passing  # needs pyarrow
 
-        name = str(image)
         rows, columns = self.store.columns(["image"])
-        for wanted in dict.fromkeys([to_name(os.path.abspath(name)), name]):
+        for wanted in dict.fromkeys([to_name(os.path.abspath(str(image))), str(image)]):
             mask = passing([Filter("image", "is", wanted)], columns, len(rows))
             for row in rows[mask].tolist():
                 return row, unit_rows(self.store.embeddings([row]))[0]
-        if self.model is None or not os.path.isfile(name):
+        return None
+
+    def _like(self, image: Any) -> np.ndarray:
+        """The embedding of a file that the collection has no image of."""
+        if self.model is None or not os.path.isfile(image):
             raise DataError(
-                f"{shown(name)}: found no such image in the collection, and no such file"
+                f"{shown(str(image))}: found no such image in the collection, and no such file"
             )
-        return None, self._image(name)
+        return self._image(image)
 
     def _image(self, image: ImageSource) -> np.ndarray:
         """The embedding of an image, read as the collection's were."""

@@ -92,6 +92,6 @@ def _thumbnail(record: dict[str, Any]) -> str:
 
 
 def _small(content: bytes) -> Image.Image:
-    image = open_image(content, as_seen=True)
+    image = open_image(content, side=SIDE, of="longest")
     image.thumbnail((SIDE, SIDE))
     return image.convert("RGB")

@@ -9,20 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from nnclip.errors import ConfigError
+from nnclip.errors import ConfigError, DataError
 from nnclip.extras import extra
 from nnclip.graph.losses import Scorer
+from nnclip.search.image_search import Answer, ImageSearch
+from nnclip.search.query import Query
 from nnclip.serve.faults import Refused
 from nnclip.service.embedder import Embedder
-from nnclip.service.values import echo, kind
-
-MOST_LOOKED_AT = 100_000  # records that are compared with filters
-TESTS: Mapping[str, Callable[[Any, Any], bool]] = {
-    "prefix": lambda value, wanted: isinstance(value, str) and value.startswith(wanted),
-    "contains": lambda value, wanted: isinstance(value, str) and wanted in value,
-    "min": lambda value, wanted: _is_number(value) and value >= wanted,
-    "max": lambda value, wanted: _is_number(value) and value <= wanted,
-}
+from nnclip.service.values import echo
 
 
 class Collections:
@@ -100,75 +94,36 @@ class Collections:
         self._fitting.add((name, embedder.name))
 
     def search(
-        self, name: str, query_E: np.ndarray, k: int, filters: Mapping[str, Any], scorer: Scorer
-    ) -> Callable[[int, int], list[Any]]:
-        """Work for `Turns`: the one value is the hits, and how many records were looked at."""
-        checked = checked_filters(filters)
-        return lambda start, stop: [self._hits(self._stores[name], query_E, k, checked, scorer)]
+        self, name: str, query: Query, rows: Mapping[str, Sequence[np.ndarray]], scorer: Scorer
+    ) -> Callable[[int, int], list[Answer]]:
+        """Work for `Turns`, whose one value is the answer.
 
-    def _hits(
-        self, store: Any, query_E: np.ndarray, k: int, filters: Mapping[str, Any], scorer: Scorer
-    ) -> tuple[list[dict[str, Any]], int]:
-        """The nearest images that pass all filters; more are looked at until there are k."""
-        amount = k
-        while True:
-            found = store.nearest(query_E, amount, scorer.scale)
-            records = store.records(found.rows.tolist())
-            unknown = [field for field in filters if records and field not in records[0]]
-            if unknown:
-                known = ", ".join(sorted(records[0]))
-                raise Refused(
-                    400, f"filters: found {echo(unknown[0])}, expected one of {known}", "filters"
-                )
-            passed = [i for i, record in enumerate(records) if matches(record, filters)][:k]
-            all_seen = amount >= min(len(store), MOST_LOOKED_AT)
-            if len(passed) == k or all_seen or not filters:
-                break
-            amount = min(4 * amount, len(store), MOST_LOOKED_AT)
-        probabilities = scorer.among(found.cosines, found.log_total)
-        hits = [
-            {
-                "image": records[i]["image"],
-                "cosine": float(found.cosines[i]),
-                "probability": float(probabilities[i]),
-                "record": records[i],
-            }
-            for i in passed
-        ]
-        return hits, len(records)
+        Args:
+            name: of the collection.
+            query: the question.
+            rows: embeddings of its texts and images, see `Query.combined`.
+            scorer: of the model.
+        """
+        return lambda start, stop: [_found(self._stores[name], query, rows, scorer)]
 
 
-def checked_filters(filters: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The filters of a request; 400 for a test that there is not, or of another type."""
-    for field, wanted in filters.items():
-        if not isinstance(wanted, dict):
-            continue
-        for test, value in wanted.items():
-            text = test in ("prefix", "contains")
-            if test not in TESTS or not (isinstance(value, str) if text else _is_number(value)):
-                raise Refused(
-                    400,
-                    f"filters.{field:.60}: found {echo(test)} with {kind(value)}, expected prefix "
-                    "or contains with a text, min or max with a number",
-                    "filters",
-                )
-    return filters
-
-
-def matches(record: Mapping[str, Any], filters: Mapping[str, Any]) -> bool:
-    """Whether a record passes all filters.
-
-    >>> matches({"image": "a/1.jpg", "bytes": 10}, {"image": {"prefix": "a/"}, "bytes": [10, 20]})
-    True
-    """
-    return all(_passes(record.get(field), wanted) for field, wanted in filters.items())
-
-
-def _passes(value: Any, wanted: Any) -> bool:
-    if isinstance(wanted, dict):
-        return all(TESTS[test](value, bound) for test, bound in wanted.items())
-    return value in wanted if isinstance(wanted, list) else bool(value == wanted)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+def _found(
+    store: Any, query: Query, rows: Mapping[str, Sequence[np.ndarray]], scorer: Scorer
+) -> Answer:
+    search = ImageSearch.over(store)
+    with store.steady():
+        known = [search.known(image) for image in query.of("like")]
+        if None in known:
+            image = query.of("like")[known.index(None)]
+            raise Refused(404, f"like: found no image {echo(image)} in the collection", "like")
+        likes = [it for it in known if it is not None]
+        try:
+            query_E = query.combined({**rows, "like": [vector_E for _, vector_E in likes]})
+        except DataError as error:
+            raise Refused(400, str(error), "text") from error
+        try:
+            return search.answer(query, query_E, [row for row, _ in likes], scorer)
+        except DataError as error:
+            if not query.where:
+                raise
+            raise Refused(400, f"filters.{error}", "filters") from error

@@ -3,6 +3,8 @@
 Axes: N images, M labels, E embedding.
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,8 +12,9 @@ import orjson
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from nnclip.embeddings import unit
 from nnclip.errors import DataError
+from nnclip.search.filters import read_filters
+from nnclip.search.query import Query, read_query
 from nnclip.serve.asking import Desk
 from nnclip.serve.collections import Collections
 from nnclip.serve.faults import Refused
@@ -95,17 +98,23 @@ class ScoreAnswer(BaseModel):
 
 
 class SearchRequest(Asked):
-    """What to look for: a text, an image, or both."""
+    """What to look for: texts, images, or both."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, populate_by_name=True)
 
     collection: str | None = Field(None, description="Its name; the first if left out.")
-    text: str | None = None
+    text: str | None = Field(None, description="May hold weights: beach:1 people:-0.4.")
+    not_: list[str] = Field([], alias="not", description="What the images should not show.")
     image: str | None = Field(None, description=IMAGE)
     image_weight: float = Field(0.5, ge=0, le=1, description="Of the image, where both are given.")
+    like: str | None = Field(None, description="An image of the collection, by its name.")
     k: int = Field(10, ge=1, le=MOST_HITS)
+    min_cosine: float | None = Field(None, ge=-1, le=1)
+    truncate: bool = Field(False, description="Cut texts that are longer than the model reads.")
     filters: dict[str, Any] = Field(
         {},
-        description="Field of a record -> a value, a list of values, or an object with some of "
-        "prefix, contains, min, max.",
+        description="under, after, before, camera, near; or a field of a record -> a value, a list "
+        "of values, or an object with some of prefix, contains, min, max.",
     )
 
 
@@ -114,17 +123,18 @@ class Hit(BaseModel):
 
     image: str
     cosine: float
+    percentile: float | None = Field(description="Per cent of the others that fit less well.")
     probability: float
     record: dict[str, Any]
 
 
 class SearchAnswer(BaseModel):
-    """Hits, best first; `looked_at` of `images` were compared with the filters."""
+    """Hits, best first; `passed` of `images` pass the filters."""
 
     model: str
     collection: str
     images: int
-    looked_at: int
+    passed: int
     data: list[Hit]
 
 
@@ -207,40 +217,60 @@ async def _search(
     desk: Desk, collections: Collections, asked: SearchRequest, request: Request
 ) -> Response:
     collection = collections.named(asked.collection)
-    if asked.text is None and asked.image is None:
-        raise Refused(400, "found neither text nor image, expected one or both", "text")
+    query = _query(asked)
     embedder = desk.model(asked.model or collections.model_of(collection))
     collections.check(collection, embedder)
-    query_E = np.zeros(embedder.model.config.embed, np.float32)
-    image_weight = asked.image_weight if asked.text is not None else 1.0
-    if asked.text is not None:
-        words = [checked_text(asked.text, "text")]
-        found = await desk.embed_texts(request, embedder, words, ["text"])
-        query_E += found.rows[0] * (1 - image_weight if asked.image is not None else 1)
-    if asked.image is not None:
-        files = await desk.images.read([asked.image], ["image"])
-        how = collections.store(collection).manifest.decoding
-        rows = await desk.embed_images(request, embedder, files, ["image"], decoding=how)
-        query_E += image_weight * rows[0]
-    if not query_E.any():
-        raise Refused(400, "found a text and an image that cancel out, expected another weight")
-    query_E = unit(query_E[None])[0]
-    scorer = embedder.model.scorer
-    work = collections.search(collection, query_E, asked.k, asked.filters, scorer)
-    (found_hits,) = await desk.turn(request, ["filters"], 1, work)
-    hits, looked = found_hits
-    size = len(collections.store(collection))
-    return _answer(
+    rows: dict[str, Sequence[np.ndarray]] = {}
+    headers: dict[str, str] = {}
+    if texts := query.of("text"):
+        told = await desk.embed_texts(
+            request, embedder, texts, ["text"] * len(texts), asked.truncate
+        )
+        rows["text"], headers = list(told.rows), told.headers
+    if images := query.of("image"):
+        files = await desk.images.read(images, ["image"])
+        rows["image"] = list(await desk.embed_images(request, embedder, files, ["image"]))
+    work = collections.search(collection, query, rows, embedder.model.scorer)
+    (found,) = await desk.turn(request, ["filters"], 1, work)
+    hits = [
         {
-            "model": embedder.name,
-            "collection": collection,
-            "images": size,
-            "looked_at": looked,
-            "data": hits,
+            "image": hit.image,
+            "cosine": hit.cosine,
+            "percentile": hit.percentile,
+            "probability": hit.prob,
+            "record": hit.record,
         }
-    )
+        for hit in found.hits
+    ]
+    told_of = {"images": found.images, "passed": found.passed, "data": hits}
+    return _answer({"model": embedder.name, "collection": collection, **told_of}, headers)
 
 
-def _answer(content: dict[str, Any]) -> Response:
+def _query(asked: SearchRequest) -> Query:
+    """The question of a request; Refused where it cannot be asked."""
+    given = [] if asked.text is None else [checked_text(asked.text, "text")]
+    against = [checked_text(text, f"not[{index}]") for index, text in enumerate(asked.not_)]
+    if not given and asked.image is None and asked.like is None and not against:
+        raise Refused(400, "found neither text nor image, expected one or both", "text")
+    try:
+        read_filters(asked.filters)
+    except DataError as error:
+        raise Refused(400, f"filters.{error}", "filters") from error
+    images, like = ([] if it is None else [it] for it in (asked.image, asked.like))
+    try:
+        query = read_query(
+            given, not_=against, images=images, like=like, where=asked.filters, k=asked.k,
+            min_cosine=asked.min_cosine, truncate=asked.truncate,
+        )  # fmt: skip
+    except DataError as error:
+        raise Refused(400, str(error), "text") from error
+    if not (given and images):
+        return query
+    shares = {"text": 1 - asked.image_weight, "image": asked.image_weight, "like": 1.0}
+    weighed = [replace(term, weight=term.weight * shares[term.kind]) for term in query.terms]
+    return replace(query, terms=tuple(term for term in weighed if term.weight))
+
+
+def _answer(content: dict[str, Any], headers: dict[str, str] | None = None) -> Response:
     body = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY, default=str)
-    return Response(body, media_type="application/json")
+    return Response(body, headers=headers, media_type="application/json")

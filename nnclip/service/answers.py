@@ -11,6 +11,7 @@ import numpy as np
 
 from nnclip.errors import ConfigError, DataError
 from nnclip.graph.losses import Scorer
+from nnclip.search.query import read_query
 from nnclip.service.collection import Collection, Hit
 from nnclip.service.embedder import Embedder
 from nnclip.service.images import ImageSource
@@ -85,7 +86,8 @@ def search(
     Args:
         embedder: the model, from a `ModelPool`.
         collection: where to look, from `named`.
-        query: a text, or an image that the others should be like.
+        query: a text, with weights or without (`nnclip.search.query`), or an image that the others
+            should be like.
         k: how many, at most.
 
     Raises:
@@ -93,7 +95,8 @@ def search(
             collection of which nothing was read yet.
     """
     if isinstance(query, str):
-        vector_E = embedder.texts(checked_texts([query]))[0]
+        asked = read_query(checked_texts([query]))
+        vector_E = asked.combined({"text": list(embedder.texts(asked.of("text")))})
     else:
         vector_E = embedder.images([query])[0]
     return collection.search(embedder, vector_E, k)

@@ -93,12 +93,12 @@ def test_search_joins_a_text_and_an_image(models, expected):
     assert names(alone)[0] == ["sea", "3.png"]
 
 
-def test_search_filters_and_looks_at_more_until_there_are_enough(models, collection):
+def test_search_filters(models, collection):
     folder = collection.parent
     asked = {"text": "a seal", "k": 6, "filters": {"image": {"contains": "/sea/"}}}
     found = models.post("/v1/search", asked)
     assert len(names(found)) == 6 and {folder for folder, _ in names(found)} == {"sea"}
-    assert found.json()["looked_at"] == 12
+    assert found.json()["passed"] == 6
     best = models.post("/v1/search", {"text": "a seal", "k": 12}).json()["data"]
     in_sea = [hit["image"] for hit in best if "/sea/" in hit["image"]]
     assert [hit["image"] for hit in found.json()["data"]] == in_sea
@@ -106,13 +106,37 @@ def test_search_filters_and_looks_at_more_until_there_are_enough(models, collect
     assert names(none) == [] and folder.exists()
 
 
+def test_search_takes_what_the_command_takes(models, expected):
+    every = expected(*(photo(index, kind="PNG") for index in range(12)))
+    asked = {"text": "a seal:1 a star:0.5", "not": ["a horse"], "k": 12}
+    query = expected("a seal", "a star", "a horse").T @ [1, 0.5, -0.5]
+    answer = models.post("/v1/search", asked)
+    found = [int(name.removesuffix(".png")) for _, name in names(answer)]
+    assert found[:3] == np.argsort(-(every @ query))[:3].tolist()
+    assert [answer.json()["data"][place]["percentile"] for place in (0, -1)] == [100, 0]
+    image = answer.json()["data"][0]["image"]
+    alike = models.post("/v1/search", {"like": image, "k": 12}).json()["data"]
+    assert len(alike) == 11 and image not in {hit["image"] for hit in alike}
+    under = models.post("/v1/search", {**asked, "filters": {"under": image.rsplit("/", 1)[0]}})
+    assert (under.json()["passed"], len(names(under))) == (6, 6)
+    bound = alike[4]["cosine"]
+    kept = models.post("/v1/search", {"like": image, "k": 12, "min_cosine": bound}).json()["data"]
+    assert len(kept) == 5
+    assert models.post("/v1/search", {"text": "a " * 999, "truncate": True}).status_code == 200
+
+
 @pytest.mark.parametrize(
     "path, asked, said",
     [
         ("search", {}, "found neither text nor image"),
         ("search", {"text": "a", "k": 0}, "k: "),
+        ("search", {"not": ["a"]}, "also what they should show"),
+        ("search", {"text": "a", "not": ["a:1"]}, "cancel out"),
+        ("search", {"like": "/etc/passwd"}, "like: found no image '/etc/passwd'"),
+        ("search", {"text": "a", "filters": {"after": "soon"}}, "filters.after: found 'soon'"),
+        ("search", {"text": "a", "filters": {"bytes": {"min": "b"}}}, "filters.bytes: found 'b'"),
         ("search", {"text": "a", "collection": "other"}, "expected one of EMB"),
-        ("search", {"text": "a", "filters": {"none": 1}}, "filters: found 'none'"),
+        ("search", {"text": "a", "filters": {"none": 1}}, "filters.none: found no such field"),
         ("search", {"text": "a", "filters": {"image": {"like": "a"}}}, "prefix"),
         ("search", {"text": "a", "filters": {"image": {"prefix": 1}}}, "prefix"),
         ("search", {"text": "a", "model": "none"}, "expected one of small"),
