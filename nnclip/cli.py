@@ -54,6 +54,11 @@ def help_of(name: str) -> str:
 def configure_logging() -> None:
     """Log to stderr. Called before NNabla is imported, which else takes the root logger over."""
     log_to_stderr(logging.WARNING)
+    for name in (
+        "nnclip.sources",
+        "nnclip.training.data",
+    ):  # what data was taken for is never quiet
+        logging.getLogger(name).setLevel(logging.INFO)
     logging.getLogger("nnabla").setLevel(logging.WARNING)
 
 

@@ -15,7 +15,7 @@ from nnclip.model import find_model
 from nnclip.text import AnyTokenizer
 from nnclip.towers import Towers
 from nnclip.training.data.decode import Recipe
-from nnclip.training.data.readers import read_pairs
+from nnclip.training.data.readers import read_pairs, show_pairs
 from nnclip.training.features import FeatureCache, Tower, by_image, tower_identity
 from nnclip.training.head_feed import FeaturePairs, TokenizedTexts, feature_pairs, read_parallel
 from nnclip.weights.digest import parameter_digest
@@ -157,9 +157,10 @@ def cached_pairs(
             return FeaturePairs(targets.rows, texts, rows, rows[:-1])
         features = cache.texts(for_student, model.text())
         return FeaturePairs(targets.rows, features.rows, rows, rows[:-1])
-    table = by_image(
-        read_pairs(source, args.image_root or None, args.csv_img_key, args.csv_caption_key)
-    )
+    keys = args.image_root or None, args.csv_img_key, args.csv_caption_key
+    pairs = read_pairs(source, *keys, separator=args.separator, max_bad=args.max_bad)
+    show_pairs(source, pairs)
+    table = by_image(pairs)
     decoding = decoding_of(args, USUAL_DECODING)
     recipe = Recipe(model.weights.config.image.preprocess, None, decoding)
     images = cache.images(table, recipe, model.image())

@@ -50,7 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     one = _task(choices, retrieval, "images by their captions and captions by their images")
     one.add_argument("data", type=Path, help="COCO's or Karpathy's .json, or a csv with filepath")
     one.add_argument("--images", type=Path, metavar="DIR", help="where the images are")
-    one.add_argument("--caption", default="title", metavar="COLUMN", help="of a csv (title)")
+    one.add_argument("--caption", default="title", metavar="COLUMN", help="of a table (title)")
+    one.add_argument("--separator", default="", help="of a table: one character, or tab")
     one.add_argument("--split", default="test", help="of Karpathy's files (test)")
     one.add_argument("--language", metavar="CODES", help="comma-separated, or `all`; each apart")
     one = _task(choices, linear_probe, "a logistic regression on frozen embeddings")
@@ -90,7 +91,8 @@ def _add_labelled(parser: argparse.ArgumentParser) -> None:
         "data", type=Path, help="a folder of one folder a class, CIFAR's files, or a csv"
     )
     parser.add_argument("--classes", type=Path, metavar="FILE", help="class names, one per line")
-    parser.add_argument("--label", default="label", metavar="COLUMN", help="of a csv (label)")
+    parser.add_argument("--label", default="label", metavar="COLUMN", help="of a table (label)")
+    parser.add_argument("--separator", default="", help="of a table: one character, or tab")
     parser.add_argument("--split", default="test", help="of CIFAR (test)")
     parser.add_argument("--per-class", action="store_true", help="print every class, too")
 
@@ -184,7 +186,7 @@ def _templates(args: argparse.Namespace) -> Sequence[str]:
 
 def _labelled(args: argparse.Namespace, path: Path, split: str | None = None):  # type: ignore[no-untyped-def]
     names = load_class_names(args.classes) if args.classes else None
-    return read_labelled(path, names, args.label, split or args.split)
+    return read_labelled(path, names, args.label, split or args.split, args.separator)
 
 
 def zero_shot(args: argparse.Namespace, subject: tasks.Subject) -> list[Record]:
@@ -200,7 +202,7 @@ def zero_shot(args: argparse.Namespace, subject: tasks.Subject) -> list[Record]:
 
 def retrieval(args: argparse.Namespace, subject: tasks.Subject) -> list[Record]:
     """Retrieval, of all captions or of each language apart."""
-    data = read_captioned(args.data, args.images, args.split, args.caption)
+    data = read_captioned(args.data, args.images, args.split, args.caption, args.separator)
     codes = [code.strip() for code in args.language.split(",")] if args.language else []
     if codes == ["all"]:
         codes = sorted(set(data.languages) - {""}, key=lambda code: (code != "en", code))

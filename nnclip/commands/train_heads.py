@@ -46,6 +46,7 @@ SETTINGS: dict[str, Any] = {
     "image_root": "",
     "csv_img_key": "filepath",
     "csv_caption_key": "title",
+    "separator": "",
     "model_save_path": "",
     "model_save_interval": 1000,
     "keep_last": 2,

@@ -81,7 +81,11 @@ class CaptionedImages:
 
 
 def read_captioned(
-    path: Path, images: Path | None = None, split: str = "test", caption_key: str = "title"
+    path: Path,
+    images: Path | None = None,
+    split: str = "test",
+    caption_key: str = "title",
+    separator: str = "",
 ) -> CaptionedImages:
     """A data set in any kind of source that has captions: COCO's or Karpathy's .json, tables, ...
 
@@ -92,13 +96,19 @@ def read_captioned(
         images: folder of the images; None for the usual one.
         split: of Karpathy's files, and of others that have splits.
         caption_key: of tables; their column `language` is read where there is one.
+        separator: of tables of text; "" to tell it by the header.
 
     Raises:
         DataError: the source is of no known kind, or no image that it names is there.
     """
     found = Found()
     ask = Ask(
-        captions=True, each=True, split=split, root=str(images or ""), caption_key=caption_key
+        captions=True,
+        each=True,
+        split=split,
+        root=str(images or ""),
+        caption_key=caption_key,
+        separator=separator,
     )
     pairs: list[tuple[Place, str]] = []
     languages: list[str] = []

@@ -52,7 +52,11 @@ class StoredImages(Sequence[Sample | ImageSource]):
 
 
 def read_labelled(
-    path: Path, classes: Sequence[str] | None = None, label_key: str = "label", split: str = "test"
+    path: Path,
+    classes: Sequence[str] | None = None,
+    label_key: str = "label",
+    split: str = "test",
+    separator: str = "",
 ) -> LabelledImages:
     """A data set in any kind of source that names classes: ImageFolder, CIFAR's files, tables.
 
@@ -61,6 +65,7 @@ def read_labelled(
         classes: names in the order of the labels; None takes those that the data set brings.
         label_key: a table's column of class names (or numbers, if `classes` is given).
         split: "test" or "train", where the source has both.
+        separator: of a table of text; "" to tell it by the header.
 
     Raises:
         DataError: nothing there, a damaged file, a label that is no class.
@@ -72,7 +77,7 @@ def read_labelled(
     if twins:  # not refused: the usual names of ImageNet have some
         logger.warning("classes of one name, the first gets all answers: %s", ", ".join(twins[:5]))
     found = Found()
-    ask = Ask(labels=True, split=split, label_key=label_key)
+    ask = Ask(labels=True, split=split, label_key=label_key, separator=separator)
     samples = list(read_source(path, ask, found))
     if not samples and not found.classes and path.is_dir():
         raise DataError(
