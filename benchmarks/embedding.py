@@ -24,6 +24,7 @@ from PIL import Image
 
 from nnclip.assets import assets_dir
 from nnclip.clip import CLIP
+from nnclip.image import USUAL_DECODING
 from nnclip.search.embed import BATCH, embed_shards, prepare
 from nnclip.search.feed import decode
 from nnclip.search.manifest import manifest_of
@@ -63,7 +64,6 @@ def measured(args: argparse.Namespace) -> dict:
         save_model(folder / "model.h5", models.random_weights(args.model))
         model = CLIP(folder / "model.h5")
         write_pictures(folder / "in", args.pictures)
-        size = model.config.image.resolution
         ready = models.pictures(model.config, BATCH)
         model.encode_image(ready)  # compiles
         alone, whole, ratios = [], [], []
@@ -73,7 +73,7 @@ def measured(args: argparse.Namespace) -> dict:
             ratios.append(whole[-1] / alone[-1])
         items = list_items([str(folder / "in")])[:32]
         start = time.process_time()
-        decode(items, size)
+        decode(items, model.config.image.preprocess, USUAL_DECODING)
         decoding = (time.process_time() - start) / len(items)
     rates = {"engine": statistics.median(alone), "embed": statistics.median(whole)}
     ratio = judged({"value": round(statistics.median(ratios), 3)}, least=FEWEST)
@@ -112,7 +112,7 @@ def embedding(model: CLIP, folder: Path, number: int, workers: int) -> float:
     output = folder / f"EMB{number}"
     prepare(output, manifest_of(model, "", "float16"), [str(folder / "in")], "filepath")
     work = embed_shards(output, model, workers=workers)
-    return work.pictures / work.seconds
+    return work.images / work.seconds
 
 
 if __name__ == "__main__":
