@@ -34,7 +34,7 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers",
         type=int,
-        default=max(1, cores() // 2),
+        default=cores(),  # decoding a photo takes more of a core than computing it in int8
         metavar="N",
         help="processes that decode images; 0 for none apart (%(default)s)",
     )

@@ -9,10 +9,11 @@ import numpy as np
 from PIL import Image
 
 from nnclip.errors import DataError
+from nnclip.image.checks import Triple
 from nnclip.image.decoding import OPENAI
 from nnclip.image.geometry import Range
 from nnclip.image.opening import ImageSource, open_image
-from nnclip.image.preprocess import CLIP_MEAN, CLIP_STD, Preprocess, Triple
+from nnclip.image.preprocess import CLIP_MEAN, CLIP_STD, Preprocess
 
 
 def _warn(name: str, instead: str) -> None:

@@ -10,7 +10,9 @@ from typing import Any
 
 from PIL import ExifTags, Image
 
-_TURNED = frozenset({5, 6, 7, 8})  # orientations in which width and height change places
+from nnclip.image.extent import SWAPPED
+from nnclip.image.opening import opened
+
 _LONGEST = 200  # characters of a camera's name
 
 
@@ -46,7 +48,7 @@ def facts_of(source: bytes | Image.Image) -> Facts:
     with warnings.catch_warnings():  # Pillow's, about damaged EXIF
         warnings.simplefilter("ignore")
         try:
-            image = Image.open(BytesIO(source)) if isinstance(source, bytes) else source
+            image = opened(BytesIO(source)) if isinstance(source, bytes) else source
             return _facts(image)
         except Exception:  # a hostile file makes Pillow's readers raise almost anything
             return NOTHING
@@ -56,7 +58,7 @@ def _facts(image: Image.Image) -> Facts:
     width, height = image.size
     try:
         exif = image.getexif()
-        if exif.get(ExifTags.Base.Orientation) in _TURNED:
+        if exif.get(ExifTags.Base.Orientation) in SWAPPED:
             width, height = height, width
         details = {**exif, **exif.get_ifd(ExifTags.IFD.Exif)}
         place = exif.get_ifd(ExifTags.IFD.GPSInfo)

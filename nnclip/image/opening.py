@@ -96,14 +96,13 @@ def open_image(
 
 def seen_size(content: bytes) -> tuple[int, int]:
     """Width and height of an image that `open_image` has read, as seen; nothing is decoded."""
-    file = BytesIO(content)
-    with _jpeg(file) or Image.open(file) as image:
+    with opened(BytesIO(content)) as image:
         return image.size[::-1] if image.getexif().get(ORIENTATION) in SWAPPED else image.size
 
 
 def _read(file: IO[bytes], name: str, wanted: _Wanted) -> Image.Image:
     try:
-        image = _jpeg(file) or Image.open(file)
+        image = opened(file)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(f"{name} is too large for Pillow: {error}") from error
     except Exception as error:  # a hostile file makes Pillow's readers raise almost anything
@@ -116,14 +115,17 @@ def _read(file: IO[bytes], name: str, wanted: _Wanted) -> Image.Image:
     return _loaded(image, name, wanted)
 
 
-def _jpeg(file: IO[bytes]) -> Image.Image | None:
-    """A JPEG, opened past Pillow's own limit, which knows nothing of the few pixels decoded."""
+def opened(file: IO[bytes]) -> Image.Image:
+    """As `Image.open`: nothing is decoded. JPEGs of more pixels than Pillow allows are opened, too.
+
+    Pillow's limit knows nothing of the few pixels that they are decoded to.
+    """
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     start = file.read(len(_JPEG))
     file.seek(0)
     if start != _JPEG:
-        return None
+        return Image.open(file)
     image = jpeg_factory(file)
     image.decodermaxblock = size  # in one piece: libjpeg begins a row anew where its input ends
     return image

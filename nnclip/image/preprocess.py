@@ -4,16 +4,16 @@ Array axes: N batch, 3 the channels red, green, blue, R the resolution.
 """
 
 import math
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from nnclip.errors import ConfigError, DataError
+from nnclip.image.checks import LARGEST, Triple, check_choice, is_number, triple, whole
 from nnclip.image.decoding import USUAL_DECODING, Decoding
 from nnclip.image.extent import extent_of
 from nnclip.image.geometry import (
@@ -26,16 +26,12 @@ from nnclip.image.geometry import (
 from nnclip.image.opening import MAX_PIXELS, ImageSource, open_image
 from nnclip.json_text import brief
 
-Triple: TypeAlias = tuple[float, float, float]
-
 CLIP_MEAN: Triple = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD: Triple = (0.26862954, 0.26130258, 0.27577711)
 TO_ONE = 1 / 255  # what 0..255 is multiplied by to be 0..1
 RESIZES = ("shortest", "longest", "squash", "none")
 PIPELINES = ("torchvision", "transformers")
 INTERPOLATIONS = {mode.name.lower(): mode for mode in Image.Resampling}
-LARGEST = sys.float_info.max  # an integer may be larger
-MOST_PIXELS = 1 << 13  # along a side
 NARROWEST = 3 / 4  # width / height of a random crop
 LEAST_STD = 1e-6  # what is divided by less is noise
 KEYS = {  # field -> the key of a file's metadata
@@ -90,22 +86,22 @@ class Preprocess:
 
     def __post_init__(self) -> None:
         """Check the values; bring equal ones to one form."""
-        _check_choice("resize", self.resize, RESIZES)
-        _check_choice("interpolation", self.interpolation, tuple(INTERPOLATIONS))
-        _check_choice("pipeline", self.pipeline, PIPELINES)
-        if not _is_number(self.rescale) or not 0 < self.rescale <= LARGEST:
+        check_choice("resize", self.resize, RESIZES)
+        check_choice("interpolation", self.interpolation, tuple(INTERPOLATIONS))
+        check_choice("pipeline", self.pipeline, PIPELINES)
+        if not is_number(self.rescale) or not 0 < self.rescale <= LARGEST:
             raise ConfigError(f"rescale: found {brief(self.rescale)}, expected a number above 0")
-        resolution = _whole("resolution", self.resolution, 1)
-        size = resolution if self.size is None else _whole("size", self.size, 1)
-        fill = _whole("fill", self.fill, 0, 255)
+        resolution = whole("resolution", self.resolution, 1)
+        size = resolution if self.size is None else whole("size", self.size, 1)
+        fill = whole("fill", self.fill, 0, 255)
         filled = self.resize in ("longest", "none") or size < resolution
         checked = {
             "resolution": resolution,
             "size": None if size == resolution or self.resize == "none" else size,
             "fill": fill if filled else 0,
             "rescale": float(self.rescale),
-            "mean": _triple("mean", self.mean, 0),
-            "std": _triple("std", self.std, LEAST_STD),
+            "mean": triple("mean", self.mean, 0),
+            "std": triple("std", self.std, LEAST_STD),
         }
         for name, value in checked.items():
             object.__setattr__(self, name, value)
@@ -343,34 +339,6 @@ def _filled(image: Image.Image, around: tuple[int, int, int, int], value: int) -
     """Larger by so many pixels on each side, all bands of them `value`, as torchvision pads."""
     bands = len(image.getbands())
     return ImageOps.expand(image, around, value if bands == 1 else (value,) * bands)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _whole(name: str, value: Any, least: int, most: float = math.inf) -> int:
-    if not _is_number(value) or not least <= value <= most or value != value // 1:
-        expected = f"of at least {least}" if most == math.inf else f"from {least} to {most}"
-        raise ConfigError(f"{name}: found {brief(value)}, expected a whole number {expected}")
-    if value > MOST_PIXELS:
-        raise ConfigError(f"{name}: found {brief(value)}, expected at most {MOST_PIXELS} pixels")
-    return int(value)
-
-
-def _triple(name: str, value: Any, least: float) -> Triple:
-    fits = isinstance(value, list | tuple) and len(value) == 3
-    if not fits or not all(_is_number(x) and least <= x <= LARGEST for x in value):
-        raise ConfigError(
-            f"{name}: found {brief(value)}, expected three numbers of at least {least:g}"
-        )
-    red, green, blue = map(float, value)
-    return red, green, blue
-
-
-def _check_choice(name: str, value: object, choices: Sequence[str]) -> None:
-    if value not in choices:
-        raise ConfigError(f"{name}: found {value!r}, expected one of {', '.join(choices)}")
 
 
 def _check_image(image: object) -> None:

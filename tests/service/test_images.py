@@ -5,8 +5,10 @@ import pytest
 from PIL import Image
 
 from nnclip.errors import DataError
+from nnclip.image import Preprocess
 from nnclip.service import images
-from nnclip.service.images import ImageBytes, ImageFile, open_checked
+from nnclip.service.images import ImageBytes, ImageFile, StoredImage, image_at, open_checked
+from nnclip.sources import Sample
 
 
 @pytest.fixture
@@ -73,6 +75,29 @@ def test_a_file_that_is_gone_or_was_replaced_is_told(tmp_path, save):
     os.mkfifo(path)
     with pytest.raises(DataError, match="special file"):
         source.read()
+
+
+def test_a_visitors_photo_counts_as_it_is_decoded(save, monkeypatch):
+    monkeypatch.setattr(images, "MAX_PIXELS", 5000)
+    file = io.BytesIO()
+    Image.new("RGB", (160, 120), "red").save(file, "JPEG")
+    source = ImageBytes(file.getvalue())
+    assert open_checked(source, Preprocess(10)).size == (40, 30)
+    assert open_checked(source, longest=15).size == (40, 30)
+    for content, prepare in ((file.getvalue(), None), (png((160, 120)), Preprocess(10))):
+        with pytest.raises(DataError, match="160 x 120 pixels, expected 1 to 5000"):
+            open_checked(ImageBytes(content), prepare)
+
+
+def test_the_owners_images_have_the_owners_limits(save, monkeypatch):
+    monkeypatch.setattr(images, "MAX_PIXELS", 5000)
+    monkeypatch.setattr(images, "MAX_BYTES", 200)
+    path = save(png((160, 120), compress_level=0))
+    assert open_checked(image_at(path)).size == (160, 120)
+    member = StoredImage(Sample(str(path), 0, path.stat().st_size, "a.png"), 0)
+    assert open_checked(member).size == (160, 120)
+    with pytest.raises(DataError, match="expected an image of at most"):
+        open_checked(ImageFile.find(path))
 
 
 def test_keys_tell_images_apart(save):
