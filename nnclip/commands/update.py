@@ -11,6 +11,7 @@ from nnclip.image import NotRead
 from nnclip.search import changes
 from nnclip.search.changes import Changes
 from nnclip.search.loss import Loss
+from nnclip.search.moved import add_facts
 from nnclip.search.store import open_store
 
 HELP = "look through a collection's sources: embed what is new or changed, remove what is gone"
@@ -26,6 +27,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="remove images that are gone without asking, however many they are",
     )
+    parser.add_argument(
+        "--facts",
+        action="store_true",
+        help="read size, date, camera and place of images whose records lack them",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON line")
     add_model_arguments(parser)
 
@@ -35,7 +41,10 @@ def run(args: argparse.Namespace) -> int:
     store = open_store(args.collection)
     model = load_model(args, store.manifest.model or None)
     done = changes.update(store, model, args.workers, lambda loss: _permit(loss, args.yes))
+    told = add_facts(store) if args.facts else 0
     report(done, args)
+    if told and not args.json:
+        print(f"{told:,} records tell size, date, camera and place now")
     return 1 if done.kept else 0
 
 

@@ -23,7 +23,7 @@ from nnclip.search.feed import Feed, content_digest
 from nnclip.search.log import Entry
 from nnclip.search.loss import Permit, below, keep, loss_of
 from nnclip.search.manifest import Model
-from nnclip.search.moved import Known, find_again, follow_roots, known_images
+from nnclip.search.moved import Known, beside, find_again, follow_roots, known_images
 from nnclip.search.shards import record_of
 from nnclip.search.sources import Item, list_items
 from nnclip.search.store import FolderStore, LastingStore
@@ -148,7 +148,7 @@ def add_new(
 
 def _follow(store: LastingStore, sources: Sequence[str], known: Known) -> Changes:
     """Let `update` follow more sources, which may hold what was elsewhere before."""
-    moved = follow_roots(store, sources, known)
+    moved = follow_roots(store, [*sources, *beside(store)], known)
     followed = list(dict.fromkeys([*store.sources, *sources]))
     if followed != store.sources:
         roots = store.roots.including(sources) if store.manifest.format > 2 else store.roots
@@ -184,6 +184,7 @@ def update(store: LastingStore, model: Model, workers: int = 1, permit: Permit =
     _say_how_read(store)
     with store.changing():
         known, not_read, banned = known_images(store), NotRead(), store.banned
+        followed = follow_roots(store, beside(store), known)
         items = listed(store.sources, store.manifest.column, known, not_read, store.exclude)
         wanted = [item for item in items if item.image not in banned]
         moved = _find_again(store, wanted, known)
@@ -193,7 +194,8 @@ def update(store: LastingStore, model: Model, workers: int = 1, permit: Permit =
         changes, damaged = _bring(store, model, wanted, known, workers)
         spoilt = _remove_lost(store, damaged, known, permit)
     changes = replace(changes, unchanged=changes.unchanged - moved.moved - moved.copied)
-    return total([moved, gone, changes, spoilt, Changes(not_read=dict(not_read))])
+    found = Changes(moved=followed, not_read=dict(not_read))
+    return total([moved, gone, changes, spoilt, found])
 
 
 def listed(
@@ -216,7 +218,10 @@ def listed(
     for source in sources:
         if _gone(source) or (_is_empty(source) and any(map(below(to_name(source)), known))):
             continue
-        if not os.path.lexists(source) and any(map(below(to_name(source)), known)):
+        if not os.path.lexists(source):
+            if not any(map(below(to_name(source)), known)):
+                logger.warning("%s: is not there, and no image of it is known", shown(source))
+                continue
             raise DataError(
                 f"{shown(source)}: no such file or folder, expected the source that it was. Is a "
                 "disk not mounted? If it moved: `python -m nnclip relocate EMB OLD NEW`"

@@ -4,6 +4,7 @@ Axes: N batch, E embedding.
 """
 
 import logging
+import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -14,6 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from nnclip.errors import DataError
+from nnclip.files import to_name
 from nnclip.image import NotRead
 from nnclip.image.skips import USUAL
 from nnclip.search.feed import Decoded, Feed, Tried
@@ -38,7 +40,7 @@ from nnclip.search.sources import Item, list_items
 logger = logging.getLogger(__name__)
 
 BATCH = 32
-SMALLEST, LARGEST = 8 * BATCH, 256 * BATCH  # images of a shard
+SMALLEST, LARGEST = 2 * BATCH, 256 * BATCH  # images of a shard, which can be searched at once
 SHARDS = 64  # about so many, between those limits
 
 
@@ -91,7 +93,8 @@ def prepare(
         shard = int(np.clip(-(-len(items) // SHARDS), SMALLEST, LARGEST)) // BATCH * BATCH
         begun = replace(wanted.settled(), sources=absolute, column=column, items=len(items))
         begun = replace(begun, shard=shard, not_read=dict(not_read), exclude=tuple(exclude))
-        begun = replace(begun, roots=dict(roots.folders))
+        place = to_name(os.path.abspath(folder))
+        begun = replace(begun, roots=dict(roots.folders), place=place)
         planned = [item_of(roots.stored_record(vars(item))) for item in items]
         begun = replace(begun, plan=write_plan(folder, planned, asdict(begun)))
         write_manifest(folder, begun)

@@ -54,6 +54,7 @@ class Manifest:
         not_read: suffix -> files of the sources that were passed over when they were listed.
         plan: checksum of the list of what is to be embedded; "" in collections of format 1.
         roots: the folders that names begin in, see `nnclip.search.roots`, as they were at first.
+        place: the folder that the collection was made in; "" where that is not known.
         exclude: patterns of what the sources leave out, see `nnclip.image.skips`; None in
             collections that were made when nothing was.
         format: 1 and 2 are those of earlier versions.
@@ -76,6 +77,7 @@ class Manifest:
     plan: str = ""
     not_read: dict[str, int] = field(default_factory=dict)
     roots: dict[str, str] = field(default_factory=dict)
+    place: str = ""
     exclude: tuple[str, ...] | None = None
     format: int = FORMAT
     exact_pixels: bool | None = None

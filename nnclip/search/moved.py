@@ -5,22 +5,26 @@ some of its images, and gets its new place; other images are stored again under 
 with the embeddings that they have.
 """
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from nnclip.errors import DataError
 from nnclip.files import shown, to_name, to_path
+from nnclip.image.facts import facts_of
 from nnclip.search.feed import content_digest
 from nnclip.search.log import Entry
 from nnclip.search.roots import is_below, moved_name
 from nnclip.search.rows import gather
 from nnclip.search.shards import item_of
 from nnclip.search.sources import Item
-from nnclip.search.store import LastingStore
+from nnclip.search.store import FolderStore, LastingStore
+
+logger = logging.getLogger(__name__)
 
 TRIED = 32  # images of a folder whose content is compared before it counts as moved
 AT_ONCE = 4096  # images that are stored again in one entry
@@ -117,6 +121,15 @@ def follow_roots(store: LastingStore, sources: Sequence[str], known: Known) -> i
     return followed
 
 
+def beside(store: LastingStore) -> list[str]:
+    """Where roots are if they moved together with the collection, as on one disk: paths."""
+    made_at = store.manifest.place
+    if not made_at or not isinstance(store, FolderStore) or os.path.isdir(to_path(made_at)):
+        return []
+    folders = (os.path.relpath(it, made_at) for it in store.manifest.roots.values())
+    return [os.path.abspath(os.path.join(store.path, to_path(it))) for it in folders]
+
+
 def _rename(store: LastingStore, old: str, new: str, known: Known, below: Known) -> int:
     """Give images their new names; how many had them already, whose old ones leave."""
     twice = {row for name, (row, _) in below.items() if moved_name(name, old, new) in known}
@@ -167,6 +180,26 @@ def find_again(store: LastingStore, items: Sequence[Item], known: Known) -> tupl
         known[move.record["image"]] = (row, move.record)
     moved = sum(move.leaves for move in moves)
     return moved, len(moves) - moved
+
+
+def add_facts(store: LastingStore) -> int:
+    """Tell in records of earlier versions what the files say besides pixels; how many now do.
+
+    Their embeddings are stored again under these records; a file that has changed is left alone.
+    """
+    with store.changing():
+        moves = []
+        for name, (row, record) in known_images(store).items():
+            if record.get("width") is not None:
+                continue
+            try:
+                content, _ = item_of(record).read()
+            except DataError as error:
+                logger.warning("%s", error)
+                continue
+            if content_digest(content) == record["digest"]:
+                moves.append(_Move(name, row, {**record, **asdict(facts_of(content))}, True))
+        return len(_store_again(store, moves))
 
 
 def _store_again(store: LastingStore, moves: Sequence[_Move]) -> list[int]:

@@ -128,7 +128,7 @@ def test_a_collection_that_is_not_finished_says_so(tmp_path, model, pictures):
 
 
 def test_processes_of_mpirun_give_what_one_gives(tmp_path, small_h5, pictures, capsys):
-    for number in range(270):  # two shards
+    for number in range(270):  # five shards
         draw(pictures / f"{number}.png", COLOURS[number % 10], (20 + number % 7, 20))
     options = ["-m", str(small_h5), "--precision", "fp32", "--workers", "0", "--json"]
     assert main(["embed", str(pictures), "-o", str(tmp_path / "one"), *options]) == 0
@@ -145,6 +145,6 @@ def test_processes_of_mpirun_give_what_one_gives(tmp_path, small_h5, pictures, c
     assert one["images"] == two["images"] == two["embedded_now"] - 1 == 280
     assert one["failures"] == two["failures"]
     first, second = Collection(tmp_path / "one"), Collection(tmp_path / "two")
-    assert list(first.live()) == list(second.live()) and len(first.blocks) == 3
+    assert list(first.live()) == list(second.live()) and len(first.blocks) == 6
     for a, b in zip(first.blocks, second.blocks, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-3)

@@ -146,7 +146,7 @@ def test_copies_are_not_computed_either(folder, photos, never, tmp_path):
     assert len(store) == 50 and store.roots.folders["copies"] == str(tmp_path / "copies")
 
 
-def test_a_collection_of_an_earlier_format_relocates(folder, photos, never, tmp_path):
+def test_a_collection_of_an_earlier_format_relocates(folder, photos, never, tmp_path, capsys):
     head = json.loads((folder / "manifest.json").read_bytes())
     table = pq.read_table(folder / "shards" / "00000.parquet")
     names = [f"{photos.parent}/{name}" for name in table["image"].to_pylist()]
@@ -170,6 +170,10 @@ def test_a_collection_of_an_earlier_format_relocates(folder, photos, never, tmp_
     relocate(store, str(photos), str(tmp_path / "new"))
     assert images(FolderStore(folder)) == below(tmp_path / "new")
     assert b'"roots"' not in (folder / "log").read_bytes()  # earlier versions read it, too
+    assert main(["update", str(folder), "--facts", *OPTIONS]) == 0
+    assert "40 records tell size" in capsys.readouterr().out
+    assert {record["height"] for _, record in FolderStore(folder).live()} == {40}
+    assert len(FolderStore(folder)) == 40
 
 
 def test_roots_of_one_name_and_inside_each_other():
@@ -336,3 +340,18 @@ def test_damaged_facts_harm_nothing(tmp_path, rng):
 def test_the_collection_itself_may_move(folder, photos, tmp_path):
     os.rename(folder, tmp_path / "elsewhere")
     assert images(FolderStore(tmp_path / "elsewhere")) == below(photos)
+
+
+@pytest.mark.parametrize("command", ["update", "embed"])
+def test_a_disk_with_both_is_mounted_elsewhere(tmp_path, model, photos, capsys, command):
+    disk, mounted = tmp_path / "disk", tmp_path / "mnt" / "disk"
+    shutil.copytree(photos, disk / "family" / "photos")
+    embedded(disk / "search" / "EMB", model, disk / "family")
+    shutil.copytree(disk, mounted)
+    shutil.rmtree(disk)
+    folder = mounted / "search" / "EMB"
+    words = ["update", str(folder)] if command == "update" else ["embed", "-o", str(folder)]
+    assert main([*words, "-m", str(model.path), "--json", *OPTIONS]) == 0
+    done = json.loads(capsys.readouterr().out)
+    assert (done["moved"], done["added"], done.get("embedded_now", 0)) == (40, 0, 0)
+    assert images(FolderStore(folder)) == below(mounted / "family")
