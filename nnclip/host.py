@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 UNKNOWN = 4 << 30  # bytes: what is taken for free where the system does not tell
@@ -27,3 +28,13 @@ def available_memory() -> int:
 def signals(*names: str) -> tuple[signal.Signals, ...]:
     """Those of the named signals that this system has."""
     return tuple(getattr(signal, name) for name in names if hasattr(signal, name))
+
+
+def peak_memory() -> int:
+    """The most bytes of memory that this process has held at once; 0 where nobody counts."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    found = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return found if sys.platform == "darwin" else found * 1024

@@ -12,9 +12,12 @@ from nnclip.commands.options import add_decoding, decoding_of
 from nnclip.engine import PRECISIONS
 from nnclip.image import USUAL_DECODING
 from nnclip.model import find_model
+from nnclip.preflight import check_folder, check_readable
+from nnclip.sources.check import check_images
 from nnclip.text import AnyTokenizer
 from nnclip.towers import Towers
 from nnclip.training.data.decode import Recipe
+from nnclip.training.data.pairs import PairTable
 from nnclip.training.data.readers import read_pairs, show_pairs
 from nnclip.training.features import FeatureCache, Tower, by_image, tower_identity
 from nnclip.training.head_feed import FeaturePairs, TokenizedTexts, feature_pairs, read_parallel
@@ -101,6 +104,7 @@ def add_cache_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compute what is missing; prints what there is."""
+    check_folder(args.output, "--output")
     workers = args.workers if args.workers >= 0 else os.cpu_count() or 1
     cache = FeatureCache(args.output, args.half, workers)
     pairs = cached_pairs(args, args.pairs, frozen(args.model, args), cache)
@@ -133,6 +137,16 @@ def frozen(source: str, args: argparse.Namespace) -> Frozen:
     return Frozen(weights, tokenizer, precision, args.context or "cpu")
 
 
+def checked_table(args: argparse.Namespace, source: str) -> PairTable:
+    """The pairs of a source, a row for each image; DataError where too many are broken."""
+    keys = args.image_root or None, args.csv_img_key, args.csv_caption_key
+    pairs = read_pairs(source, *keys, separator=args.separator, max_bad=args.max_bad)
+    show_pairs(source, pairs)
+    table = by_image(pairs)
+    check_images(table, f"PAIRS {source}", args.max_bad, table.dropped)
+    return table
+
+
 def cached_pairs(
     args: argparse.Namespace,
     source: str,
@@ -148,6 +162,7 @@ def cached_pairs(
         NnclipError: of all kinds, see `readers.read_pairs` and `FeatureCache`.
     """
     if args.teacher:
+        check_readable(source, "PAIRS")
         for_teacher, for_student = read_parallel(Path(source), args.separator, args.max_bad)
         targets = cache.texts(for_teacher, frozen(args.teacher, args).teacher())
         rows = np.arange(len(for_teacher) + 1)
@@ -157,10 +172,7 @@ def cached_pairs(
             return FeaturePairs(targets.rows, texts, rows, rows[:-1])
         features = cache.texts(for_student, model.text())
         return FeaturePairs(targets.rows, features.rows, rows, rows[:-1])
-    keys = args.image_root or None, args.csv_img_key, args.csv_caption_key
-    pairs = read_pairs(source, *keys, separator=args.separator, max_bad=args.max_bad)
-    show_pairs(source, pairs)
-    table = by_image(pairs)
+    table = checked_table(args, source)
     decoding = decoding_of(args, USUAL_DECODING)
     recipe = Recipe(model.weights.config.image.preprocess, None, decoding)
     images = cache.images(table, recipe, model.image())

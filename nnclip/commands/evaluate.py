@@ -29,7 +29,9 @@ from nnclip.evaluate.report import Record, format_table, metrics_table, per_clas
 from nnclip.files import shown
 from nnclip.image import NotRead
 from nnclip.model import CLIP
+from nnclip.preflight import check_folder, check_packages
 from nnclip.sources import Ask, Found, Sample, open_stored, read_source
+from nnclip.sources.check import check_images
 from nnclip.text.prompts import TEMPLATES, load_class_names
 from nnclip.weights.download import cache_dir
 
@@ -120,6 +122,7 @@ def run(args: argparse.Namespace) -> int:
     if not args.needs_model:
         args.measure(args, None)
         return 0
+    _check(args)
     prepare_gpu(args)
     ranks = join()
     try:
@@ -137,6 +140,27 @@ def run(args: argparse.Namespace) -> int:
             if getattr(args, "per_class", False) and "per_class" in records[0]:
                 print("\n" + per_class_table(records[0]["per_class"]))
     return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    """What can be found out without the model: packages, figures, lists of texts."""
+    if args.figures is not None:
+        check_folder(args.figures, "--figures")
+        check_packages("matplotlib")
+    if args.task == "linear-probe":
+        check_packages("sklearn")
+    for name in ("texts", "classes"):
+        if getattr(args, name, None):
+            load_class_names(getattr(args, name))
+    if "templates" in args:
+        _templates(args)
+
+
+def _check_images(subject: tasks.Subject, sources: Sequence[tasks.Source], where: Path) -> None:
+    """Decode a sample before texts are embedded, which may take long."""
+    stored = [it if isinstance(it, Sample) else Sample(str(it)) for it in sources]
+    if subject.ranks.rank == 0 and stored:
+        check_images(stored, f"DATA {where}")
 
 
 def _subject(args: argparse.Namespace, ranks: Ranks) -> tasks.Subject:
@@ -192,6 +216,7 @@ def _labelled(args: argparse.Namespace, path: Path, split: str | None = None):  
 def zero_shot(args: argparse.Namespace, subject: tasks.Subject) -> list[Record]:
     """Zero-shot classification."""
     data = _labelled(args, args.data)
+    _check_images(subject, data.sources, args.data)
     answers, record, found = tasks.zero_shot(subject, data, _templates(args))
     if _draws(args, subject):
         from nnclip.evaluate.gallery import classification_figures
@@ -203,6 +228,7 @@ def zero_shot(args: argparse.Namespace, subject: tasks.Subject) -> list[Record]:
 def retrieval(args: argparse.Namespace, subject: tasks.Subject) -> list[Record]:
     """Retrieval, of all captions or of each language apart."""
     data = read_captioned(args.data, args.images, args.split, args.caption, args.separator)
+    _check_images(subject, data.paths, args.data)
     codes = [code.strip() for code in args.language.split(",")] if args.language else []
     if codes == ["all"]:
         codes = sorted(set(data.languages) - {""}, key=lambda code: (code != "en", code))
@@ -217,6 +243,8 @@ def retrieval(args: argparse.Namespace, subject: tasks.Subject) -> list[Record]:
 def linear_probe(args: argparse.Namespace, subject: tasks.Subject) -> list[Record]:
     """Linear probe."""
     train, test = _labelled(args, args.train, "train"), _labelled(args, args.data)
+    _check_images(subject, train.sources, args.train)
+    _check_images(subject, test.sources, args.data)
     answers, record, found = tasks.probe(subject, train, test, args.strength)
     if _draws(args, subject):
         from nnclip.evaluate.gallery import classification_figures
@@ -228,6 +256,7 @@ def linear_probe(args: argparse.Namespace, subject: tasks.Subject) -> list[Recor
 def typographic(args: argparse.Namespace, subject: tasks.Subject) -> list[Record]:
     """Typographic attack."""
     data = _labelled(args, args.data)
+    _check_images(subject, data.sources, args.data)
     attack, record, found = tasks.typographic(subject, data, _templates(args))
     if _draws(args, subject):
         from nnclip.evaluate.gallery import typographic_figures
@@ -239,6 +268,7 @@ def typographic(args: argparse.Namespace, subject: tasks.Subject) -> list[Record
 def bias(args: argparse.Namespace, subject: tasks.Subject) -> list[Record]:
     """Bias."""
     data = _labelled(args, args.data)
+    _check_images(subject, data.sources, args.data)
     measured, record, found = tasks.bias(subject, data, load_class_names(args.texts))
     if _draws(args, subject):
         from nnclip.evaluate.gallery import bias_figures

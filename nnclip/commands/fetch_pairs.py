@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from nnclip.preflight import check_folder, check_readable
 from nnclip.training.data.fetch import FAILURES, TABLE, FetchOrder, fetch_pairs
 
 HELP = "fetch the images of a list of captions and addresses (Conceptual Captions and such)"
@@ -31,6 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Fetch; prints where the table is and what is in it."""
+    check_folder(args.folder, "DIR")
+    check_readable(args.urls, "URLS")
     order = FetchOrder(
         folder=args.folder,
         parallel=args.parallel,

@@ -6,8 +6,15 @@ import math
 from pathlib import Path
 from typing import Any
 
-from nnclip.commands.cache_features import Frozen, add_cache_arguments, cached_pairs, frozen
+from nnclip.commands.cache_features import (
+    Frozen,
+    add_cache_arguments,
+    cached_pairs,
+    checked_table,
+    frozen,
+)
 from nnclip.errors import ConfigError, DataError
+from nnclip.preflight import check_folder
 from nnclip.training.communicator import Communicator
 from nnclip.training.config import TrainConfig
 from nnclip.training.features import FeatureCache
@@ -56,6 +63,8 @@ SETTINGS: dict[str, Any] = {
     "timeout": 600.0,
     "tensorboard": False,
     "wandb": "",
+    "overwrite": False,
+    "dry_run": False,
 }
 
 
@@ -103,7 +112,7 @@ def run(args: argparse.Namespace) -> int:
     if args.whole_tower and not args.teacher:
         raise ConfigError("--whole-tower: found no --teacher; with images, use train.py -ft")
 
-    def make(communicator: Communicator, context: str) -> HeadTrainer:
+    def make(config: TrainConfig, communicator: Communicator, context: str) -> HeadTrainer:
         model = frozen(args.model, args)
         there = tuple(heads_of(model.weights))
         learns = tuple(side for side in there if side == "text" or not args.teacher)
@@ -154,6 +163,8 @@ def _data(
 ) -> tuple[FeaturePairs, FeaturePairs | None]:
     """What is trained on, and what is held out."""
     workers = args.workers if args.workers >= 0 else threads_of(communicator)
+    if args.cache:
+        check_folder(args.cache, "--cache")
     cache = FeatureCache(
         args.cache or Path(args.monitor_path) / "features",
         args.half,
@@ -161,6 +172,8 @@ def _data(
         complete=communicator.size > 1,
     )
     tower = args.whole_tower
+    if args.val and not args.teacher:  # before hours of computing the features of the others
+        checked_table(args, args.val)
     pairs = cached_pairs(args, args.pairs, model, cache, tower)
     _check(args, pairs, model.weights.config.embed)
     if args.val:

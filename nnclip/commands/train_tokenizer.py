@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 from nnclip.errors import DataError
+from nnclip.preflight import check_file
 from nnclip.sources.texts import read_texts
 from nnclip.text import train_tokenizer
 
@@ -36,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, write the file, say what it holds."""
+    check_file(args.output, "--output")
     captions = (
         text
         for name in args.files

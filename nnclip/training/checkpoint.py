@@ -16,7 +16,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from nnclip.errors import CheckpointError
+from nnclip.errors import CheckpointError, NnclipError
 from nnclip.files import open_regular
 from nnclip.json_text import brief, parse_json
 from nnclip.weights.h5 import write_whole
@@ -52,6 +52,25 @@ def checkpoint_path(folder: Path, step: int) -> Path:
     return folder / f"step-{step:09d}.h5"
 
 
+def step_of(path: Path) -> int:
+    """The steps after which a checkpoint was written, by its name; -1 if it has another name."""
+    digits = path.stem.removeprefix("step-")
+    return int(digits) if digits.isascii() and digits.isdigit() else -1
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """All checkpoints of a folder, the oldest first."""
+    return sorted((p for p in folder.glob(PATTERN) if step_of(p) >= 0), key=step_of)
+
+
+def going_on(folder: Path) -> str:
+    """How a run that ended early goes on, or that nothing is there to go on from."""
+    there = checkpoints(folder)
+    if not there:
+        return "no checkpoint was written yet"
+    return f"--resume latest -m {folder} goes on from {there[-1].name}, which is whole"
+
+
 def write_checkpoint(path: Path, arrays: Mapping[str, np.ndarray], state: dict[str, Any]) -> None:
     """Write a checkpoint; it appears whole or not at all.
 
@@ -74,7 +93,7 @@ def write_checkpoint(path: Path, arrays: Mapping[str, np.ndarray], state: dict[s
     except (OSError, RuntimeError) as error:  # h5py reports a full disk as either
         raise CheckpointError(
             f"{path}: cannot be written ({error}); free some space or choose another "
-            "--monitor-path. Earlier checkpoints are whole"
+            f"--monitor-path; {going_on(path.parent)}"
         ) from error
 
 
@@ -109,6 +128,19 @@ def read_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(arrays, checked_state(path, state))
 
 
+def peek_state(path: Path) -> dict[str, Any]:
+    """The state of a checkpoint without its arrays, in milliseconds; CheckpointError as above."""
+    try:
+        open_regular(path).close()
+        with open_datasets(path) as (file, _):
+            state = parse_json(attribute(file, "state"), STATE_BYTES)
+            return checked_state(path, state)
+    except NnclipError as error:
+        raise CheckpointError(f"{path}: is no checkpoint of the trainer ({error})") from error
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{path}: is no checkpoint of the trainer ({error})") from error
+
+
 def checked_state(path: Path, state: Any) -> dict[str, Any]:
     """The state of a checkpoint; CheckpointError if it is none."""
     if not isinstance(state, dict):
@@ -118,7 +150,7 @@ def checked_state(path: Path, state: Any) -> dict[str, Any]:
 
 def latest_checkpoint(folder: Path) -> tuple[Path, Checkpoint] | None:
     """The newest whole checkpoint in `folder`; damaged ones are passed over with a warning."""
-    for path in sorted(folder.glob(PATTERN), reverse=True):
+    for path in reversed(checkpoints(folder)):
         try:
             return path, read_checkpoint(path)
         except CheckpointError as error:
@@ -128,7 +160,7 @@ def latest_checkpoint(folder: Path) -> tuple[Path, Checkpoint] | None:
 
 def tidy(folder: Path, keep: int) -> None:
     """Remove all but the newest `keep` checkpoints, and what interrupted writes left."""
-    for path in sorted(folder.glob(PATTERN))[:-keep]:
+    for path in checkpoints(folder)[:-keep]:
         path.unlink(missing_ok=True)
     for path in folder.glob(f".{PATTERN}.*"):
         path.unlink(missing_ok=True)

@@ -96,8 +96,16 @@ def connect(timeout: float) -> Communicator:
     return Alone() if launched_size()[0] == 1 else MpiCommunicator(timeout)
 
 
-def check_equal(communicator: Communicator, arrays: dict[str, np.ndarray]) -> None:
-    """NnclipError that names the arrays which are not the same, to the bit, on all ranks."""
+def check_equal(
+    communicator: Communicator, arrays: dict[str, np.ndarray], advice: str = ""
+) -> None:
+    """NnclipError that names the arrays which are not the same, to the bit, on all ranks.
+
+    Args:
+        communicator: the ranks.
+        arrays: name -> what should be equal.
+        advice: what to do then.
+    """
     if communicator.size == 1:
         return
     sums = np.array([zlib.crc32(np.ascontiguousarray(a).data) for a in arrays.values()], np.int64)
@@ -106,5 +114,6 @@ def check_equal(communicator: Communicator, arrays: dict[str, np.ndarray]) -> No
     if differing:
         raise NnclipError(
             f"the ranks hold different parameters: {', '.join(differing[:5])}"
-            f"{' and more' if len(differing) > 5 else ''}; resume from the last checkpoint"
+            f"{' and more' if len(differing) > 5 else ''}, expected the same on all: their hosts "
+            f"compute differently, or one has faulty memory; {advice}".rstrip("; ")
         )

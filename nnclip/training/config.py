@@ -1,6 +1,7 @@
 """Every setting of a run, in one place: its default, its flag and what it does."""
 
 import dataclasses
+import math
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
@@ -127,10 +128,20 @@ class TrainConfig:
 
     # Output
     monitor_path: str = option(
-        "runs/train", "folder of logs, curves and checkpoints", "-m", "--monitor-path"
+        "",
+        "folder of logs, curves and checkpoints (default: the next free runs/train-NUMBER; with "
+        "--resume, the one that is resumed)",
+        "-m",
+        "--monitor-path",
     )
     model_save_path: str = option(
         "", "the trained model (default: model.h5 in --monitor-path)", "-o", "--model-save-path"
+    )
+    overwrite: bool = option(
+        False, "remove the run that --monitor-path holds, and replace --model-save-path"
+    )
+    dry_run: bool = option(
+        False, "check everything, say what would happen, end: steps, memory, time of a step"
     )
     model_save_interval: int = option(1000, "steps between checkpoints")
     keep_last: int = option(2, "checkpoints that are kept")
@@ -144,6 +155,10 @@ class TrainConfig:
     wandb: str = option("", "Weights & Biases project to log to")
 
     def __post_init__(self) -> None:
+        for entry in dataclasses.fields(self):
+            value = getattr(self, entry.name)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ConfigError(f"{flag_of(entry.name)}: found {value}, expected a number")
         for name in _ABOVE_ZERO:
             if not getattr(self, name) > 0:
                 raise ConfigError(

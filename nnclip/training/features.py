@@ -10,6 +10,7 @@ Axes: N batch, P rows, W width of the tower's features.
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,11 +24,15 @@ from tqdm import tqdm
 from nnclip.errors import ConfigError, DataError, NnclipError
 from nnclip.graph.heads import IMAGE_HEAD, TEXT_HEAD
 from nnclip.graph.parameters import flatten
+from nnclip.locks import held
+from nnclip.preflight import check_room
 from nnclip.training.data.decode import Recipe
 from nnclip.training.data.loader import Loader
 from nnclip.training.data.pairs import Draw, Pair, PairTable
 from nnclip.weights.h5 import write_whole
 from nnclip.weights.model import ModelWeights
+
+logger = logging.getLogger(__name__)
 
 BATCH = 32  # rows that a tower computes at once
 BLOCK = 1024  # rows between two notes of what is done
@@ -122,7 +127,9 @@ class FeatureCache:
             )
         try:
             if note["done"] < count:
-                note = _fill(path, note, count, kind, blocks)
+                self.folder.mkdir(parents=True, exist_ok=True)
+                with held(path.with_suffix(".lock"), _busy(path)):
+                    note = _fill(path, _read_note(path), count, kind, blocks)
             rows = np.load(path, mmap_mode="r")
         except NnclipError:
             raise
@@ -132,6 +139,13 @@ class FeatureCache:
                 "to let it be made again"
             ) from error
         return Features(rows, {int(row): reason for row, reason in note["broken"].items()})
+
+
+def _busy(path: Path) -> str:
+    return (
+        f"{path}: found another process that computes these features, expected none; wait for its "
+        "end, and use what it has made"
+    )
 
 
 def _parts(start: int, end: int) -> Iterator[range]:
@@ -172,23 +186,35 @@ def _fill(
     blocks: Callable[[int], Iterable[Block]],
 ) -> dict[str, Any]:
     """Compute the rows that a cache lacks; returns the note of the whole one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     done, noted, broken = note["done"], note["done"], dict(note["broken"])
     bar = tqdm(total=count, initial=done, desc=path.stem, unit="row", disable=None)
     with open(path, "r+b" if done else "wb") as file, bar:
-        for rows, reasons in blocks(done):
-            if done == noted == note["done"]:
-                _go_to(file, done, (count, rows.shape[1]), kind)
-            file.write(np.ascontiguousarray(rows, kind).data)
-            done += len(rows)
-            broken |= {str(row): reason for row, reason in reasons.items()}
-            bar.update(len(rows))
-            if done - noted >= BLOCK or done == count:
-                file.flush()
-                os.fsync(file.fileno())
-                _write_note(path, {"done": done, "of": count, "broken": broken})
-                noted = done
+        try:
+            for rows, reasons in blocks(done):
+                if done == noted == note["done"]:
+                    left = (count - done) * rows.shape[1] * kind.itemsize
+                    check_room(path, left, "the features", "--output")
+                    _go_to(file, done, (count, rows.shape[1]), kind)
+                file.write(np.ascontiguousarray(rows, kind).data)
+                done += len(rows)
+                broken |= {str(row): reason for row, reason in reasons.items()}
+                bar.update(len(rows))
+                if done - noted >= BLOCK:
+                    noted = _note_done(file, path, done, count, broken)
+        finally:  # what Ctrl-C interrupts goes on from here, too
+            if done > noted:
+                _note_done(file, path, done, count, broken)
+            if done < count:
+                logger.warning("%s: %d of %d rows are kept: call it again", path, done, count)
     return {"done": done, "broken": broken}
+
+
+def _note_done(file: BinaryIO, path: Path, done: int, count: int, broken: dict[str, str]) -> int:
+    """Make sure that the rows are on disk, then note it; returns how many there are."""
+    file.flush()
+    os.fsync(file.fileno())
+    _write_note(path, {"done": done, "of": count, "broken": broken})
+    return done
 
 
 def _go_to(file: BinaryIO, row: int, shape: tuple[int, int], kind: np.dtype) -> None:

@@ -55,6 +55,10 @@ class AnyTable(Protocol):
 
     def __len__(self) -> int: ...
 
+    def fingerprint(self) -> int:
+        """A number that other pairs, or the same in another order, hardly have."""
+        ...
+
 
 class AnyFeed(Protocol):
     """What makes batches; see `Feed`."""

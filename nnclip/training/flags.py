@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -72,49 +73,83 @@ def parse_flags(argv: Sequence[str] | None = None) -> TrainConfig:
     given = vars(make_parser().parse_args(argv))
     settings: dict[str, Any] = {}
     for path in given.pop("config"):
-        settings.update(read_settings(Path(path)))
+        settings |= read_settings(Path(path))
     return TrainConfig(**{**settings, **given})
 
 
 def read_settings(path: Path) -> dict[str, Any]:
     """The settings of a YAML file; sections (training:, model:, data:) are only for the reader."""
     try:
-        content = yaml.safe_load(read_text(path)) or {}
+        content = yaml.load(read_text(path), _Settings) or {}
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: cannot be read as YAML ({error})") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: found {type(content).__name__}, expected settings by name")
-    defaults = {entry.name: entry.default for entry in dataclasses.fields(TrainConfig)}
+    known = {entry.name: entry for entry in dataclasses.fields(TrainConfig)}
     settings: dict[str, Any] = {}
     for key, value in content.items():
-        settings.update(value if isinstance(value, dict) else {key: value})
+        part = value if isinstance(value, dict) else {key: value}
+        for name in part.keys() & settings.keys():
+            raise ConfigError(f"{path}: found {name} twice, expected each setting once")
+        settings.update(part)
     for key, value in settings.items():
-        if key not in defaults:
+        if key not in known:
             raise ConfigError(
                 f"{path}: found the unknown setting {brief(key)}; train.py -h lists all"
             )
-        settings[key] = _typed(path, key, value, defaults[key])
+        settings[key] = _typed(path, key, value, known[key])
     return settings
 
 
-def _typed(path: Path, key: str, value: Any, default: Any) -> Any:
-    """YAML reads 1e-6 as text, and 1 where 1.0 is meant."""
-    wanted = type(default)
-    if isinstance(value, dict | list):  # the text of one may be endless
-        fits = False
-    elif wanted is bool or isinstance(value, bool):
-        fits = wanted is bool and isinstance(value, bool)
-    else:
+class _Settings(yaml.SafeLoader):
+    """YAML in which a name that stands twice is an error, not replaced in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """See `yaml.SafeLoader`."""
+        names = Counter(str(getattr(key, "value", "")) for key, _ in node.value)
+        if twice := [name for name, count in names.items() if count > 1]:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"found {brief(twice[0])} twice", node.start_mark
+            )
+        return super().construct_mapping(node, deep)
+
+
+def _typed(path: Path, key: str, value: Any, entry: "dataclasses.Field[Any]") -> Any:
+    """What YAML read as the type that a setting has: 1e-6 is text to it, off and yes are bool.
+
+    Nothing is rounded, and nothing becomes the text "None".
+    """
+    wanted, choices = type(entry.default), entry.metadata["choices"] or ()
+    if value is None and entry.default == "":
+        return ""
+    if value is None:
+        raise ConfigError(
+            f"{path}: {key}: found nothing, expected {wanted.__name__}; leave the line out for "
+            f"the default, {entry.default}"
+        )
+    if isinstance(value, bool) and "off" in choices:
+        return "on" if value else "off"
+    fits = not isinstance(value, bool) and isinstance(value, str | int | float)
+    if wanted is bool:
+        fits = isinstance(value, bool)
+    elif fits:
         try:
-            value, fits = wanted(value), True
-        except (TypeError, ValueError):
+            read = wanted(value)
+            if wanted is not int or float(value) == read:
+                return read
+            fits = False
+        except (TypeError, ValueError, OverflowError):
             fits = False
     if not fits:
         raise ConfigError(f"{path}: {key}: found {brief(value)}, expected {wanted.__name__}")
     return value
 
 
+ONCE = ("resume", "overwrite", "dry_run")  # of one call, not of the run
+
+
 def write_settings(path: Path, config: TrainConfig) -> None:
-    """Every resolved value, as a file that `--config` takes."""
+    """Every resolved value, as a file that `--config` takes; without what is of one call."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(yaml.safe_dump(dataclasses.asdict(config), sort_keys=False), encoding="utf-8")
+    values = {name: v for name, v in dataclasses.asdict(config).items() if name not in ONCE}
+    path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")

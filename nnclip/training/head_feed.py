@@ -6,6 +6,7 @@ of a head.
 
 import dataclasses
 import logging
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -76,6 +77,11 @@ class FeaturePairs:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def fingerprint(self) -> int:
+        """See `AnyTable`: of the features' number and of the images that are used."""
+        counts = np.array([len(self.image), len(self.text)], np.int64)
+        return zlib.crc32(np.concatenate([counts, self.first, self.rows]).astype("<i8").tobytes())
 
     def split(self, share: float, seed: int) -> tuple["FeaturePairs", "FeaturePairs"]:
         """A random share of the images, and the others; DataError if either is empty."""

@@ -21,6 +21,7 @@ from nnclip.training.communicator import Communicator
 from nnclip.training.config import TrainConfig
 from nnclip.training.head_feed import FeatureFeed, FeaturePairs
 from nnclip.training.model import Trainee
+from nnclip.training.preflight import check_batch
 from nnclip.training.step import ContrastiveStep, StepOptions
 from nnclip.training.trainer import Trainer
 from nnclip.training.validation import Embeddings
@@ -173,6 +174,10 @@ class HeadTrainer(Trainer):
         self._model, self._task = model, task
         named = dataclasses.replace(config, val="held out" if task.held_out else "")
         super().__init__(named, communicator, context)
+
+    def _check_data(self) -> None:
+        if not self._task.imitates:
+            check_batch(self.config, self.communicator, len(self._task.pairs))
 
     def _make_trainee(self) -> HeadTrainee:
         return head_trainee(self._model, self._task)

@@ -11,7 +11,7 @@ import numpy as np
 from nnclip.errors import CheckpointError, ConfigError
 from nnclip.graph.convolution import is_statistic
 from nnclip.graph.losses import LOSSES, Scorer
-from nnclip.graph.parameters import expected_shapes, make_parameters, scope_of
+from nnclip.graph.parameters import expected_shapes, flatten, make_parameters, scope_of
 from nnclip.graph.towers import at_resolution, for_tokens
 from nnclip.nnabla import nn
 from nnclip.text import AnyTokenizer, load_tokenizer, openai_tokenizer
@@ -46,6 +46,10 @@ class Trainee:
         """The loss, and the values that its scalars have now."""
         loss, variables = LOSSES[self.weights.config.loss], self.variables()
         return Scorer(loss, {name: float(variables[name].d) for name in loss.scalars})
+
+    def size(self) -> int:
+        """Bytes of the model's file, about."""
+        return 4 * sum(int(np.prod(v.shape)) for v in flatten(self.weights.scope).values())
 
     def save(self, path: Path) -> None:
         """Write the model as `clip.load` reads it, its tokenizer as metadata."""

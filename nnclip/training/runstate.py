@@ -76,29 +76,24 @@ def arrays_of(variables: dict[str, nn.Variable], optimiser: Optimiser) -> dict[s
 
 
 def resume(
-    wanted: str,
-    folder: Path,
+    checkpoint: Checkpoint | None,
     variables: dict[str, nn.Variable],
     optimiser: Optimiser,
     communicator: Communicator,
-) -> RunState | None:
-    """Go where a checkpoint says; None if there is none to go on from.
+) -> dict[str, Any] | None:
+    """Go where a checkpoint says; its state on every rank, None if there is none to go on from.
 
     Only rank 0 reads it, and tells the others: they may be on hosts that see other disks.
 
     Args:
-        wanted: `--resume`.
-        folder: of the run, for `latest`.
+        checkpoint: on rank 0, what to go on from; None elsewhere.
         variables: parameters by name; get the checkpoint's values.
         optimiser: gets its state.
         communicator: the ranks; NumPy's random state is restored where there are as many.
 
     Raises:
-        CheckpointError: no such checkpoint, or it is damaged or of another model.
+        CheckpointError: the checkpoint is of another model.
     """
-    if not wanted:
-        return None
-    checkpoint = find_checkpoint(wanted, folder) if communicator.rank == 0 else None
     if checkpoint is not None:
         run_of(checkpoint.state)  # before anything is changed
         restore(checkpoint, variables, optimiser)
@@ -113,7 +108,7 @@ def resume(
     optimiser.load_state(arrays)
     if len(state["random"]) == communicator.size:
         restore_random_state(state["random"][communicator.rank])
-    return run_of(state)
+    return dict(state)
 
 
 def run_of(state: dict[str, Any]) -> RunState:

@@ -1,11 +1,9 @@
 """The loop: batch, step, update, and everything that is done every so often."""
 
 import logging
-import signal
 import time
 from dataclasses import asdict
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -15,16 +13,16 @@ from nnclip.embeddings import unit
 from nnclip.engine.memory import float_memory
 from nnclip.errors import DataError, NnclipError
 from nnclip.graph.similarity import MAX_LOGIT_SCALE
-from nnclip.host import signals
 from nnclip.training.boards import Board, open_boards, read_log
-from nnclip.training.checkpoint import checkpoint_path, tidy, write_checkpoint
 from nnclip.training.communicator import Communicator, check_equal
 from nnclip.training.config import TrainConfig
 from nnclip.training.curves import draw_curves
 from nnclip.training.feed import AnyFeed, FedBatch, Feed
 from nnclip.training.flags import write_settings
+from nnclip.training.keeper import RunKeeper
 from nnclip.training.machine import choose_engine
 from nnclip.training.model import Trainee, make_trainee, trains_statistics
+from nnclip.training.preflight import check_data, check_disk
 from nnclip.training.resolved import (
     of_data,
     of_machine,
@@ -38,10 +36,12 @@ from nnclip.training.runstate import (
     arrays_of,
     random_state,
     resume,
+    run_of,
 )
 from nnclip.training.schedule import make_schedule
 from nnclip.training.solvers import LossScale, make_optimiser
 from nnclip.training.step import ContrastiveStep, StepOptions, StepResult
+from nnclip.training.stopping import StopSignals
 from nnclip.training.validation import Embeddings, accuracies, embed_table, validate
 from nnclip.training.watch import Progress
 
@@ -68,10 +68,13 @@ class Trainer:
         """
         self.config, self.communicator, self._context = config, communicator, context
         self._engine = choose_engine(config, context, communicator)
-        self.folder = Path(config.monitor_path)
+        self._keeper = RunKeeper(config, communicator.rank)
+        self.folder = self._keeper.folder
         self.trainee = self._make_trainee()
         self.feed = self._make_feed(config.train, config.crop_scale)
         self._validation = self._make_feed(config.val, None) if config.val else None
+        if communicator.rank == 0:
+            self._check_data()
         self.step = self._make_step()
         self._variables = self.trainee.variables()
         self._optimiser = make_optimiser(
@@ -83,14 +86,20 @@ class Trainer:
         self._schedule = make_schedule(config.lr, self.total, config.warmup_iter, config.schedule)
         self.state = RunState(batch=batch, pairs=pairs)
         self._asked_to_stop = self._stop = False
+        self._signals = StopSignals(self.folder)
         self._overflows = 0
         self._go_on()
+        if communicator.rank == 0:
+            check_disk(config, self.checkpoint_size(), self.trainee.size())
 
     def run(self) -> Path | None:
-        """Train to the end and return where the model is; None where SIGTERM came before."""
+        """Train to the end and return where the model is; None where a signal came before."""
+        with self._keeper.working(self.state.step), self._signals:
+            return self._run()
+
+    def _run(self) -> Path | None:
         boards = self._open_boards()
-        check_equal(self.communicator, self._arrays())
-        self._listen()
+        self._check_ranks()
         progress = Progress(self.total, self.state.step, self.communicator.rank == 0)
         left = self.total - self.state.step
         with (
@@ -101,7 +110,7 @@ class Trainer:
                 began = time.monotonic()
                 fed = next(batches)
                 waited = time.monotonic() - began
-                result, values = self._one_step(fed)
+                result, values = self.one_step(fed)
                 progress.step(self.state.batch, waited)
                 self._report(boards, progress, result, values)
                 stepped = time.monotonic()
@@ -110,7 +119,7 @@ class Trainer:
         progress.close()
         return self._finish(boards)
 
-    def _one_step(self, fed: FedBatch) -> tuple[StepResult, dict[str, float]]:
+    def one_step(self, fed: FedBatch) -> tuple[StepResult, dict[str, float]]:
         """Forward, backward, update."""
         state, config = self.state, self.config
         factor, rate = self._scale.value, self._schedule(self.state.step)
@@ -144,12 +153,13 @@ class Trainer:
         if not np.isfinite(loss) or self._overflows > allowed:
             raise NnclipError(
                 f"step {self.state.step}: found loss {loss} and gradient norm {norm}, expected "
-                "numbers; resume with a lower --lr, a longer --warmup-iter or --clip-norm 1"
+                "numbers; a lower --lr, a longer --warmup-iter or --clip-norm 1 help; "
+                f"{self._keeper.going_on()}"
             )
 
     def _agree(self, broken: dict[str, str]) -> None:
         """Tell all ranks what happened on any: a wish to stop, broken images."""
-        heard = np.array([self._asked_to_stop, len(broken)], np.float64)
+        heard = np.array([self._asked_to_stop or self._signals.asked, len(broken)], np.float64)
         self.communicator.sum_array(heard)
         self._stop = bool(heard[0])
         known = set(self.state.broken)
@@ -180,7 +190,7 @@ class Trainer:
         """What is done every so many steps: comparing ranks, validating, saving."""
         config, step = self.config, self.state.step
         if step % config.check_interval == 0:
-            check_equal(self.communicator, self._arrays())
+            self._check_ranks()
         every = config.val_interval or max(self.state.pairs // self.state.batch, 1)
         if self._validation and (step % every == 0 or step == self.total):
             self._validate(self._validation, boards)
@@ -203,19 +213,25 @@ class Trainer:
     def _save(self) -> None:
         """Write a checkpoint on rank 0."""
         randoms = self.communicator.gather(random_state())
-        if self.communicator.rank != 0:
-            return
-        state = {"run": asdict(self.state), "random": randoms, "settings": asdict(self.config)}
-        path = checkpoint_path(self.folder, self.state.step)
-        write_checkpoint(path, arrays_of(self._variables, self._optimiser), state)
-        tidy(self.folder, self.config.keep_last)
+        state = {"run": asdict(self.state), "random": randoms, **self._whole_run()}
+        arrays = arrays_of(self._variables, self._optimiser)
+        self._keeper.save(self.state.step, arrays, state)
+
+    def checkpoint_size(self) -> int:
+        """Bytes of a checkpoint."""
+        return sum(a.nbytes for a in arrays_of(self._variables, self._optimiser).values())
+
+    def _whole_run(self) -> dict[str, int]:
+        """What a resumed run should have in common with this one, beside the settings."""
+        table = self.feed.table.fingerprint()
+        return {"total": self.total, "pairs": table, "batch": self.state.batch}
 
     def _go_on(self) -> None:
         """From where a checkpoint says, if the settings ask for one."""
-        wanted, ranks = self.config.resume, self.communicator
-        state = resume(wanted, self.folder, self._variables, self._optimiser, ranks)
+        checkpoint = self._keeper.found(self._whole_run()) if self.config.resume else None
+        state = resume(checkpoint, self._variables, self._optimiser, self.communicator)
         if state is not None:
-            self.state = state.advanced(self.state.batch, self.state.pairs)
+            self.state = run_of(state).advanced(self.state.batch, self.state.pairs)
             self._scale.value, self._scale.good = self.state.loss_scale
 
     def _finish(self, boards: list[Board]) -> Path | None:
@@ -229,16 +245,13 @@ class Trainer:
                 self.trainee.save(path)
         return path if finished else None
 
-    def _listen(self) -> None:
-        """Let SIGTERM (and SIGUSR1, which mpirun passes on) end the run after a last save."""
+    def _check_data(self) -> None:
+        """Look at the pairs before they are needed."""
+        validation = self._validation.table if self._validation else None
+        check_data(self.config, self.communicator, self.feed.table, validation)
 
-        def stop(number: int, _: FrameType | None) -> None:
-            logger.warning("%s: saving, then ending", signal.Signals(number).name)
-            self._asked_to_stop = True
-
-        signal.signal(signal.SIGTERM, stop)
-        for number in signals("SIGUSR1"):
-            signal.signal(number, stop)
+    def _check_ranks(self) -> None:
+        check_equal(self.communicator, self._arrays(), self._keeper.going_on())
 
     def _arrays(self) -> dict[str, np.ndarray]:
         return {name: v.d for name, v in self._variables.items()}
@@ -250,7 +263,7 @@ class Trainer:
     def _open_boards(self) -> list[Board]:
         if self.communicator.rank != 0:
             return []
-        resolved = self._resolved()
+        resolved = self.resolved()
         logger.info("%s", told(resolved))
         if self.config.preview and isinstance(self.feed, Feed):
             self.feed.preview(Path(self.config.preview), self.communicator, self.state.position)
@@ -259,7 +272,8 @@ class Trainer:
         settings = asdict(self.config) | {"resolved": resolved}
         return open_boards(self.config, self.folder, self.state.step, settings)
 
-    def _resolved(self) -> dict[str, Any]:
+    def resolved(self) -> dict[str, Any]:
+        """What the settings came to, see `resolved.yaml`."""
         config, ranks, state = self.config, self.communicator, self.state
         return (
             of_machine(self._context, self._engine, ranks)

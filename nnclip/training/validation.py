@@ -3,6 +3,7 @@
 Axes: M pairs, E embedding.
 """
 
+import logging
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,8 @@ from nnclip.graph.losses import Scorer
 from nnclip.training.communicator import Communicator
 from nnclip.training.feed import AnyFeed
 from nnclip.training.step import ContrastiveStep
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -33,18 +36,29 @@ def embed_table(step: ContrastiveStep, feed: AnyFeed, communicator: Communicator
     share = -(-count // size)  # as many on every rank: the last repeat the last pair
     rows = [min(communicator.rank * share + i, count - 1) for i in range(share)]
     images, texts, whole = [], [], []
+    broken: dict[str, str] = {}
     with feed.in_order(communicator, rows) as batches:
         for fed in batches:
             image, text = step.features(fed.batch)
             images.append(image)
             texts.append(text)
+            broken |= fed.broken
             whole.append(np.isin(np.arange(len(fed.batch)), fed.replaced, invert=True))
     image, text, readable = (
         communicator.gather_rows(np.concatenate(part)[:share])[:count]
         for part in (images, texts, whole)
     )
+    for one in communicator.gather(broken)[1:]:
+        broken |= one
     if not readable.any():
-        raise DataError("found no readable image in the validation set")
+        raise DataError("--val-txt-path: found no readable image in the validation set")
+    if broken and communicator.rank == 0:
+        logger.warning(
+            "validation: %d of %d images cannot be read and count in no number, such as %s",
+            len(broken),
+            count,
+            next(iter(broken.values())),
+        )
     return Embeddings(unit(image[readable]), unit(text[readable]))
 
 

@@ -5,6 +5,8 @@ import math
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
 
 from tqdm import tqdm
 
@@ -20,6 +22,23 @@ SHOWN = {
 }
 
 
+class _Screen:
+    """stderr, which may go away with its terminal: the run must outlive that to save."""
+
+    def write(self, text: str) -> None:
+        """Write what can be written."""
+        with suppress(OSError):
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        """See `write`."""
+        with suppress(OSError):
+            sys.stderr.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.stderr, name)
+
+
 class Progress:
     """Pairs a second, loss, rate, logit scale and the share of time lost to data."""
 
@@ -31,7 +50,7 @@ class Progress:
             initial=start,
             unit="step",
             disable=quiet,
-            file=sys.stderr,
+            file=_Screen(),
             dynamic_ncols=True,
         )
         self._began, self._waited, self._pairs = time.monotonic(), 0.0, 0

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from nnclip.training.communicator import Communicator, check_equal
+from nnclip.training.config import TrainConfig
 from nnclip.training.flags import parse_flags
 from nnclip.training.launch import launch
 
@@ -21,6 +22,7 @@ from nnclip.training.launch import launch
 class Work:
     """Stands where the trainer does."""
 
+    config: TrainConfig
     communicator: Communicator
     context: str
 
@@ -39,5 +41,6 @@ class Work:
 
 
 if __name__ == "__main__":
-    flags = ["-c", "cpu", "--train-txt-path", "none.csv", *sys.argv[3:]]
+    folder = str(Path(sys.argv[2]).parent / "run")
+    flags = ["-c", "cpu", "--train-txt-path", "none.csv", "-m", folder, *sys.argv[3:]]
     sys.exit(launch("failing_rank.py", parse_flags(flags), Work))

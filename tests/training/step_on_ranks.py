@@ -17,7 +17,7 @@ if __name__ == "__main__":
     trainer = Trainer(config, communicator, "cpu")
     with trainer.feed.training(communicator, 0, 1) as batches:
         fed = next(batches)
-        result, _ = trainer._one_step(fed)
+        result, _ = trainer.one_step(fed)
     found = {f"gradient {name}": v.g for name, v in trainer.step.trained.items()}
     found |= {f"parameter {name}": v.d for name, v in trainer._variables.items()}
     if communicator.rank == 0:

@@ -1,5 +1,6 @@
 """Tables of captioned images, and which of them the k-th batch holds."""
 
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -78,6 +79,10 @@ class PairTable:
         row = self._rows[self._offsets[index] : self._offsets[index + 1]]
         path, offset, size, form, *captions = row.decode("utf-8", "surrogateescape").split("\0")
         return Pair(path, tuple(captions), int(offset), int(size), form)
+
+    def fingerprint(self) -> int:
+        """A number that other pairs, or the same in another order, hardly have."""
+        return zlib.crc32(self._rows)
 
     def captions(self) -> Iterator[str]:
         """Every caption."""
