@@ -26,13 +26,14 @@ class Images(Protocol):
     def __getitem__(self, index: int, /) -> Stored: ...
 
 
-def check_images(stored: Images, where: str, most: int | None = None) -> None:
+def check_images(stored: Images, where: str, most: int | None = None, empty: int = 0) -> None:
     """Look for the files of images, and decode a sample; warns of those that cannot be read.
 
     Args:
         stored: the images, at least one.
         where: what names them, for the messages; such as `--val-txt-path held-out.csv`.
-        most: images that may be broken; None for all but one.
+        most: images and captions that may be broken; None for all but one image.
+        empty: captions that are.
 
     Raises:
         DataError: none of the sample can be read, or more than `most` are broken.
@@ -57,10 +58,10 @@ def check_images(stored: Images, where: str, most: int | None = None) -> None:
             f"{where}: found no readable image among {len(sample)} of {len(stored)}, the first: "
             f"{first}; check the paths (--image-root)"
         )
-    if most is not None and len(broken) > most:
+    if most is not None and len(broken) + empty > most:
         raise DataError(
-            f"{where}: found {len(broken)} broken images among {of}, more than --max-bad {most}, "
-            f"the first: {first}"
+            f"{where}: found {len(broken)} broken images and {empty} empty captions among {of}, "
+            f"more than --max-bad {most}, the first: {first}"
         )
     logger.warning("%s: %d of %s images cannot be read, such as %s", where, len(broken), of, first)
 

@@ -100,6 +100,13 @@ class TrainConfig:
     )
     weight_decay: float = option(0.2, "weight decay in torch's units; --wd replaces it")
     clip_norm: float = option(0.0, "largest norm of the gradient (0: no limit)")
+    ema: float = option(
+        0.0, "decay of a running average of the weights, which is validated and saved (0: none)"
+    )
+    wise_ft: float = option(
+        1.0,
+        "share of the fine-tuned weights in the saved model, the rest being those of the start",
+    )
     schedule: str = option("cosine", "after the warm-up", choices=("cosine", "constant"))
     warmup_iter: float = option(
         10000.0, "steps of warm-up, or below 1 their share of the run", "-wi", "--warmup-iter"
@@ -169,7 +176,11 @@ class TrainConfig:
                 raise ConfigError(
                     f"{flag_of(name)}: found {getattr(self, name)}, expected 0 or more"
                 )
-        for name in ("beta1", "beta2"):
+        if not 0 <= self.wise_ft <= 1:
+            raise ConfigError(f"--wise-ft: found {self.wise_ft}, expected 0 to 1")
+        if self.wise_ft < 1 and not self.finetuning:
+            raise ConfigError("--wise-ft: found no start to average with, expected -ft")
+        for name in ("beta1", "beta2", "ema"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{flag_of(name)}: found {getattr(self, name)}, expected 0 to 1")
         if not 0 < self.crop_scale <= 1:

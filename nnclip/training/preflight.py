@@ -78,9 +78,10 @@ def check_data(
         DataError, ConfigError: see `check_batch`, `check_images` and `check_captions`.
     """
     check_batch(config, communicator, len(table))
-    check_images(table, f"--train-txt-path {config.train}", config.max_bad)
+    most = config.max_bad
+    check_images(table, f"--train-txt-path {config.train}", most, table.dropped)
     if validation is not None:
-        check_images(validation, f"--val-txt-path {config.val}", config.max_bad)
+        check_images(validation, f"--val-txt-path {config.val}", most, validation.dropped)
     check_captions(
         config, config.batch_size * (communicator.size if config.aggregate else 1), table
     )
@@ -111,7 +112,7 @@ def check_batch(config: TrainConfig, communicator: Communicator, pairs: int) -> 
 
 
 def check_captions(config: TrainConfig, batch: int, table: PairTable) -> None:
-    """Tell how many captions stand twice in their batch; DataError if all are the same.
+    """Tell how many captions stand twice in their batch.
 
     Args:
         config: the settings.
@@ -132,11 +133,13 @@ def check_captions(config: TrainConfig, batch: int, table: PairTable) -> None:
         drawn += len(captions)
         different.update(captions)
     if len(different) == 1:
-        raise DataError(
-            f"--train-txt-path: found one caption for all of {drawn} pairs, {different.pop()!r}, "
-            "expected captions that tell images apart; check the column (--csv-caption-key)"
+        logger.warning(
+            "--train-txt-path: the first %d pairs have one caption, %r: nothing can be learned "
+            "from it; check the column (--csv-caption-key)",
+            drawn,
+            different.pop(),
         )
-    if twice:
+    elif twice:
         logger.warning(
             "%d of the first %d pairs share their caption with another of their batch, and count "
             "as wrong answers to each other; a smaller batch, or captions that differ, help",

@@ -17,9 +17,11 @@ from nnclip.training.boards import Board, open_boards, read_log
 from nnclip.training.communicator import Communicator, check_equal
 from nnclip.training.config import TrainConfig
 from nnclip.training.curves import draw_curves
+from nnclip.training.ema import averaging
 from nnclip.training.feed import AnyFeed, FedBatch, Feed
 from nnclip.training.flags import write_settings
 from nnclip.training.keeper import RunKeeper
+from nnclip.training.kept import KeptWeights
 from nnclip.training.machine import choose_engine
 from nnclip.training.model import Trainee, make_trainee, trains_statistics
 from nnclip.training.preflight import check_data, check_disk
@@ -77,9 +79,9 @@ class Trainer:
             self._check_data()
         self.step = self._make_step()
         self._variables = self.trainee.variables()
-        self._optimiser = make_optimiser(
-            config, self._variables, on_cpu=context == "cpu", threads=self._engine.threads
-        )
+        plain = make_optimiser(config, self._variables, context == "cpu", self._engine.threads)
+        self._optimiser = averaging(plain, self._variables, config.ema)
+        self._weights = KeptWeights(config, self.trainee, self._optimiser)
         self._scale = LossScale() if self._half_on_gpu else LossScale(1.0, patience=0)
         batch, pairs = config.batch_size * communicator.size, len(self.feed.table)
         self.total = config.max_iter or max(round(config.epochs * pairs / batch), 1)
@@ -193,7 +195,8 @@ class Trainer:
             self._check_ranks()
         every = config.val_interval or max(self.state.pairs // self.state.batch, 1)
         if self._validation and (step % every == 0 or step == self.total):
-            self._validate(self._validation, boards)
+            with self._weights.in_place():
+                self._validate(self._validation, boards)
         if step % config.model_save_interval == 0 or self._stop or step == self.total:
             self._save()
 
@@ -242,7 +245,7 @@ class Trainer:
         if self.communicator.rank == 0:
             draw_curves(read_log(self.folder), self.folder / "curves.png")
             if finished:
-                self.trainee.save(path)
+                self._weights.save(path)
         return path if finished else None
 
     def _check_data(self) -> None:

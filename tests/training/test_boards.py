@@ -1,9 +1,8 @@
 """Where a run's numbers go: TensorBoard and W&B read back what was given; a full disk is told."""
 
 import json
-import resource
 import subprocess
-from collections.abc import Callable
+import sys
 from pathlib import Path
 
 import pytest
@@ -71,13 +70,22 @@ def test_wandb_offline_holds_every_value(tmp_path: Path, monkeypatch: pytest.Mon
     assert len({path.name for path in tmp_path.glob("wandb/offline-run-*/*.wandb")}) == 1
 
 
-def small_disk() -> None:
-    """No file of this process grows beyond 4 KiB."""
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+FILLED = """
+import resource, sys
+from nnclip.training.launch import launch
+from nnclip.training.flags import parse_flags
+from nnclip.training.trainer import Trainer
+
+class Filled(Trainer):
+    def run(self):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))  # no file grows beyond 4 KiB
+        return super().run()
+
+sys.exit(launch("train.py", parse_flags(sys.argv[1:]), Filled))
+"""
 
 
-def test_a_full_disk_ends_the_run_with_a_sentence(
-    rank_command: Callable[..., list[str]],
+def test_a_disk_that_fills_ends_the_run_with_a_sentence(
     ranks_environment: dict[str, str],
     root: Path,
     small_h5: Path,
@@ -89,9 +97,9 @@ def test_a_full_disk_ends_the_run_with_a_sentence(
         f"-wi 0 --workers 0 --log-interval 1 -i 100 -m {tmp_path}"
     )
     done = subprocess.run(
-        rank_command(1, root / "train.py", *flags.split()),
-        cwd=root, env=ranks_environment, capture_output=True, text=True, preexec_fn=small_disk,
+        [sys.executable, "-c", FILLED, *flags.split()],
+        cwd=root, env=ranks_environment, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 2
-    assert "File too large" in done.stderr and "--resume latest" in done.stderr
+    assert "File too large" in done.stderr and "no checkpoint was written yet" in done.stderr
     assert "Traceback" not in done.stderr

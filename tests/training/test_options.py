@@ -24,7 +24,7 @@ def settings(small_h5: Path, pairs_csv: Path, tmp_path: Path) -> TrainConfig:
     return TrainConfig(
         train=str(pairs_csv), finetuning=True, model_load_path=str(small_h5), batch_size=8,
         max_iter=2, warmup_iter=0, lr=1e-4, workers=0, log_interval=1,
-        monitor_path=str(tmp_path / "run"),
+        monitor_path=str(tmp_path / "run"), overwrite=True,
     )  # fmt: skip
 
 

@@ -165,7 +165,7 @@ def test_both_sets_are_looked_at(
     if good:
         Trainer(changed, Alone(), "cpu")
         assert f"{named}: {said} images cannot be read" in caplog.text
-        with pytest.raises(DataError, match=f"{named}: found 2 broken images .* --max-bad 1"):
+        with pytest.raises(DataError, match=f"{named}: found 2 broken images and 0 .* --max-bad 1"):
             Trainer(dataclasses.replace(changed, max_bad=1), Alone(), "cpu")
     else:
         with pytest.raises(DataError, match=f"{named}: found {said}"):
@@ -224,8 +224,8 @@ def test_equal_captions_in_a_batch_are_counted(caplog: pytest.LogCaptureFixture)
     assert not caplog.text
     check_captions(TrainConfig(), 8, table(*"aabcdeff"))
     assert "4 of the first 8 pairs share their caption" in caplog.text
-    with pytest.raises(DataError, match="found one caption for all of 4 pairs, 'a'"):
-        check_captions(TrainConfig(), 2, table(*"aaaa"))
+    check_captions(TrainConfig(), 2, table(*"aaaa"))
+    assert "the first 4 pairs have one caption, 'a'" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Twenty steps beside open_clip's loss and torch's AdamW, from the same parameters."""
+"""Sixty steps beside open_clip's loss and torch's AdamW, from the same parameters."""
 
 import re
 
@@ -21,7 +21,7 @@ CONFIG = ClipConfig(
     image=VitConfig(Preprocess(16), 8, BlockConfig(64, 2, 1, 256)),
     text=TextConfig(100, 12, BlockConfig(64, 2, 1, 256)),
 )
-STEPS, ROWS, RATE = 20, 8, 1e-3
+STEPS, ROWS, RATE = 60, 8, 1e-3
 SETTINGS = TrainConfig(lr=RATE, weight_decay=0.2, eps=1e-6)
 
 
@@ -73,7 +73,7 @@ def open_clip_run(
 
 @pytest.mark.torch
 @pytest.mark.parametrize("micro_batch", [0, 2])
-def test_twenty_steps_are_open_clips(rng: np.random.Generator, micro_batch: int) -> None:
+def test_sixty_steps_are_open_clips(rng: np.random.Generator, micro_batch: int) -> None:
     scope = make_parameters(CONFIG, seed=3)
     variables = flatten(scope)
     start = {name: v.d.copy() for name, v in variables.items()}
@@ -87,7 +87,7 @@ def test_twenty_steps_are_open_clips(rng: np.random.Generator, micro_batch: int)
         losses.append(step(one).loss)
         optimiser.update(RATE)
     expected_losses, expected = open_clip_run(start, batches)
-    assert losses == pytest.approx(expected_losses, rel=1e-4)
+    assert losses == pytest.approx(expected_losses, rel=0, abs=1e-4)
     for name, value in expected.items():
         # a key's bias has no gradient but rounding, which Adam makes as large as any other
         difference = np.array(variables[name].d - value)
