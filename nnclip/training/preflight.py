@@ -2,6 +2,8 @@
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +63,15 @@ def _netrc_knows(url: str) -> bool:
         return netrc.netrc(path).authenticators(urlsplit(url).hostname or "") is not None
     except (OSError, netrc.NetrcParseError):
         return False
+
+
+@contextmanager
+def naming(flag: str) -> Iterator[None]:
+    """Inside, a DataError names the flag that its source comes from."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"{flag} {error}") from error
 
 
 def check_data(

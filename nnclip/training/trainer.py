@@ -24,7 +24,7 @@ from nnclip.training.keeper import RunKeeper
 from nnclip.training.kept import KeptWeights
 from nnclip.training.machine import choose_engine
 from nnclip.training.model import Trainee, make_trainee, trains_statistics
-from nnclip.training.preflight import check_data, check_disk
+from nnclip.training.preflight import check_data, check_disk, naming
 from nnclip.training.resolved import (
     of_data,
     of_machine,
@@ -73,8 +73,10 @@ class Trainer:
         self._keeper = RunKeeper(config, communicator.rank)
         self.folder = self._keeper.folder
         self.trainee = self._make_trainee()
-        self.feed = self._make_feed(config.train, config.crop_scale)
-        self._validation = self._make_feed(config.val, None) if config.val else None
+        with naming("--train-txt-path"):
+            self.feed = self._make_feed(config.train, config.crop_scale)
+        with naming("--val-txt-path"):
+            self._validation = self._make_feed(config.val, None) if config.val else None
         if communicator.rank == 0:
             self._check_data()
         self.step = self._make_step()

@@ -149,7 +149,7 @@ def test_weights_and_biases_wants_a_key_before(
 
 @pytest.mark.parametrize("flag", ["train", "val"])
 @pytest.mark.parametrize(
-    ("good", "missing", "said"), [(0, 24, "no readable image"), (22, 2, "2 of 24")]
+    ("good", "missing", "said"), [(0, 24, "none of 3 of their images"), (22, 2, "2 of 24")]
 )
 def test_both_sets_are_looked_at(
     settings: TrainConfig, pairs_csv: Path, tmp_path: Path, flag: str, good: int, missing: int,
@@ -168,7 +168,7 @@ def test_both_sets_are_looked_at(
         with pytest.raises(DataError, match=f"{named}: found 2 broken images and 0 .* --max-bad 1"):
             Trainer(dataclasses.replace(changed, max_bad=1), Alone(), "cpu")
     else:
-        with pytest.raises(DataError, match=f"{named}: found {said}"):
+        with pytest.raises(DataError, match=f"{named}: found 24 pairs, but {said}"):
             Trainer(changed, Alone(), "cpu")
 
 
