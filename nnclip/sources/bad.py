@@ -27,6 +27,26 @@ class Bad(Counter[str]):
         self[kind] += 1
         self.first.setdefault(kind, f"{PurePath(path).name}, {place}")
 
+    def check(self, source: str | Path, most: int, good: int | None = None) -> None:
+        """Refuse too many.
+
+        Args:
+            source: that holds them.
+            most: how many are allowed.
+            good: how many could be understood; fewer than the others are too few.
+
+        Raises:
+            DataError: there are more than `most`, or than `good`.
+        """
+        count = sum(self.values())
+        if count > most:
+            raise DataError(f"{shown(source)}: found {self}, more than --max-bad {most}")
+        if good is not None and count > good:
+            raise DataError(
+                f"{shown(source)}: found {self}: {count:,} of {count + good:,}; is it written as "
+                "expected?"
+            )
+
     def add(self, other: "Bad") -> None:
         """Count what another reader found, too."""
         self.update(other)

@@ -49,6 +49,8 @@ def separated(path: Path, asked: str, wanted: Sequence[str]) -> Table:
     asked = separator_of(asked)
     with open_text(path, "a table") as text:
         lines = _Ahead(text)
+        while (lines.ahead(0) or "-").isspace():
+            lines.take()
         start = (lines.ahead(0) or "").rstrip("\n")
         if start.lower().startswith("sep=") and len(start) == 5:  # of a spreadsheet
             lines.take()

@@ -166,10 +166,10 @@ def _named(source: str, images: list[str], found: Found) -> Iterator[Sample]:
     parents = {os.path.dirname(image) for image in images}
     below = sorted(parent for parent in parents if Path(parent) != Path(source))
     tables = [e.name for e in os.scandir(source) if PurePath(e.name).suffix.lower() in TABLES]
-    if tables and len(parents) == len(below) == 1:
+    if tables and len(parents) == 1:
         raise DataError(
             f"{shown(source)}: found {len(images):,} images in one folder, "
-            f"{shown(PurePath(below[0]).name)}, no caption beside any, and "
+            f"{shown(PurePath(parents.pop()).name)}, no caption beside any, and "
             f"{shown(', '.join(sorted(tables)))}; name the table itself"
         )
     for image in images:

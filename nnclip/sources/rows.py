@@ -72,7 +72,7 @@ def names_image(cell: Any) -> bool:
 
 _NAMES = ("image", "image_path", "img_path", "image_file", "image_name", "image_filename")
 _NAMES += ("file_name", "filename", "file_path", "jpg", "jpeg", "png", "webp")
-_CAPTIONS = ("caption", "captions", "text", "texts", "comment", "sentence", "description")
+_CAPTIONS = ("caption", "captions", "text", "texts", "comment", "sentence", "description", "txt")
 _ADDRESSES = ("url", "image_url", "img_url", "imageurl", "link", "uri")
 
 IMAGE = Role("images", "--csv-img-key, --column", "filepath", ("filepath", *_NAMES), names_image)
@@ -99,7 +99,7 @@ def column_of(table: Table, role: Role, asked: str = "", taken: Sequence[str] = 
         DataError: there is none, or several are as good.
     """
     asked, columns = asked or role.default, table.columns
-    if asked in columns:
+    if asked and asked in columns:
         if columns.count(asked) > 1:
             raise DataError(
                 f"{shown(table.path)}: found {columns.count(asked)} columns of the name "

@@ -131,14 +131,15 @@ class _Place:
 
 
 def _claims(source: str, ask: Ask) -> bool:
-    """By its suffix; a file of any other is a table if its header names the column of images."""
+    """By its suffix; a file of any other is a table if its header tells the column of images."""
     if os.path.isdir(source):
         return False
     suffix = plain_suffix(source)
     if suffix in SUFFIXES or not PurePath(source).suffix:
         return os.path.exists(source) or len(expanded(source)) > 1
     try:
-        return ask.image_key in separated(Path(source), ask.separator, (ask.image_key,)).columns
+        table = separated(Path(source), ask.separator, (ask.image_key,))
+        return column_of(table, IMAGE, ask.image_key) != ""
     except DataError:
         return False
 

@@ -37,11 +37,12 @@ def read_texts(source: str, column: str, separator: str, max_bad: int) -> Iterat
     Raises:
         DataError: it cannot be read, has no such column, or too much cannot be understood.
     """
-    bad = Bad()
+    bad, taken = Bad(), 0
     for text in _texts(source, column, separator, bad):
         yield text
-        if sum(bad.values()) > max_bad:
-            raise DataError(f"{shown(source)}: found {bad}, more than --max-bad {max_bad}")
+        taken += 1
+        bad.check(source, max_bad)
+    bad.check(source, max_bad, taken)
     if bad:
         logger.warning("%s: left out: %s", shown(source), bad)
 

@@ -142,14 +142,12 @@ def read_parallel(
             f"{shown(path)}: found no pair of texts, expected a header and, in the first two "
             "columns, what the teacher reads and what the student reads"
         )
-    told = f"found {empty:,} rows without a pair of texts" + (f", {bad}" if bad else "")
-    if sum(bad.values()) > max_bad:
-        raise DataError(f"{shown(path)}: {told}, more than --max-bad {max_bad}")
-    logger.info(
-        "%s: found %s: texts from columns %s", shown(path), table.told, " and ".join(columns)
-    )
-    if empty or bad:
-        logger.warning("%s: %s; left out", shown(path), told)
+    bad.check(path, max_bad, len(pairs))
+    of = " and ".join(columns)
+    logger.info("%s: found %s: texts from columns %s", shown(path), table.told, of)
+    told = [f"{empty:,} rows without a pair of texts"] * bool(empty) + [str(bad)] * bool(bad)
+    if told:
+        logger.warning("%s: left out: %s", shown(path), ", ".join(told))
     teacher, student = zip(*pairs, strict=True)
     return list(teacher), list(student)
 

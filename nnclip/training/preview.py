@@ -78,15 +78,21 @@ def contact_sheet(pixels_NRR3: np.ndarray, captions: Sequence[str]) -> Image.Ima
     width, height = side + MARGIN, side + MARGIN + LINES * (SIZE + 3) + MARGIN
     rows = -(-count // columns)
     sheet = Image.new("RGB", (columns * width + MARGIN, rows * height + MARGIN), "white")
-    draw = ImageDraw.Draw(sheet)
+    draw, boxed = ImageDraw.Draw(sheet), False
     for number, (image_RR3, caption) in enumerate(zip(pixels_NRR3, captions, strict=True)):
         left = MARGIN + number % columns * width
         top = MARGIN + number // columns * height
         image = Image.fromarray(image_RR3).resize((side, side), Image.Resampling.NEAREST)
         sheet.paste(image, (left, top))
-        font = _font(caption)
+        font, boxes = _font(caption)
+        boxed = boxed or boxes
         text = "\n".join(_wrapped(shown(caption), font, side))
         draw.text((left, top + side + 3), text, fill="black", font=font, spacing=1)
+    if boxed:
+        logger.warning(
+            "no font of this machine has some of the letters: they are drawn as boxes. For "
+            "Chinese, Japanese and Korean on Debian: apt-get install fonts-noto-cjk"
+        )
     return sheet
 
 
@@ -101,10 +107,11 @@ def _wrapped(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
     return lines if len(lines) <= LINES else [*lines[: LINES - 1], f"{lines[LINES - 1][:-2]}…"]
 
 
-def _font(text: str) -> ImageFont.FreeTypeFont:
-    """The font of this machine with the most letters of a text."""
+def _font(text: str) -> tuple[ImageFont.FreeTypeFont, bool]:
+    """The font of this machine with the most letters of a text, and whether it lacks some."""
     installed = {font.name for font in fontManager.ttflist}
     letters = {ord(letter) for letter in text if not letter.isspace()}
     paths = [findfont(FontProperties(family=name)) for name in FONTS if name in installed]
-    best = max(paths, key=lambda path: len(letters & FT2Font(path).get_charmap().keys()))
-    return ImageFont.truetype(best, SIZE)
+    lacking = {path: len(letters - FT2Font(path).get_charmap().keys()) for path in paths}
+    best = min(paths, key=lambda path: lacking[path])
+    return ImageFont.truetype(best, SIZE), lacking[best] > 0

@@ -11,6 +11,7 @@ import logging
 import os
 import urllib.error
 import urllib.request
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ logger = logging.getLogger(__name__)
 
 TABLE, PARQUET, FAILURES = "pairs.csv", "pairs.parquet", "failed.tsv"
 BLOCK = 1 << 16
+FIRST = 1000  # rows that are looked at before any is fetched
 
 
 @dataclass(frozen=True)
@@ -87,22 +89,22 @@ def read_addresses(path: Path, order: FetchOrder, say: bool = False) -> Iterator
     if say:
         columns = f"addresses from column {shown(url)}, captions from column {shown(caption)}"
         logger.info("%s: found %s: %s", shown(path), table.told, columns)
-    some, bad, empty = False, Bad(), 0
+    good, empty, bad = 0, 0, Bad()
     for number, cells in table.rows(bad, (url, caption)):
         address, captions = str(cells.get(url) or "").strip(), texts_of(cells.get(caption))
         if not is_address(address) or captions is None:
             what = "caption that is no text" if captions is None else "cell that is no address"
             bad.note(f"row with a {what}", path, f"row {number}")
         elif captions:
-            some = True
+            good += 1
             yield address, captions[0].strip()
         else:
             empty += 1
-        if sum(bad.values()) > order.max_bad:
-            raise DataError(f"{shown(path)}: found {bad}, more than --max-bad {order.max_bad}")
-    if not some:
+        bad.check(path, order.max_bad)
+    if not good:
         told = f" ({bad})" if bad else ""
         raise DataError(f"{shown(path)}: found no line with a caption and an address{told}")
+    bad.check(path, order.max_bad, good)
     told = [f"{empty:,} without a caption"] * bool(empty) + [str(bad)] * bool(bad)
     if say and told:
         logger.warning("%s: left out: %s", shown(path), ", ".join(told))
@@ -115,7 +117,7 @@ def fetch_pairs(addresses: Path, order: FetchOrder) -> Iterator[str | None]:
         DataError: the list cannot be read, or the folder not be written.
     """
     failures = order.folder / FAILURES
-    next(read_addresses(addresses, order))  # before anything is made
+    deque(islice(read_addresses(addresses, order), FIRST), 0)  # before anything is made
     try:
         order.folder.mkdir(parents=True, exist_ok=True)
         known = set() if order.again else _known_failures(failures)

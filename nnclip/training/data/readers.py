@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from nnclip.errors import DataError
 from nnclip.files import shown
 from nnclip.sources import TRAINING, Ask, Found, open_stored, read_source
+from nnclip.sources.bad import Bad
 from nnclip.sources.shards import shard_paths
 from nnclip.training.data.pairs import Pair, PairTable
 
@@ -56,7 +57,7 @@ def read_pairs(
     found = Found()
     try:
         table = _table(source, ask, found)
-        _check_bad(table, found, max_bad)
+        _check_bad(source, table, found.bad, max_bad)
     except DataError as error:
         if str(error).startswith(shown(source)):
             raise
@@ -86,15 +87,13 @@ def _pairs(source: str, ask: Ask, found: Found) -> Iterator[Pair]:
         yield Pair(it.path, it.captions, it.offset, it.size, it.form)
 
 
-def _check_bad(table: PairTable, found: Found, most: int) -> None:
-    bad = sum(found.bad.values())
-    if bad > len(table):
-        total = bad + table.dropped + len(table)
-        raise DataError(f"found {found.bad}: {bad:,} of {total:,}; is it written as expected?")
-    if table.dropped + bad > most:
-        empty = f"{table.dropped:,} without a caption" if table.dropped else ""
-        found_all = ", ".join(part for part in (empty, str(found.bad)) if part)
-        raise DataError(f"found {found_all}, more than --max-bad {most}")
+def _check_bad(source: str, table: PairTable, bad: Bad, most: int) -> None:
+    count = sum(bad.values())
+    bad.check(source, count, len(table))
+    if table.dropped + count > most:
+        empty = [f"{table.dropped:,} without a caption"] if table.dropped else []
+        found = ", ".join(empty + [str(bad)] * bool(bad))
+        raise DataError(f"found {found}, more than --max-bad {most}")
 
 
 def show_pairs(source: str, table: PairTable) -> None:
