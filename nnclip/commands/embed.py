@@ -23,12 +23,13 @@ from nnclip.files import shown
 from nnclip.image import NotRead
 from nnclip.image.skips import USUAL
 from nnclip.model import CLIP
-from nnclip.search.changes import Changes, add, add_new, total
+from nnclip.search.changes import add, add_new
 from nnclip.search.collection import Collection
 from nnclip.search.embed import BATCH, Work, embed_shards, prepare
 from nnclip.search.lock import locked
 from nnclip.search.manifest import DTYPES, Manifest, manifest_of
 from nnclip.search.manifest import FILE as MANIFEST
+from nnclip.search.outcome import Changes, total
 from nnclip.search.sources import COLUMN
 from nnclip.search.store import FolderStore, is_url
 

@@ -28,7 +28,7 @@ from nnclip.errors import ConfigError, DataError, TextTooLongError
 from nnclip.files import shown, to_path
 from nnclip.image import image_suffixes
 from nnclip.search import ImageSearch
-from nnclip.search.image_search import Answer, as_dicts
+from nnclip.search.hits import Answer, as_dicts
 from nnclip.search.query import AGAINST, K, Query, Term, read_query
 from nnclip.search.sheet import write_sheet
 from nnclip.search.store import open_store

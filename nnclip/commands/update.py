@@ -9,9 +9,9 @@ from nnclip.commands.options import add_model_arguments, add_workers, load_model
 from nnclip.files import shown
 from nnclip.image import NotRead
 from nnclip.search import changes
-from nnclip.search.changes import Changes
 from nnclip.search.loss import Loss
 from nnclip.search.moved import add_facts
+from nnclip.search.outcome import Changes
 from nnclip.search.store import open_store
 
 HELP = "look through a collection's sources: embed what is new or changed, remove what is gone"

@@ -5,18 +5,16 @@ Every change is acknowledged by the store before the next one begins, so a crash
 
 import logging
 import os
-from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from nnclip.errors import DataError
 from nnclip.files import shown, to_name, to_path
-from nnclip.image import NotRead, image_suffixes
+from nnclip.image import NotRead
 from nnclip.image.skips import checked_patterns
 from nnclip.search.embed import BATCH, batches, embed_decoded, progress
 from nnclip.search.feed import Feed, content_digest
@@ -24,40 +22,14 @@ from nnclip.search.log import Entry
 from nnclip.search.loss import Permit, below, keep, loss_of
 from nnclip.search.manifest import Model
 from nnclip.search.moved import Known, beside, find_again, follow_roots, known_images
+from nnclip.search.outcome import Changes, total
 from nnclip.search.shards import record_of
-from nnclip.search.sources import Item, list_items
+from nnclip.search.sources import Item, list_items, listed
 from nnclip.search.store import FolderStore, LastingStore
 
 logger = logging.getLogger(__name__)
 
 CHUNK = 32 * BATCH  # images that are added at once
-
-
-@dataclass(frozen=True)
-class Changes:
-    """What happened.
-
-    Attributes:
-        added: images that were not there.
-        moved: images that were there under another name; they keep their embeddings.
-        copied: of those added, copies of others, whose embeddings they get.
-        changed: images that were embedded again.
-        removed: images that went.
-        unchanged: images that were looked at and left as they are.
-        failed: name and reason of each image that cannot be read.
-        kept: images that are gone and were kept, because so many are.
-        not_read: suffix -> files of the sources that were passed over, see `NotRead`.
-    """
-
-    added: int = 0
-    moved: int = 0
-    copied: int = 0
-    changed: int = 0
-    removed: int = 0
-    unchanged: int = 0
-    failed: tuple[tuple[str, str], ...] = ()
-    kept: int = 0
-    not_read: dict[str, int] = field(default_factory=dict)
 
 
 def add(
@@ -198,49 +170,6 @@ def update(store: LastingStore, model: Model, workers: int = 1, permit: Permit =
     return total([moved, gone, changes, spoilt, found])
 
 
-def listed(
-    sources: Sequence[str],
-    column: str,
-    known: Iterable[str],
-    not_read: NotRead,
-    exclude: Sequence[str] | None,
-) -> list[Item]:
-    """The images of all sources, without those files and folders that are empty by now.
-
-    Args:
-        sources: see `list_items`.
-        column: likewise.
-        known: names of the images that the collection has.
-        not_read: counts what is passed over.
-        exclude: see `list_items`.
-    """
-    found: dict[str, Item] = {}
-    for source in sources:
-        if _gone(source) or (_is_empty(source) and any(map(below(to_name(source)), known))):
-            continue
-        if not os.path.lexists(source):
-            if not any(map(below(to_name(source)), known)):
-                logger.warning("%s: is not there, and no image of it is known", shown(source))
-                continue
-            raise DataError(
-                f"{shown(source)}: no such file or folder, expected the source that it was. Is a "
-                "disk not mounted? If it moved: `python -m nnclip relocate EMB OLD NEW`"
-            )
-        for item in list_items([source], column, not_read, exclude):
-            found.setdefault(item.image, item)
-    return list(found.values())
-
-
-def _gone(source: str) -> bool:
-    """Whether a source is an image file that is not there any more."""
-    return Path(source).suffix.lower() in image_suffixes() and not Path(source).exists()
-
-
-def _is_empty(source: str) -> bool:
-    """Whether a source is a folder without a file, or one that cannot be read."""
-    return os.path.isdir(source) and not any(files for _, _, files in os.walk(source))
-
-
 def _remove_lost(
     store: LastingStore,
     names: Sequence[str],
@@ -355,15 +284,3 @@ def changed(item: Item, record: dict[str, Any]) -> bool:
         return content_digest(item.read()[0]) != record["digest"]
     except (OSError, DataError):
         return True
-
-
-def total(parts: Iterable[Changes]) -> Changes:
-    """What happened in several parts."""
-    parts = list(parts)
-    counts = ("added", "moved", "copied", "changed", "removed", "unchanged", "kept")
-    counted = {name: sum(getattr(part, name) for part in parts) for name in counts}
-    not_read = Counter[str]()
-    for part in parts:
-        not_read.update(part.not_read)
-    failed = tuple(it for part in parts for it in part.failed)
-    return Changes(**counted, failed=failed, not_read=dict(not_read))

@@ -13,7 +13,6 @@ Axes: N images, E embedding.
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +24,7 @@ from nnclip.graph.losses import USUAL, Scorer
 from nnclip.image import USUAL_DECODING
 from nnclip.image.opening import ImageSource
 from nnclip.search.filters import Filter
+from nnclip.search.hits import Answer, Hit, as_dicts
 from nnclip.search.manifest import Model
 from nnclip.search.memory import MemoryStore, Store
 from nnclip.search.query import K, Query, Term, read_query
@@ -34,47 +34,6 @@ if TYPE_CHECKING:
     from nnclip.search.store import LastingStore
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Hit:
-    """An image that was found.
-
-    Attributes:
-        record: what is known of it.
-        cosine: with what was asked.
-        percentile: how many per cent of the collection's other images fit less well; None where it
-            has one image.
-        prob: how likely it is meant, by the model's loss.
-    """
-
-    record: Any
-    cosine: float
-    percentile: float | None
-    prob: float
-
-    @property
-    def image(self) -> Any:
-        """Its name, or its whole record where that has none."""
-        named = isinstance(self.record, dict) and "image" in self.record
-        return self.record["image"] if named else self.record
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a query found.
-
-    Attributes:
-        hits: the best first.
-        images: how many the collection has.
-        passed: how many of them pass the filters.
-        silent: fields that filters look at -> how many images say nothing there.
-    """
-
-    hits: list[Hit]
-    images: int
-    passed: int
-    silent: dict[str, int] = field(default_factory=dict)
 
 
 class ImageSearch:
@@ -296,16 +255,3 @@ class ImageSearch:
                 "clip.load(...))"
             )
         return self.model
-
-
-def as_dicts(answer: Answer) -> list[dict[str, Any]]:
-    """The hits as `ImageSearch.search` gives them."""
-    return [
-        {
-            "image": hit.image,
-            "prob": hit.prob,
-            "cosine": hit.cosine,
-            "percentile": hit.percentile,
-        }
-        for hit in answer.hits
-    ]

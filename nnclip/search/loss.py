@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nnclip.files import shown, to_path
+from nnclip.search.roots import is_below
 
 logger = logging.getLogger(__name__)
 
@@ -95,8 +96,7 @@ def _with_above(counts: Mapping[str, int], sources: Sequence[str]) -> Counter[st
 
 def below(folder: str) -> Callable[[str], bool]:
     """Whether a name is that of a folder, tar file or image, or lies in it."""
-    inside = folder.rstrip("/") + "/"
-    return lambda name: name == folder or name.startswith(inside)
+    return lambda name: is_below(name, folder)
 
 
 def _why(name: str) -> str:

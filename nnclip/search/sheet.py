@@ -13,7 +13,7 @@ from PIL import Image
 from nnclip.errors import DataError
 from nnclip.files import shown, to_path
 from nnclip.image import open_image
-from nnclip.search.image_search import Hit
+from nnclip.search.hits import Hit
 from nnclip.search.shards import item_of
 from nnclip.search.writing import write_text
 

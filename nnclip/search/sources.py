@@ -1,12 +1,18 @@
 """What is to be embedded: the images of sources of any kind, each with its own name."""
 
-from collections.abc import Sequence
+import logging
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from nnclip.errors import DataError
 from nnclip.files import shown, to_name, to_path
 from nnclip.image import NotRead, image_suffixes
+from nnclip.search.roots import is_below
 from nnclip.sources import Ask, Found, Sample, read_source, stored_bytes
+
+logger = logging.getLogger(__name__)
 
 COLUMN = "filepath"
 
@@ -69,6 +75,55 @@ def list_items(
         if not_read is not None:
             not_read.add(found.not_read)
     return list(items.values())
+
+
+def listed(
+    sources: Sequence[str],
+    column: str,
+    known: Iterable[str],
+    not_read: NotRead,
+    exclude: Sequence[str] | None,
+) -> list[Item]:
+    """The images of all sources, without those files and folders that are empty by now.
+
+    Args:
+        sources: see `list_items`.
+        column: likewise.
+        known: names of the images that the collection has.
+        not_read: counts what is passed over.
+        exclude: see `list_items`.
+
+    Raises:
+        DataError: a source is not there at all, and the collection has images of it.
+    """
+    found: dict[str, Item] = {}
+    for source in sources:
+        holds = any(is_below(name, to_name(source)) for name in known)
+        if _gone(source) or (_is_empty(source) and holds):
+            continue
+        try:
+            items = list_items([source], column, not_read, exclude)
+        except DataError as error:
+            if os.path.lexists(source):
+                raise
+            if holds or "{" in source:  # a pattern of several files
+                moved = "if it moved: `python -m nnclip relocate EMB OLD NEW`"
+                raise DataError(f"{error}. Is a disk not mounted? Or {moved}") from error
+            logger.warning("%s: it is passed over, no image of it is known", error)
+            continue
+        for item in items:
+            found.setdefault(item.image, item)
+    return list(found.values())
+
+
+def _gone(source: str) -> bool:
+    """Whether a source is an image file that is not there any more."""
+    return Path(source).suffix.lower() in image_suffixes() and not Path(source).exists()
+
+
+def _is_empty(source: str) -> bool:
+    """Whether a source is a folder without a file, or one that cannot be read."""
+    return os.path.isdir(source) and not any(files for _, _, files in os.walk(source))
 
 
 def _nothing(source: str, not_read: NotRead) -> str:

@@ -12,7 +12,8 @@ import numpy as np
 from nnclip.errors import ConfigError, DataError
 from nnclip.extras import extra
 from nnclip.graph.losses import Scorer
-from nnclip.search.image_search import Answer, ImageSearch
+from nnclip.search.hits import Answer
+from nnclip.search.image_search import ImageSearch
 from nnclip.search.query import Query
 from nnclip.serve.faults import Refused
 from nnclip.service.embedder import Embedder
