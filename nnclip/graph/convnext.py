@@ -22,7 +22,7 @@ from nnclip.nnabla import ConstantInitializer, F, NormalInitializer, nn
 EPS = 1e-6  # of most published towers
 EXPANSION = 4  # width of a block's MLP, in multiples of its channels
 SMALL = ConstantInitializer(1e-6)  # of `gamma`: each block begins as the identity
-SPREAD = NormalInitializer(0.02)
+SPREAD = 0.02  # standard deviation of fresh matrices
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class ConvNextConfig:
     ) -> nn.Variable:
         """See `ImageTower`; it has no batch normalisations. `hidden` takes (N, C, X, X)."""
         with nn.parameter_scope("visual"):
-            x = convolution(images_N3RR, self.widths[0], 4, "stem/0", 4, SPREAD, bias=True)
+            x = convolution(images_N3RR, self.widths[0], 4, "stem/0", 4, _spread(), bias=True)
             x = channel_norm(x, "stem/1", self.eps)
             for s in range(len(self.layers)):
                 with nn.parameter_scope(f"stages/{s}"):
@@ -111,11 +111,16 @@ class ConvNextConfig:
             return projected(features_NC, width, self.projection, name)
 
 
+def _spread() -> NormalInitializer:
+    """Made anew for each parameter: an initialiser keeps the random numbers of its making."""
+    return NormalInitializer(SPREAD)
+
+
 def _stage(x_NCXX: nn.Variable, config: ConvNextConfig, s: int) -> nn.Variable:
     """Half the places, from the second stage on; then the blocks."""
     if s > 0:
         x_NCXX = channel_norm(x_NCXX, "downsample/0", config.eps)
-        x_NCXX = convolution(x_NCXX, config.widths[s], 2, "downsample/1", 2, SPREAD, bias=True)
+        x_NCXX = convolution(x_NCXX, config.widths[s], 2, "downsample/1", 2, _spread(), bias=True)
     for i in range(config.layers[s]):
         with nn.parameter_scope(f"blocks/{i}"):
             x_NCXX = _block(x_NCXX, config.eps)
@@ -124,9 +129,9 @@ def _stage(x_NCXX: nn.Variable, config: ConvNextConfig, s: int) -> nn.Variable:
 
 def _block(x_NCXX: nn.Variable, eps: float) -> nn.Variable:
     channels = x_NCXX.shape[1]
-    y = convolution(x_NCXX, channels, 7, "conv_dw", 1, SPREAD, groups=channels, bias=True)
+    y = convolution(x_NCXX, channels, 7, "conv_dw", 1, _spread(), groups=channels, bias=True)
     y = layer_norm(channels_last(y), "norm", eps)
-    y = gelu(linear(y, EXPANSION * channels, "mlp/fc1", SPREAD, ZERO))
-    y = linear(y, channels, "mlp/fc2", SPREAD, ZERO)
+    y = gelu(linear(y, EXPANSION * channels, "mlp/fc1", _spread(), ZERO))
+    y = linear(y, channels, "mlp/fc2", _spread(), ZERO)
     gamma_C = parameter("gamma", (channels,), SMALL)
     return x_NCXX + channels_first(y * F.reshape(gamma_C, (1, 1, 1, channels)))

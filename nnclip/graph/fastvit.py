@@ -27,7 +27,7 @@ from nnclip.nnabla import BaseInitializer, F, NormalInitializer, UniformInitiali
 
 HEAD = 32  # width of a head of attention
 EPS = 1e-5  # of layer normalisations
-SMALL = NormalInitializer(1e-3)  # of a block's last layer: each begins near the identity
+SMALL = 1e-3  # deviation of a block's last matrix: each block begins near the identity
 
 
 class Identity(BaseInitializer):
@@ -162,6 +162,11 @@ class FastVitConfig:
             return linear(F.mean(x, axis=(2, 3)), width, "head")
 
 
+def _small() -> NormalInitializer:
+    """Made anew for each parameter: an initialiser keeps the random numbers of its making."""
+    return NormalInitializer(SMALL)
+
+
 def _inside(reader: Reader, scope: str) -> int:
     return reader.shape(f"{scope}/fc1/W", 4)[0]
 
@@ -184,7 +189,7 @@ def _stage(x_NCXX: nn.Variable, stage: Stage) -> nn.Variable:
                 x_NCXX = _depthwise(x_NCXX, 3, "mixer", Identity())
             y = _depthwise(x_NCXX, 7, "mlp/conv")
             y = gelu(convolution(y, stage.hidden, 1, "mlp/fc1", bias=True))
-            x_NCXX = x_NCXX + convolution(y, stage.width, 1, "mlp/fc2", 1, SMALL, bias=True)
+            x_NCXX = x_NCXX + convolution(y, stage.width, 1, "mlp/fc2", 1, _small(), bias=True)
     return x_NCXX
 
 
@@ -224,5 +229,5 @@ def _attention(x_NCXX: nn.Variable, normalised: bool) -> nn.Variable:
     if normalised:
         x_NLC = layer_norm(x_NLC, "ln", EPS)
     with nn.parameter_scope("attn"):
-        y = attention(x_NLC, channels // HEAD, rows=every_row, mask=None, init=(None, SMALL))
+        y = attention(x_NLC, channels // HEAD, rows=every_row, mask=None, init=(None, _small()))
     return channels_first(F.reshape(y, (n, side, side, channels)))

@@ -102,6 +102,13 @@ def _fresh(config: TrainConfig) -> Trainee:
     loss = config.loss or size.loss
     size = dataclasses.replace(size, image=image, text=text, loss=loss)
     metadata = {"tokenizer": tokenizer.to_json()} if config.tokenizer else {}
+    try:
+        text.tokenizer(metadata, config.model)
+    except CheckpointError as error:
+        raise ConfigError(
+            f"--model {config.model}: found a text tower whose tokenizer comes with its file, "
+            "expected one for byte-level BPE; convert that file and go on from it with -ft"
+        ) from error
     return Trainee(ModelWeights(size, make_parameters(size, config.seed), metadata), tokenizer)
 
 

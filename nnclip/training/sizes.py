@@ -12,6 +12,7 @@ from nnclip.graph.config import (
     VitConfig,
 )
 from nnclip.image import Preprocess
+from nnclip.training.families import FAMILIES
 
 _OPENAI_VOCABULARY = 49408
 
@@ -76,6 +77,7 @@ SIZES: dict[str, ClipConfig] = {
     **_low_resource(),
     "RN50-coco": _RN50_COCO,
     **PUBLISHED,
+    **FAMILIES,
 }
 
 
