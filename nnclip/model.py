@@ -18,6 +18,7 @@ from nnclip.assets import asset, assets_dir
 from nnclip.embeddings import unit
 from nnclip.engine import Agreement
 from nnclip.errors import CheckpointError, ConfigError, DataError
+from nnclip.explaining import Explaining
 from nnclip.forks import NNABLA_LOCK
 from nnclip.graph.beside import text_variables
 from nnclip.graph.features import image_features, text_features
@@ -36,7 +37,7 @@ BUNDLED_PICTURES = 32  # at most so many calibrate int8 where no others are give
 Array = TypeVar("Array", np.ndarray, nn.Variable)
 
 
-class CLIP:
+class CLIP(Explaining):
     """A model with parameters of its own.
 
     Attributes:
@@ -103,6 +104,7 @@ class CLIP:
             lambda: self._typical(calibration),
             Path(cache_dir) if cache_dir is not None else None,
         )
+        self._forget_explained()
         self._settings = {
             "precision": self.precision,
             "context": context,
@@ -158,6 +160,7 @@ class CLIP:
     def refresh(self) -> None:
         """Let arrays be computed with the parameters' present values."""
         self._towers.clear()
+        self._forget_explained()
 
     def digest(self) -> str:
         """What tells these parameters, with their present values, from others: 32 hex digits."""

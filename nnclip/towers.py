@@ -99,6 +99,11 @@ class Towers:
         self._renew()
         renew_in_children(self, Towers._renew)
 
+    @property
+    def float_precision(self) -> str:
+        """How texts are computed, and what is differentiated: never in int8."""
+        return default_precision() if self.precision == "int8" else self.precision
+
     def _renew(self) -> None:
         self._making = threading.Lock()  # one tower at a time: two would hold all weights twice
 
@@ -160,9 +165,8 @@ class Towers:
             emitted = self._emitted(key)
         if self.precision == "int8" and key == "image":
             return self._quantized(emitted)
-        precision = default_precision() if self.precision == "int8" else self.precision
         options: dict[str, Any] = {"streams": self._streams, "cache_dir": self._cache_dir}
-        return compile_emitted(emitted, precision=precision, **options)
+        return compile_emitted(emitted, precision=self.float_precision, **options)
 
     def _emitted(self, key: str | int) -> EmittedGraph:
         """A tower for the compiler; that of texts takes any length up to `key` if texts trim."""

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from nnclip.graph.rope import Turns, halves_first, turned
+from nnclip.graph.watching import watched
 from nnclip.nnabla import (
     BaseInitializer,
     ConstantInitializer,
@@ -24,6 +25,9 @@ from nnclip.nnabla import (
     get_parameter_or_create,
     nn,
 )
+
+# (queries (N, H, M, K), keys, values (N, H, L, K)) -> what the queries find, (N, H, M, K)
+Attend = Callable[[nn.Variable, nn.Variable, nn.Variable], nn.Variable]
 
 ZERO, ONE = ConstantInitializer(0.0), ConstantInitializer(1.0)
 MASKED = -1e4  # added to a score that must not count: exp() gives 0 exactly, and float16 holds it
@@ -174,6 +178,7 @@ def attention(
     key_bias: bool = True,
     norm_eps: float | None = None,
     turns_1LC: Turns | None = None,
+    attend: Attend | None = None,
 ) -> nn.Variable:
     """Multi-head self-attention of the tokens that `rows` selects to all tokens of `x_NLD`.
 
@@ -186,6 +191,7 @@ def attention(
         key_bias: whether keys have a bias; without, the middle third of in_proj_b is not read.
         norm_eps: epsilon of the norm before out_proj, None where there is none.
         turns_1LC: by which queries and keys are turned, None where they are not.
+        attend: in the place of the usual scores and their mask, see `Attend`.
 
     Returns: (N, M, D).
     """
@@ -207,12 +213,23 @@ def attention(
         cos_1LC, sin_1LC = turns_1LC
         q_NHMK = turned(q_NHMK, (rows(cos_1LC), rows(sin_1LC)))
         k_NHLK = turned(k_NHLK, turns_1LC)
-    scores_NHML = F.batch_matmul(q_NHMK * (width // heads) ** -0.5, k_NHLK, transpose_b=True)
-    if mask is not None:
-        scores_NHML = scores_NHML + mask
-    y_NHMK = F.batch_matmul(F.softmax(scores_NHML, axis=3), v_NHLK)
+    y_NHMK = (attend or _attend(mask))(q_NHMK, k_NHLK, v_NHLK)
     n, _, m, _ = y_NHMK.shape
     y_NMD = F.reshape(F.transpose(y_NHMK, (0, 2, 1, 3)), (n, m, width))
     if norm_eps is not None:
         y_NMD = layer_norm(y_NMD, "ln", norm_eps)
     return linear(y_NMD, width, "out_proj", init[1], ZERO)
+
+
+def _attend(mask: nn.Variable | None) -> Attend:
+    """As Vaswani et al. (2017) define it."""
+
+    def usual(q_NHMK: nn.Variable, k_NHLK: nn.Variable, v_NHLK: nn.Variable) -> nn.Variable:
+        scale = q_NHMK.shape[-1] ** -0.5
+        scores_NHML = F.batch_matmul(q_NHMK * scale, k_NHLK, transpose_b=True)
+        if mask is not None:
+            scores_NHML = scores_NHML + mask
+        weights_NHML = watched("attention", F.softmax(scores_NHML, axis=3))
+        return F.batch_matmul(weights_NHML, v_NHLK)
+
+    return usual

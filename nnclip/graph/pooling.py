@@ -17,10 +17,13 @@ from nnclip.graph.layers import (
     split_heads,
 )
 from nnclip.graph.transformer import BlockConfig
+from nnclip.graph.watching import watched
 from nnclip.nnabla import F, NormalInitializer, UniformInitializer, nn
 
 
-def attention_pool(x_NLD: nn.Variable, blocks: BlockConfig, heads: int, hidden: int) -> nn.Variable:
+def attention_pool(
+    x_NLD: nn.Variable, blocks: BlockConfig, heads: int, hidden: int, each: bool = False
+) -> nn.Variable:
     """Tokens (N, L, D) -> (N, 1, D), under the scope `attn_pool`: one query, and an MLP behind it.
 
     Args:
@@ -28,6 +31,7 @@ def attention_pool(x_NLD: nn.Variable, blocks: BlockConfig, heads: int, hidden: 
         blocks: whose activation and epsilon it has.
         heads: of the query.
         hidden: width inside the MLP.
+        each: let the query find each token alone, (N, L, D).
 
     Source: Zhai et al., Scaling Vision Transformers (2022), "MAP head"; timm's AttentionPoolLatent.
     """
@@ -36,14 +40,16 @@ def attention_pool(x_NLD: nn.Variable, blocks: BlockConfig, heads: int, hidden: 
         probe_11D = parameter("probe", (1, 1, width), NormalInitializer(width**-0.5))
         w = _stacked(width)
         b = F.split(F.reshape(parameter("in_proj_b", (3 * width,), ZERO), (3, width)))
-        y_N1D = _asked(probe_11D, x_NLD, w, b, heads)
+        y_N1D = _asked(probe_11D, x_NLD, w, b, heads, each)
         z_N1D = layer_norm(y_N1D, "ln", blocks.eps)
         with nn.parameter_scope("mlp"):
             z = ACTIVATIONS[blocks.activation](linear(z_N1D, hidden, "c_fc"))
             return y_N1D + linear(z, width, "c_proj")
 
 
-def query_pool(x_NLD: nn.Variable, width: int, queries: int, heads: int, eps: float) -> nn.Variable:
+def query_pool(
+    x_NLD: nn.Variable, width: int, queries: int, heads: int, eps: float, each: bool = False
+) -> nn.Variable:
     """Tokens (N, L, D) -> (N, 1, E), under the scope `attn_pool`: the first of the queries asks.
 
     The other queries are for a decoder of captions; they are kept, and nothing reads them.
@@ -54,6 +60,7 @@ def query_pool(x_NLD: nn.Variable, width: int, queries: int, heads: int, eps: fl
         queries: Q.
         heads: of a query.
         eps: of the norms of queries and tokens.
+        each: let the query find each token alone, (N, L, E).
 
     Source: Yu et al., CoCa (2022), "attentional pooling"; open_clip's AttentionalPooler.
     """
@@ -63,7 +70,7 @@ def query_pool(x_NLD: nn.Variable, width: int, queries: int, heads: int, eps: fl
         x_NLD = layer_norm(x_NLD, "ln_k", eps)
         w = _stacked(width) if x_NLD.shape[-1] == width else _apart(width, x_NLD.shape[-1])
         b = F.split(F.reshape(parameter("in_proj_b", (3 * width,), ZERO), (3, width)))
-        return _asked(query_11E, x_NLD, w, b, heads)
+        return _asked(query_11E, x_NLD, w, b, heads, each)
 
 
 def _xavier(out: int, width: int) -> UniformInitializer:
@@ -92,14 +99,17 @@ def _asked(
     w: Sequence[nn.Variable],
     b: Sequence[nn.Variable],
     heads: int,
+    each: bool,
 ) -> nn.Variable:
-    """What one query finds in the tokens, (N, 1, E)."""
+    """What one query finds in the tokens, (N, 1, E); or in each token, if that were all it saw."""
     n, width = x_NLD.shape[0], query_11E.shape[-1]
+    if each:
+        return linear(affine(x_NLD, w[2], b[2]), width, "out_proj", None, ZERO)
     # the query is the same for every image: a constant for the compiler
     q_1H1K = split_heads(affine(query_11E, w[0], b[0]), heads) * (width // heads) ** -0.5
     k_NHLK = split_heads(affine(x_NLD, w[1], b[1]), heads)
     v_NHLK = split_heads(affine(x_NLD, w[2], b[2]), heads)
     scores_NH1L = F.batch_matmul(q_1H1K, k_NHLK, transpose_b=True)
-    y_NH1K = F.batch_matmul(F.softmax(scores_NH1L, axis=3), v_NHLK)
+    y_NH1K = F.batch_matmul(watched("pool", F.softmax(scores_NH1L, axis=3)), v_NHLK)
     y_N1E = F.reshape(F.transpose(y_NH1K, (0, 2, 1, 3)), (n, 1, width))
     return linear(y_N1E, width, "out_proj", None, ZERO)

@@ -22,6 +22,7 @@ from nnclip.graph.convolution import average_pool, batch_norm, convolution
 from nnclip.graph.layers import ONE, ZERO, linear, parameter
 from nnclip.graph.positions import GridPositions
 from nnclip.graph.reading import Reader, option_metadata
+from nnclip.graph.watching import watched
 from nnclip.image import Preprocess
 from nnclip.nnabla import F, NormalInitializer, UniformInitializer, nn
 
@@ -220,7 +221,8 @@ def attention_pool(x_NDXX: nn.Variable, heads: int, embed: int) -> nn.Variable:
     q_ND = linear(F.reshape(x_NDL[:, :, :1], (n, width)), width, "q_proj", init) * k**-0.5
     q_HNK = F.transpose(F.reshape(q_ND, (n, heads, k)), (1, 0, 2))
     q_HND = F.batch_matmul(q_HNK, wk_HKD)
-    weights_NHL = F.softmax(F.batch_matmul(F.transpose(q_HND, (1, 0, 2)), x_NDL), axis=2)
+    scores_NHL = F.batch_matmul(F.transpose(q_HND, (1, 0, 2)), x_NDL)
+    weights_NHL = watched("pool", F.softmax(scores_NHL, axis=2))
     seen_NHD = F.batch_matmul(weights_NHL, x_NDL, transpose_b=True)
     seen_HND = F.transpose(seen_NHD, (1, 0, 2))
     v_HNK = F.batch_matmul(seen_HND, wv_HKD, transpose_b=True)

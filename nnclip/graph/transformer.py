@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from nnclip.errors import CheckpointError
-from nnclip.graph.layers import ACTIVATIONS, attention, layer_norm, linear
+from nnclip.graph.layers import ACTIVATIONS, Attend, attention, layer_norm, linear
 from nnclip.graph.reading import Reader, option
 from nnclip.graph.rope import Turns
 from nnclip.nnabla import BaseInitializer, NormalInitializer, nn
@@ -133,8 +133,13 @@ def block(
     mask: nn.Variable | None,
     rows: Rows,
     turns_1LC: Turns | None = None,
+    attend: Attend | None = None,
+    bare: bool = False,
 ) -> nn.Variable:
-    """One block, computed for the tokens that `rows` selects: (N, L, D) -> (N, M, D)."""
+    """One block, computed for the tokens that `rows` selects: (N, L, D) -> (N, M, D).
+
+    With `attend` in the place of its attention; if it is `bare`, without shortcut and MLP.
+    """
 
     def norm(x: nn.Variable, scope: str, post: bool) -> nn.Variable:
         return layer_norm(x, scope, config.eps) if post == config.post_norm else x
@@ -150,8 +155,12 @@ def block(
             key_bias=config.key_bias,
             norm_eps=config.eps if config.attention_norm else None,
             turns_1LC=turns_1LC,
+            attend=attend,
         )
-    x_NMD = rows(x_NLD) + norm(y_NMD, "ln_1", True)
+    y_NMD = norm(y_NMD, "ln_1", True)
+    if bare:
+        return y_NMD
+    x_NMD = rows(x_NLD) + y_NMD
     y_NMD = norm(x_NMD, "ln_2", False)
     with nn.parameter_scope("mlp"):
         y_NMD = _mlp(y_NMD, config, init)

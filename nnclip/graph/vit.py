@@ -277,6 +277,23 @@ def token_constants(config: VitConfig) -> nn.Variable | None:
     return position_1LD if found is None else position_1LD + found
 
 
+def placed_tokens(images_N3RR: nn.Variable, config: VitConfig, embed: int) -> nn.Variable:
+    """What the first block takes, (N, L, D).
+
+    It also makes the projection's matrix, in the order of published files.
+    """
+    constant_1LD = token_constants(config)
+    if config.projection == "matrix":
+        inside = embed if config.pool == "queries" else config.blocks.width
+        projection_matrix(inside, embed, "proj")
+    x_NLD = tokens_of(images_N3RR, config)
+    if config.class_token:
+        x_NLD = F.pad(x_NLD, (0, 0, 1, 0, 0, 0))
+    if constant_1LD is not None:
+        x_NLD = x_NLD + constant_1LD
+    return layer_norm(x_NLD, "ln_pre", config.blocks.eps) if config.norm_before else x_NLD
+
+
 def image_tower(
     images_N3RR: nn.Variable,
     config: VitConfig,
@@ -294,42 +311,23 @@ def image_tower(
 
     Returns: features_NE, not normalised.
     """
-    blocks, n = config.blocks, images_N3RR.shape[0]
+    blocks = config.blocks
     with nn.parameter_scope("visual"):
-        constant_1LD = token_constants(config)
-        if config.projection == "matrix":
-            inside = embed if config.pool == "queries" else blocks.width
-            projection_matrix(inside, embed, "proj")  # in the order of published files
-        x_NLD = tokens_of(images_N3RR, config)
-        if config.class_token:
-            x_NLD = F.pad(x_NLD, (0, 0, 1, 0, 0, 0))
-        if constant_1LD is not None:
-            x_NLD = x_NLD + constant_1LD
-        if config.norm_before:
-            x_NLD = layer_norm(x_NLD, "ln_pre", blocks.eps)
         x_NMD = transformer(
-            x_NLD,
+            placed_tokens(images_N3RR, config, embed),
             blocks,
             init=BlockInit(),
             mask=None,
             last_rows=(lambda x: x[:, :1, :]) if config.pool == "class" else every_row,
             last_mask=None,
             hidden=hidden,
-            turns_1LC=_turns(config),
+            turns_1LC=turns_of(config),
         )
-        if not config.norm_after_pool:
-            x_NMD = layer_norm(x_NMD, "ln_post", blocks.eps)
-        x_N1D = _pooled(x_NMD, config, embed)
-        if config.norm_after_pool:
-            x_N1D = layer_norm(x_N1D, "ln_post", blocks.eps)
-        x_ND = F.reshape(x_N1D, (n, -1))
-        if config.pooler:
-            x_ND = F.tanh(linear(x_ND, blocks.width, "pooler"))
-        name = "head" if config.projection == "linear" else "proj"
-        return projected(x_ND, embed, config.projection, name)
+        return read(x_NMD, config, embed)
 
 
-def _turns(config: VitConfig) -> Turns | None:
+def turns_of(config: VitConfig) -> Turns | None:
+    """By which queries and keys are turned; None where they are not."""
     if config.rope == "none":
         return None
     rope = Rope(config.rope, config.rope_reference, config.rope_offset)
@@ -337,15 +335,39 @@ def _turns(config: VitConfig) -> Turns | None:
     return rope.turns(grid, int(config.class_token), width)
 
 
-def _pooled(x_NMD: nn.Variable, config: VitConfig, embed: int) -> nn.Variable:
+def read(x_NLD: nn.Variable, config: VitConfig, embed: int, each: bool = False) -> nn.Variable:
+    """Features of the last block's tokens: norm, pool and projection.
+
+    Args:
+        x_NLD: the tokens; (N, 1, D) where only the class token is read.
+        config: the tower.
+        embed: width of the features.
+        each: read each token as if it were all that the pool sees.
+
+    Returns: features_NE; of each token (N * L, E).
+    """
+    eps = config.blocks.eps
+    if not config.norm_after_pool:
+        x_NLD = layer_norm(x_NLD, "ln_post", eps)
+    x_NMD = _pooled(x_NLD, config, embed, each)
+    if config.norm_after_pool:
+        x_NMD = layer_norm(x_NMD, "ln_post", eps)
+    flat = F.reshape(x_NMD, (-1, x_NMD.shape[2]))
+    if config.pooler:
+        flat = F.tanh(linear(flat, config.blocks.width, "pooler"))
+    name = "head" if config.projection == "linear" else "proj"
+    return projected(flat, embed, config.projection, name)
+
+
+def _pooled(x_NMD: nn.Variable, config: VitConfig, embed: int, each: bool) -> nn.Variable:
     """Tokens -> the one that is read, (N, 1, D); of several queries (N, 1, E)."""
-    if config.pool == "mean":
+    if config.pool == "mean" and not each:
         patches_NLD = x_NMD[:, 1:, :] if config.class_token else x_NMD
         return F.mean(patches_NLD, axis=1, keepdims=True)
     if config.pool == "attention":
         hidden = config.pool_hidden or config.blocks.hidden
-        return attention_pool(x_NMD, config.blocks, config.pool_heads, hidden)
+        return attention_pool(x_NMD, config.blocks, config.pool_heads, hidden, each)
     if config.pool == "queries":
         eps, queries = config.blocks.eps, config.pool_queries
-        return query_pool(x_NMD, embed, queries, config.pool_heads, eps)
+        return query_pool(x_NMD, embed, queries, config.pool_heads, eps, each)
     return x_NMD

@@ -89,9 +89,13 @@ def save(figure: Figure, folder: Path, name: str) -> Path:
     Raises:
         DataError: the folder cannot be written to.
     """
-    path = folder / f"{name}.png"
+    return save_as(figure, folder / f"{name}.png")
+
+
+def save_as(figure: Figure, path: Path) -> Path:
+    """Write a file in the format of its suffix; DataError if that cannot be."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         with styled(), warnings.catch_warnings(record=True) as caught:
             warnings.filterwarnings("always", MISSING_GLYPH)
             figure.savefig(path)

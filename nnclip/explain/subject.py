@@ -1,0 +1,73 @@
+"""What is explained: a model's weights, compiled for each method and resolution when first asked.
+
+Axes: R resolution, E embedding.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from PIL import Image
+
+from nnclip.engine import CompiledGraph, EmittedGraph, compile_emitted
+from nnclip.graph.parameters import scope_of
+from nnclip.graph.towers import at_resolution
+from nnclip.nnabla import nn
+from nnclip.weights.model import ModelWeights
+
+KEPT = 4  # graphs; each holds the tower's weights once more
+
+
+@dataclass(eq=False)
+class Subject:
+    """A model that methods ask.
+
+    Attributes:
+        weights: the model.
+        precision: "fp32" or "bf16".
+    """
+
+    weights: ModelWeights
+    precision: str
+    _graphs: "OrderedDict[tuple[str, int], CompiledGraph]" = field(default_factory=OrderedDict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def graph(
+        self, name: str, emit: Callable[[ModelWeights], EmittedGraph], resolution: int
+    ) -> CompiledGraph:
+        """A method's graph for images of a resolution; ConfigError if the tower cannot have it."""
+        key = name, resolution
+        with self._lock:
+            if key not in self._graphs:
+                emitted = emit(at(self.weights, resolution))
+                self._graphs[key] = compile_emitted(emitted, precision=self.precision)
+                if len(self._graphs) > KEPT:
+                    self._graphs.popitem(last=False)
+            self._graphs.move_to_end(key)
+            return self._graphs[key]
+
+    def prepared(self, image: Image.Image, resolution: int) -> np.ndarray:
+        """(1, 3, R, R) float32 of an image, cut as the model's own `preprocess` cuts it."""
+        preprocess = self.weights.config.image.preprocess
+        if resolution != preprocess.resolution:
+            preprocess = preprocess.at(resolution)
+        return preprocess(image)[None]
+
+
+def at(weights: ModelWeights, resolution: int) -> ModelWeights:
+    """The model for images of another resolution: its positions are interpolated.
+
+    Raises:
+        ConfigError: its tower cannot have that resolution.
+    """
+    config = weights.config
+    if resolution == config.image.resolution:
+        return weights
+    image = at_resolution(config.image, resolution)
+    variables = dict(weights.variables())
+    if positions := config.image.positions:
+        table = positions.resized(variables[positions.name].d, resolution // image.stride)
+        variables[positions.name] = nn.Variable.from_numpy_array(table, need_grad=True)
+    return ModelWeights(replace(config, image=image), scope_of(variables), weights.metadata)
