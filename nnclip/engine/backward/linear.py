@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 from openvino import Output
 from openvino import opset15 as op
 
@@ -15,7 +16,7 @@ from nnclip.engine.backward.reverse import (
     sum_to,
     to_shape,
 )
-from nnclip.engine.emit import Call, as_float
+from nnclip.engine.emit import Call, as_float, constant
 
 
 def _batch_matmul(r: Reverse) -> Gradients:
@@ -23,7 +24,7 @@ def _batch_matmul(r: Reverse) -> Gradients:
     call, dy = r.call, r.dy
     ta, tb = call.args["transpose_a"], call.args["transpose_b"]
     shapes = [*call.in_shapes, call.out_shapes[0]]
-    a, b = map(as_float, call.inputs)
+    a, b = (_packed_apart(call, i) for i in (0, 1))
     if all(math.prod(shape[:-2]) == 1 for shape in shapes):
         a, b, dy = (to_shape(v, shape[-2:]) for v, shape in zip((a, b, dy), shapes, strict=True))
     da = db = None
@@ -34,6 +35,18 @@ def _batch_matmul(r: Reverse) -> Gradients:
         db = op.matmul(dy, a, True, ta) if tb else op.matmul(a, dy, not ta, False)
         db = _undo_batch(db.output(0), call, 1)
     return [da, db]
+
+
+def _packed_apart(call: Call, i: int) -> Output:
+    """An operand that is not shared with the product forwards, where that would be wrong.
+
+    OpenVINO (seen in 2026.4) packs a constant once for all products that read it, and takes a
+    square one for its transpose. Here each is read both ways.
+    """
+    array = call.constants[i]
+    if array is None or array.ndim < 2 or array.shape[-1] != array.shape[-2]:
+        return as_float(call.inputs[i])
+    return constant(np.array(array))
 
 
 def _undo_batch(gradient: Output, call: Call, i: int) -> Output:
