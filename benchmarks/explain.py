@@ -4,8 +4,8 @@
 
 Scenes hold two objects of pairs that no training image showed. A method points right if the highest
 place of an object's map lies in the object's box. For deletion, places are painted in the image's
-mean colour, from the highest of the map down, and the area under the cosine tells how fast the text
-is lost; insertion goes the other way. Both are compared with places in random order, scene by scene,
+mean colour, from the highest of the map down; the area under the cosine tells how fast the text
+is lost; insertion goes the other way. Both are compared with random orders, scene by scene,
 with a 95 % interval by the bootstrap. Costs are medians of calls in turn, in answers.
 
 Axes: G places along a side, R resolution.
