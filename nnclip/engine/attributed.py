@@ -55,7 +55,8 @@ def emit_attributed(
         values = lowering([score])
         inner = [variable for variable, _ in watched.values()]
         seed = constant(np.ones(score.shape, np.float32))
-        found, _ = gradients(lowering, functions, {score: seed}, inner)
+        # whatever a solver may move
+        found, _ = gradients(lowering, functions, {score: seed}, inner, lambda _: True)
         for gradient, (variable, combine) in zip(found, watched.values(), strict=True):
             shape = integers(list(variable.shape))
             if gradient is None:

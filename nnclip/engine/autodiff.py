@@ -7,7 +7,7 @@ mostly be differentiated. NNabla's registry is read, never changed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from openvino import Output
@@ -18,7 +18,7 @@ from nnclip.engine.emit import Call
 from nnclip.engine.lowering import Lowering
 from nnclip.errors import UnsupportedOpError
 from nnclip.forks import NNABLA_LOCK
-from nnclip.nnabla import Function, nn
+from nnclip.nnabla import Function, nn, require_nnabla
 
 
 def gradients(
@@ -26,6 +26,7 @@ def gradients(
     functions: Sequence[Function],
     seeds: Mapping[nn.Variable, Output],
     leaves: Sequence[nn.Variable],
+    flows: Callable[[nn.Variable], bool] = lambda v: v.need_grad,
 ) -> tuple[list[Output | None], list[Output]]:
     """Write the nodes that compute the gradients with respect to `leaves`.
 
@@ -34,6 +35,7 @@ def gradients(
         functions: The graph's functions, every one after those it reads from.
         seeds: The gradient that flows into each output.
         leaves: Variables that a gradient is wanted of.
+        flows: Whether a gradient passes a result of a function.
 
     Returns:
         One value per leaf, shaped like it, None where no gradient arrives; and the gradients of
@@ -46,7 +48,7 @@ def gradients(
     active = []
     for f in functions:
         if any(v in wanted for v in f.inputs):
-            outputs = [v for v in f.outputs if v.need_grad]
+            outputs = [v for v in f.outputs if flows(v)]
             wanted.update(outputs)
             if outputs:
                 active.append(f)
@@ -107,9 +109,10 @@ def _through(
 
 def _by_nnabla(reverse: Reverse) -> Sequence[Output | None]:
     """Use NNabla's own backward function, built on stand-ins for this function's variables."""
+    call: Call = reverse.call
+    require_nnabla(f"the gradient of {call.type}")
     from nnabla.backward_functions import registry
 
-    call: Call = reverse.call
     if call.type not in registry:
         raise UnsupportedOpError(f"NNabla cannot differentiate {call.type} either")
     with NNABLA_LOCK, nn.auto_forward(False):

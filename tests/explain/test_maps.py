@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -179,8 +181,9 @@ def test_every_tower_is_explained_or_says_why_not(another, image, method):
         return
     found = model.explain(image, TEXTS, method)
     assert found.shape[0] == 2 and found.shape[1] == found.shape[2] >= 4
-    assert np.isfinite(found).all() and found.std() > 0
-    assert not np.allclose(found[0], found[1])
+    assert np.isfinite(found).all()
+    if method != "grad-cam":  # which may find that all places count against a text
+        assert found.std() > 0 and not np.allclose(found[0], found[1])
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -230,3 +233,36 @@ def test_the_command_finds_what_is_on_the_left(tmp_path, capsys):
     capsys.readouterr()
     assert main(["explain", str(path), *texts, "-o", str(tmp_path / "out.txt")]) == 2
     assert "found .txt, expected one of .png, .svg, .pdf" in capsys.readouterr().err
+
+
+WITHOUT_NNABLA = """
+import sys
+
+class Hidden:
+    def find_spec(self, name, *_):
+        if name.split(".")[0] == "nnabla":
+            raise ModuleNotFoundError(name, name="nnabla")
+
+sys.meta_path.insert(0, Hidden())
+import numpy as np
+from PIL import Image
+from nnclip.clip import CLIP
+from nnclip.nnabla import INSTALLED
+
+assert not INSTALLED
+model, image = CLIP(sys.argv[1], precision="fp32"), Image.open(sys.argv[2])
+maps = {name: model.explain(image, ["a dog"], name) for name in sys.argv[4:]}
+np.savez(sys.argv[3], words=model.explain_text(image, "a dog"), **maps)
+"""
+
+
+def test_maps_need_no_nnabla(model, image, tmp_path):
+    image.save(tmp_path / "image.png")
+    out = tmp_path / "maps.npz"
+    command = [sys.executable, "-c", WITHOUT_NNABLA, model.path, tmp_path / "image.png", out]
+    done = subprocess.run([*command, *METHODS], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    with np.load(out) as found:
+        for name in METHODS:
+            np.testing.assert_array_equal(found[name], model.explain(image, ["a dog"], name))
+        np.testing.assert_array_equal(found["words"], model.explain_text(image, "a dog"))
