@@ -128,7 +128,7 @@ def half_load(server: Server, per_second: float, count: int, longest: float) -> 
         if number % max(1, count // SAMPLES) == 0:
             memory.append(server.megabytes())
         try:
-            server.embed("image", [fresh_image()])
+            server.embed("image", [fresh_image()], again=False)
         except (OSError, RuntimeError, http.client.HTTPException):
             return None
         return time.perf_counter() - due  # what it waited for a thread of this process, too
@@ -154,7 +154,7 @@ def end_under_load(server: Server, count: int) -> dict[str, int]:
     def ask() -> None:
         while True:
             try:
-                server.embed("text", [fresh_text()])
+                server.embed("text", [fresh_text()], again=False)
             except ConnectionRefusedError:
                 return
             except (OSError, RuntimeError, http.client.HTTPException) as error:

@@ -46,14 +46,23 @@ class Server:
             time.sleep(0.03)
         self.ready_seconds = time.perf_counter() - start
 
-    def embed(self, modality: str, inputs: list[str]) -> np.ndarray:
-        """Embeddings (N, E) float32, sent in base64."""
+    def embed(self, modality: str, inputs: list[str], again: bool = True) -> np.ndarray:
+        """Embeddings (N, E) float32, sent in base64.
+
+        Args:
+            modality: "text" or "image".
+            inputs: texts, or data: URIs.
+            again: ask once more where the server had closed the idle connection; else OSError.
+        """
         asked = {"model": "model", "modality": modality, "input": inputs}
         body = json.dumps({**asked, "encoding_format": "base64"})
-        connection = self._connection()
-        connection.request("POST", "/embeddings", body, {"Content-Type": "application/json"})
-        answer = connection.getresponse()
-        content = answer.read()
+        try:
+            answer, content = self._post(body)
+        except ConnectionError:  # http.client's RemoteDisconnected is one
+            self._own.__dict__.pop("connection", None)
+            if not again:
+                raise
+            answer, content = self._post(body)
         if answer.status != http.HTTPStatus.OK:
             raise RuntimeError(f"{self.name}: found {answer.status} {content[:200]!r}")
         coded = [one["embedding"] for one in json.loads(content)["data"]]
@@ -72,6 +81,12 @@ class Server:
             self.process.send_signal(signal.SIGTERM)
         return self.process.wait(PATIENCE)
 
+    def _post(self, body: str) -> tuple[http.client.HTTPResponse, bytes]:
+        connection = self._connection()
+        connection.request("POST", "/embeddings", body, {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        return answer, answer.read()
+
     def _connection(self) -> http.client.HTTPConnection:
         if not hasattr(self._own, "connection"):
             self._own.connection = http.client.HTTPConnection("127.0.0.1", self.port)
@@ -82,9 +97,8 @@ class Server:
 
     def _answers(self) -> bool:
         try:
-            return len(self.embed("text", ["a"])) == 1
+            return len(self.embed("text", ["a"], again=False)) == 1
         except (OSError, RuntimeError, http.client.HTTPException):
-            self._own = threading.local()
             return False
 
 

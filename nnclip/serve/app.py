@@ -69,7 +69,9 @@ async def _http(request: Request, error: Any) -> Response:
     elif error.status_code == 400:
         sentence = f"found a body that cannot be read ({sentence}), expected JSON or a form"
     seconds = 1 if error.status_code == 503 else None
-    return response(request.url.path, Refused(error.status_code, sentence, seconds=seconds))
+    found = response(request.url.path, Refused(error.status_code, sentence, seconds=seconds))
+    found.headers.update(error.headers or {})  # which methods a route takes
+    return found
 
 
 async def _unforeseen(request: Request, error: Any) -> Response:

@@ -51,7 +51,8 @@ class ServeDoors(Doors):
     async def enter(self, scope: Message, receive: Receive, send: Send) -> None:
         """Hand a request on; what it holds is counted, and it ends when its client goes."""
         visit = _Visit(self, receive, send)
-        scope["headers"] = _as_json(scope)
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]  # uvicorn drops its body
+        scope = {**scope, "method": method, "headers": _as_json(scope)}
         began = time.perf_counter()
         task = asyncio.ensure_future(self._app(scope, visit.receive, visit.send))
         watch = asyncio.ensure_future(visit.watch(task))

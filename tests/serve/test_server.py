@@ -82,6 +82,21 @@ def test_other_hosts_and_pages_are_refused(served, headers, status):
     assert answer.status_code == status and (status == 200 or set(answer.json()) == {"detail"})
 
 
+@pytest.mark.parametrize("path", ["/health", "/ready", "/ping", "/.well-known/live", "/"])
+def test_probes_may_ask_for_the_head_alone(served, path):
+    answer, whole = httpx.head(served.url + path, timeout=60), served.get(path)
+    assert answer.status_code == whole.status_code and not answer.content
+    same = ("content-type", "cache-control")
+    assert [answer.headers.get(name) for name in same] == [whole.headers.get(name) for name in same]
+
+
+@pytest.mark.parametrize("path, allowed", [(EMBEDDINGS, "POST"), ("/health", "GET")])
+def test_another_method_is_told_the_right_one(served, path, allowed):
+    answer = httpx.request("DELETE", served.url + path, timeout=60)
+    assert answer.status_code == 405 and answer.headers["allow"] == allowed
+    assert "found no route DELETE" in answer.json()["error"]["message"]
+
+
 @pytest.mark.parametrize("path", ["/../etc/passwd", "/gradio_api/file=/etc/passwd", "/%2e%2e/x"])
 def test_no_path_leads_to_a_file(served, path):
     assert served.get(path).status_code == 404
