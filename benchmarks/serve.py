@@ -22,6 +22,7 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -97,10 +98,9 @@ def towers(model: CLIP) -> dict[str, Contender]:
 def asked(server: Server, precision: str, clients: ThreadPoolExecutor) -> dict[str, Contender]:
     """The same work, asked of a server."""
 
-    def each(modality: str) -> Any:
-        make = FRESH[modality]
-        inputs = lambda: [[make()] for _ in range(CLIENTS)]  # noqa: E731
-        return lambda: list(clients.map(lambda one: server.embed(modality, one), inputs()))
+    def each(modality: str) -> list[np.ndarray]:
+        inputs = [[FRESH[modality]()] for _ in range(CLIENTS)]
+        return list(clients.map(partial(server.embed, modality), inputs))
 
     def many() -> np.ndarray:
         return server.embed("image", [fresh_image() for _ in range(MANY)])
@@ -109,9 +109,9 @@ def asked(server: Server, precision: str, clients: ThreadPoolExecutor) -> dict[s
         return Contender(f"{server.name}: {name}", precision, function, items)
 
     return {
-        "image": call("16 clients, an image each", each("image"), CLIENTS),
+        "image": call("16 clients, an image each", partial(each, "image"), CLIENTS),
         "many": call("a request with 64 images", many, MANY),
-        "text": call("16 clients, a text each", each("text"), CLIENTS),
+        "text": call("16 clients, a text each", partial(each, "text"), CLIENTS),
     }
 
 

@@ -149,11 +149,11 @@ def transformers_folder(path: str, folder: Path) -> Path:
     folder.mkdir(exist_ok=True)
     convert_h5(Path(path), folder, DIALECT)
     own = SimpleTokenizer()
-    ends = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}
+    start, end = "<|startoftext|>", "<|endoftext|>"
+    ends = {"<start_of_text>": start, "<end_of_text>": end}
     vocabulary = {ends.get(token, token): number for token, number in own.encoder.items()}
     merges = sorted(own.bpe_ranks, key=own.bpe_ranks.__getitem__)
-    names = ("bos_token", *["eos_token", "unk_token", "pad_token"])
-    told = dict(zip(names, ("<|startoftext|>", *["<|endoftext|>"] * 3), strict=True))
+    told = {"bos_token": start, "eos_token": end, "unk_token": end, "pad_token": end}
     settings = {"tokenizer_class": "CLIPTokenizer", "model_max_length": 77, **told}
     (folder / "vocab.json").write_text(json.dumps(vocabulary))
     (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *map(" ".join, merges), ""]))
