@@ -102,8 +102,10 @@ def asked(server: Server, precision: str, clients: ThreadPoolExecutor) -> dict[s
         inputs = [[FRESH[modality]()] for _ in range(CLIENTS)]
         return list(clients.map(partial(server.embed, modality), inputs))
 
-    def many() -> np.ndarray:
-        return server.embed("image", [fresh_image() for _ in range(MANY)])
+    def many() -> list[np.ndarray]:
+        images = [fresh_image() for _ in range(MANY)]
+        starts = range(0, MANY, server.most)
+        return [server.embed("image", images[i : i + server.most]) for i in starts]
 
     def call(name: str, function: Any, items: int) -> Contender:
         return Contender(f"{server.name}: {name}", precision, function, items)

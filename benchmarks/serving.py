@@ -27,10 +27,13 @@ class Server:
 
     Attributes:
         name: whose it is.
+        most: images that it takes in a request.
         process: in which it runs.
         port: on which it listens.
         ready_seconds: from its start to its first answer.
     """
+
+    most = 2048
 
     def __init__(self, name: str, command: list[str], port: int, **environment: str) -> None:
         self.name, self.port = name, port
@@ -136,7 +139,9 @@ def infinity_server(program: str, folder: Path, precision: str) -> Server:
     command = [program, "v2", "--model-id", str(folder), "--served-model-name", "model"]
     command += ["--port", str(port), "--engine", "torch", "--device", "cpu", "--dtype", dtype]
     command += ["--no-model-warmup", "--log-level", "error"]
-    return Server("infinity", command, port, HF_HUB_OFFLINE="1", DO_NOT_TRACK="1")
+    found = Server("infinity", command, port, HF_HUB_OFFLINE="1", DO_NOT_TRACK="1")
+    found.most = 32
+    return found
 
 
 def transformers_folder(path: str, folder: Path) -> Path:
