@@ -271,6 +271,7 @@ def main(argv: list[str] | None = None) -> int:
         args.patience, args.end_after = 5.0, 50
         args.models, args.rounds, args.requests = "bundled", 3, 100
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the servers end, too
     best = [precision for precision in available_precisions() if precision != "int8"][-1]
     precisions = args.precisions or (best if args.quick else f"{best},int8")
     report = Report("serve", args.out)
