@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from nnclip.graph.lora import low_rank
 from nnclip.graph.rope import Turns, halves_first, turned
 from nnclip.graph.watching import watched
 from nnclip.nnabla import (
@@ -85,7 +86,17 @@ def linear(
     with nn.parameter_scope(scope):
         w_OD = parameter("W", (out, width), w_init or uniform)
         b_O = parameter("b", (out,), b_init or uniform)
-    return affine(x, w_OD, b_O)
+        adapters = low_rank("W")
+    y = affine(x, w_OD, b_O)
+    return y if adapters is None else y + adapted(x, *adapters[0])
+
+
+def adapted(
+    x: nn.Variable, a_rD: nn.Variable, b_Or: nn.Variable, scale: nn.Variable
+) -> nn.Variable:
+    """What an adapter adds to an affine layer's result, see `nnclip.graph.lora`."""
+    y = affine(affine(x, a_rD), b_Or)
+    return y * F.reshape(scale, (1,) * y.ndim)
 
 
 def projection_matrix(width: int, embed: int, name: str) -> nn.Variable:
@@ -200,15 +211,26 @@ def attention(
     xavier = UniformInitializer((-math.sqrt(6 / (4 * width)), math.sqrt(6 / (4 * width))))
     stacked_w = parameter("in_proj_W", (3 * width, width), init[0] or xavier)
     stacked_b = parameter("in_proj_b", (3 * width,), ZERO)
+    adapters = low_rank("in_proj_W")
     w = list(F.split(F.reshape(stacked_w, (3, width, width))))
     b = list(F.split(F.reshape(stacked_b, (3, width))))
     if turns_1LC is not None:
         for stacked in (w, b):
             stacked[:2] = [halves_first(x, heads) for x in stacked[:2]]
+
+    def projection(x: nn.Variable, at: int, bias: bool = True) -> nn.Variable:
+        y = affine(x, w[at], b[at] if bias else None)
+        if adapters is not None:
+            a_rD, b_Dr, scale = adapters[at]
+            if turns_1LC is not None and at < 2:
+                b_Dr = halves_first(b_Dr, heads)
+            y = y + adapted(x, a_rD, b_Dr, scale)
+        return split_heads(y, heads)
+
     # Three products beat one product and three slices of its result.
-    q_NHMK = split_heads(affine(rows(x_NLD), w[0], b[0]), heads)
-    k_NHLK = split_heads(affine(x_NLD, w[1], b[1] if key_bias else None), heads)
-    v_NHLK = split_heads(affine(x_NLD, w[2], b[2]), heads)
+    q_NHMK = projection(rows(x_NLD), 0)
+    k_NHLK = projection(x_NLD, 1, key_bias)
+    v_NHLK = projection(x_NLD, 2)
     if turns_1LC is not None:
         cos_1LC, sin_1LC = turns_1LC
         q_NHMK = turned(q_NHMK, (rows(cos_1LC), rows(sin_1LC)))

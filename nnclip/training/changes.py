@@ -24,6 +24,8 @@ REFUSED = {
     "keep_together": _ORDER,
     "every_caption": _ORDER,
     "solver": "the checkpoint holds what another solver remembers",
+    "lora": "the checkpoint holds other adapters",
+    "lora_target": "the checkpoint holds other adapters",
     "ema": "the checkpoint may hold no average, or one that this run does not need",
     "freeze": "the checkpoint holds the moments of other parameters",
     "finetuning": _MODEL,

@@ -79,6 +79,12 @@ class TrainConfig:
         "parameters that stay: image, text, or names with * (comma-separated); none unfreezes "
         "what the model file has frozen",
     )
+    lora: str = option(
+        "", "RANK[:ALPHA]: train low-rank adapters (LoRA) instead of the model; saved merged"
+    )
+    lora_target: str = option(
+        "attention,mlp", "matrices with adapters: attention, mlp, or names with *"
+    )
     batch_norm: str = option(
         "auto",
         "statistics of a ResNet's normalisations: of each batch, moving the model's, or the "
@@ -180,6 +186,12 @@ class TrainConfig:
             raise ConfigError(f"--wise-ft: found {self.wise_ft}, expected 0 to 1")
         if self.wise_ft < 1 and not self.finetuning:
             raise ConfigError("--wise-ft: found no start to average with, expected -ft")
+        if self.lora and not self.finetuning:
+            raise ConfigError("--lora: found no model to adapt, expected -ft")
+        if self.lora and self.freeze.split(",")[0].strip() == "none":
+            raise ConfigError("--freeze none: found --lora, which trains adapters alone")
+        if self.lora and self.wise_ft < 1:
+            raise ConfigError("--wise-ft: found --lora; nnclip average mixes the saved model")
         for name in ("beta1", "beta2", "ema"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{flag_of(name)}: found {getattr(self, name)}, expected 0 to 1")

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 RUN, LOCK = "run.json", ".lock"
 RUNS = Path("runs")  # the default folders lie here
-MODELS = ("model.h5", "best.h5", "model-trained.h5")
+MODELS = ("model.h5", "best.h5", "model-trained.h5", "model-lora.h5", "best-lora.h5")
 FILES = (
     RUN, PATTERN, LOG, "settings.yaml", "resolved.yaml", *MODELS, "*_head*.h5", "curves.png",
     "*.series.txt", "events.out.tfevents.*", "wandb-id", f".{PATTERN}.*",

@@ -18,6 +18,7 @@ from nnclip.text import AnyTokenizer, load_tokenizer, openai_tokenizer
 from nnclip.training.config import TrainConfig
 from nnclip.training.sizes import named_size
 from nnclip.weights.download import fetch
+from nnclip.weights.lora import Rank, base_digest, merged, save_adapters, with_adapters
 from nnclip.weights.model import ModelWeights, check_names_and_shapes, load_model, save_model
 from nnclip.weights.tower import side_of
 
@@ -68,8 +69,33 @@ def make_trainee(config: TrainConfig) -> Trainee:
         CheckpointError, DownloadError: the model to go on from is not there.
     """
     trainee = _loaded(config) if config.finetuning else _fresh(config)
+    if config.lora:
+        trainee = _adapted(trainee, config)
     freeze(trainee.variables(), config.freeze)
     return trainee
+
+
+@dataclass(frozen=True)
+class AdaptedTrainee(Trainee):
+    """A model of which adapters are trained.
+
+    Attributes:
+        base: `base_digest` of the model.
+    """
+
+    base: str = ""
+
+    def save(self, path: Path) -> None:
+        """Write the model with its adapters merged, and beside it the adapters alone."""
+        save_model(path, merged(self.weights))
+        save_adapters(path.with_name(f"{path.stem}-lora.h5"), self.weights, self.base)
+
+
+def _adapted(trainee: Trainee, config: TrainConfig) -> AdaptedTrainee:
+    rank = Rank.parse(config.lora)
+    base = base_digest(trainee.weights)
+    weights = with_adapters(trainee.weights, rank, config.lora_target, config.seed)
+    return AdaptedTrainee(weights, trainee.tokenizer, base)
 
 
 def with_loss(weights: ModelWeights, name: str) -> ModelWeights:
@@ -115,7 +141,7 @@ def _fresh(config: TrainConfig) -> Trainee:
 def _loaded(config: TrainConfig) -> Trainee:
     if config.tokenizer:
         raise ConfigError("--tokenizer: a model to fine-tune has its own; leave the flag out")
-    if config.lr > FINE_TUNING_RATE:
+    if config.lr > FINE_TUNING_RATE and not config.lora:
         logger.warning(
             "fine-tuning at a learning rate of %g: expect the model to forget what it knew; "
             "1e-5 or less is usual (--lr)",
