@@ -198,7 +198,7 @@ class ImageSearch:
         rows, columns = self.store.columns(fields)
         mask = passing(filters, columns, len(rows))
         silent = {name: columns[name].null_count for name in fields}
-        return rows[~mask], silent, max(rows, default=-1)
+        return rows[~mask], silent, float(rows[-1]) if len(rows) else -1.0
 
     def _embedded(self, query: Query) -> tuple[dict[str, list[np.ndarray]], list[int]]:
         """Unit vectors of the terms by kind, and rows that the query names itself."""

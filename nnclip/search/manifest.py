@@ -29,7 +29,7 @@ class Model(Protocol):
     @property
     def precision(self) -> str: ...  # noqa: D102
     def digest(self) -> str: ...  # noqa: D102
-    def tokenize(self, texts: list[str]) -> np.ndarray: ...  # noqa: D102
+    def tokenize(self, texts: list[str], *, truncate: bool = False) -> np.ndarray: ...  # noqa: D102
     def preprocess_image(self, source: Any, decoding: Decoding) -> np.ndarray: ...  # noqa: D102
     def encode_image(self, images: np.ndarray) -> np.ndarray: ...  # noqa: D102
     def encode_text(self, ids: np.ndarray) -> np.ndarray: ...  # noqa: D102

@@ -14,6 +14,7 @@ import numpy as np
 from nnclip.errors import DataError, NnclipError
 from nnclip.files import shown
 from nnclip.image import image_suffixes
+from nnclip.image.skips import USUAL
 from nnclip.search import ImageSearch
 from nnclip.search.memory import MemoryStore
 from nnclip.service.embedder import Embedder
@@ -95,7 +96,7 @@ class Collection:
         if not folder.exists():
             raise DataError(f"{shown(folder)}: found no such folder, expected one with images")
         found = Found()
-        samples = read_source(folder, Ask(), found)
+        samples = read_source(folder, Ask(exclude=USUAL), found)
         self.paths: list[Place] = [Path(it.path) if it.size < 0 else it for it in samples]
         self.not_read = found.not_read
         if not self.paths:

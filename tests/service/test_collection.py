@@ -4,6 +4,7 @@ import sys
 import threading
 import time
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -57,6 +58,21 @@ def test_the_amount_is_kept_and_limited(folder, embedder):
     collection = filled(Collection("mine", folder), embedder)
     found = [search(embedder, collection, "something red", k) for k in (1, 2, 10**9)]
     assert [len(hits) for hits in found] == [1, 2, 5]
+
+
+def test_a_text_may_hold_weights(folder, embedder):
+    collection = filled(Collection("mine", folder), embedder)
+    first, second = embedder.texts(["something red", "a horse"])
+    query = first - 0.4 * second
+    expected = collection.search(embedder, query / np.linalg.norm(query), 5)
+    found = search(embedder, collection, "something red:1 a horse:-0.4", 5)
+    assert [hit.path for hit in found] == [hit.path for hit in expected]
+    assert found[0].score == pytest.approx(expected[0].score, abs=1e-5)
+
+
+def test_what_other_programs_keep_is_skipped(folder):
+    Image.new("RGB", (40, 40)).save(folder / "below" / "._0-red.png")
+    assert len(Collection("mine", folder).paths) == 6
 
 
 def test_only_collections_of_this_page_are_searched(folder):
