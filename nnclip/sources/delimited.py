@@ -10,6 +10,7 @@ import json
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,10 @@ def separated(path: Path, asked: str, wanted: Sequence[str]) -> Table:
         _, second = next(records, (0, []))
     names = [cell.strip() for cell in header] if isinstance(header, list) else []
     headless = not {*wanted} & {*names} and any(is_address(c) or names_image(c) for c in names)
-    columns = tuple(map(str, range(1, len(names) + 1))) if headless else tuple(names)
+    columns = tuple(
+        str(number) if headless else f"{name} ({number})" if names.count(name) > 1 else name
+        for number, name in enumerate(names, 1)
+    )
     first = names if headless else second if isinstance(second, list) else []
     named = SEPARATORS.get(separator, repr(separator))
     return Table(
@@ -111,12 +115,11 @@ def _rows(
             elif len(fields) < least and not bad.strict:  # else who reads it names what it lacks
                 bad.note("row with fewer fields than the header", path, f"row {number}")
             else:
-                cells = fields + [None] * (width - len(fields))
-                yield number, dict(zip(columns, cells, strict=False))
+                yield number, dict(zip_longest(columns, fields[:width]))
 
 
 class _Ahead:
-    """Lines that can be looked at before they are taken; empty ones are passed over.
+    """Lines that can be looked at before they are taken.
 
     Attributes:
         number: of the last line that was taken, from 1.
@@ -142,9 +145,7 @@ class _Ahead:
         return line
 
 
-def _records(
-    lines: _Ahead, separator: str, width: int
-) -> Iterator[tuple[int, list[str | None] | str]]:
+def _records(lines: _Ahead, separator: str, width: int) -> Iterator[tuple[int, list[str] | str]]:
     """The number of each record's first line, and its fields or what is wrong with it."""
     while (line := lines.take()) is not None:
         number = lines.number
@@ -152,7 +153,7 @@ def _records(
             yield number, _fields(line, lines, separator, width)
 
 
-def _fields(line: str, lines: _Ahead, separator: str, width: int) -> list[Any] | str:
+def _fields(line: str, lines: _Ahead, separator: str, width: int) -> list[str] | str:
     """The fields of the record that begins with `line`; takes the lines it goes on in."""
     if "\0" in line:
         return _ZERO

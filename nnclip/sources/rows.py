@@ -23,7 +23,7 @@ class Table:
     Attributes:
         path: of the file.
         told: what it is, for people.
-        columns: their names; "1", "2", ... where it has no header.
+        columns: their names, each once; "1", "2", ... where it has no header.
         first: the cells of the first row, by column.
         rows: takes where to count what cannot be understood, and the columns that are wanted.
         headless: whether its first line is a row.
@@ -70,8 +70,10 @@ def names_image(cell: Any) -> bool:
     return PurePath(NUMBERED.sub("", cell.strip())).suffix.lower() in image_suffixes()
 
 
-_NAMES = ("image", "image_path", "img_path", "image_file", "image_name", "image_filename")
-_NAMES += ("file_name", "filename", "file_path", "jpg", "jpeg", "png", "webp")
+_NAMES = (
+    *("image", "image_path", "img_path", "image_file", "image_name", "image_filename"),
+    *("file_name", "filename", "file_path", "jpg", "jpeg", "png", "webp"),
+)
 _CAPTIONS = ("caption", "captions", "text", "texts", "comment", "sentence", "description", "txt")
 _ADDRESSES = ("url", "image_url", "img_url", "imageurl", "link", "uri")
 
@@ -100,12 +102,6 @@ def column_of(table: Table, role: Role, asked: str = "", taken: Sequence[str] = 
     """
     asked, columns = asked or role.default, table.columns
     if asked and asked in columns:
-        if columns.count(asked) > 1:
-            raise DataError(
-                f"{shown(table.path)}: found {columns.count(asked)} columns of the name "
-                f"{shown(asked)}, expected one; name it by its number ({role.flags} "
-                f"{columns.index(asked) + 1})"
-            )
         return asked
     if asked.isdecimal() and 0 < int(asked) <= len(columns):
         return columns[int(asked) - 1]
@@ -113,10 +109,9 @@ def column_of(table: Table, role: Role, asked: str = "", taken: Sequence[str] = 
         free = [column for column in columns if column not in taken]
         known = [column for column in free if column.strip().lower() in role.known]
         holding = [c for c in free if role.holds is not None and role.holds(table.first.get(c))]
-        two = len(columns) == 2
         choices = [known]
-        if (table.headless and two) or role.default == "":
-            choices += [holding, free if two or not role.holds else []]
+        if not role.default or (table.headless and len(columns) == 2):
+            choices.append(free if role.holds is None else holding)
         for choice in choices:
             if len(choice) == 1:
                 return choice[0]

@@ -6,7 +6,7 @@ name that is no UTF-8 is written in its escaped form, see `nnclip.files`.
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -84,13 +84,11 @@ def samples(table: Table, ask: Ask, found: Found) -> Iterator[Sample]:
             found.bad.note("row with a caption that is no text", table.path, f"row {row}")
             continue
         some = True
-        sample = replace(
-            place.of(row, cells),
-            label=str(cells.get(label) or "").strip() if label else None,
-            language=str(cells.get(language) or "") if language else "",
-        )
+        where = place.of(row, cells)
+        of_class = str(cells.get(label) or "").strip() if label else None
+        code = str(cells.get(language) or "") if language else ""
         for part in [(one,) for one in captions] if ask.each and captions else [captions]:
-            yield replace(sample, captions=part)
+            yield Sample(*where, captions=part, label=of_class, language=code)
     if ask.strict and not some:
         raise DataError(f"{shown(table.path)}: a header and no rows")
     used = zip(("images", "captions", "classes"), columns[:3], strict=True)
@@ -121,13 +119,12 @@ class _Place:
     image: str
     places: Places
 
-    def of(self, row: int, cells: Mapping[str, Any]) -> Sample:
-        """A sample that knows its place alone."""
-        path = self.table.path
+    def of(self, row: int, cells: Mapping[str, Any]) -> tuple[str, int, int, str, str]:
+        """Path, offset, size, member and form of a sample."""
         if self.image in self.table.pictured:
             column = self.table.columns.index(self.image)
-            return Sample(str(path), row - 1, column, str(row), TABLE.name)
-        return Sample(self.places(str(cells[self.image]).strip()))
+            return str(self.table.path), row - 1, column, str(row), TABLE.name
+        return self.places(str(cells[self.image]).strip()), 0, -1, "", ""
 
 
 def _claims(source: str, ask: Ask) -> bool:

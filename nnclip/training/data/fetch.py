@@ -105,9 +105,9 @@ def read_addresses(path: Path, order: FetchOrder, say: bool = False) -> Iterator
         told = f" ({bad})" if bad else ""
         raise DataError(f"{shown(path)}: found no line with a caption and an address{told}")
     bad.check(path, order.max_bad, good)
-    told = [f"{empty:,} without a caption"] * bool(empty) + [str(bad)] * bool(bad)
-    if say and told:
-        logger.warning("%s: left out: %s", shown(path), ", ".join(told))
+    left_out = [f"{empty:,} without a caption"] * bool(empty) + [str(bad)] * bool(bad)
+    if say and left_out:
+        logger.warning("%s: left out: %s", shown(path), ", ".join(left_out))
 
 
 def fetch_pairs(addresses: Path, order: FetchOrder) -> Iterator[str | None]:
