@@ -19,6 +19,7 @@ from nnclip.embeddings import unit
 from nnclip.engine import Agreement
 from nnclip.errors import CheckpointError, ConfigError, DataError
 from nnclip.explaining import Explaining
+from nnclip.exported import ExportedWeights, read_exported
 from nnclip.forks import NNABLA_LOCK
 from nnclip.graph.beside import text_variables
 from nnclip.graph.features import image_features, text_features
@@ -31,7 +32,7 @@ from nnclip.weights.catalogue import CATALOGUE, HUB, is_published
 from nnclip.weights.digest import parameter_digest
 from nnclip.weights.download import fetch
 from nnclip.weights.known import BUNDLED, BUNDLED_NAME
-from nnclip.weights.model import load_model, save_model
+from nnclip.weights.model import ModelWeights, load_model, save_model
 
 BUNDLED_PICTURES = 32  # at most so many calibrate int8 where no others are given
 Array = TypeVar("Array", np.ndarray, nn.Variable)
@@ -63,9 +64,10 @@ class CLIP(Explaining):
         another one onto it, as `save` does, rather than by writing into it.
 
         Args:
-            source: an .h5 file; a name (fetched once, then from the cache): "ViT-B/32", open_clip's
-                "ViT-B-16-SigLIP2:webli", the hub's "hf-hub:timm/ViT-B-16-SigLIP2"; or None for the
-                bundled model. `available_models` lists the names.
+            source: an .h5 file; an exported folder, which answers arrays alone; a name (fetched
+                once, then from the cache): "ViT-B/32", open_clip's "ViT-B-16-SigLIP2:webli", the
+                hub's "hf-hub:timm/ViT-B-16-SigLIP2"; or None for the bundled model.
+                `available_models` lists the names.
             model_path: another name of `source`, which System A's own class has.
             precision: "fp32", "bf16" or "int8", on a GPU "fp32", "tf32" or "fp16"; None asks
                 NNCLIP_PRECISION, then takes the fastest exact-enough one of this processor (bf16
@@ -92,7 +94,7 @@ class CLIP(Explaining):
                 f"found the model {source} and model_path={model_path}, expected one of them"
             )
         path = find_model(model_path if source is None else source)
-        weights = load_model(path, mapped=True)
+        weights = _opened(path)
         self.path, self.config, self.metadata = path, weights.config, weights.metadata
         self._weights = weights
         self.tokenizer = self.config.text.tokenizer(self.metadata, path)
@@ -103,6 +105,7 @@ class CLIP(Explaining):
             streams,
             lambda: self._typical(calibration),
             Path(cache_dir) if cache_dir is not None else None,
+            weights.tower if isinstance(weights, ExportedWeights) else None,
         )
         self._forget_explained()
         self._settings = {
@@ -125,9 +128,7 @@ class CLIP(Explaining):
                 the file was.
         """
         digest = self.digest()
-        if not self._weights.waiting and digest != parameter_digest(
-            load_model(self.path, mapped=True)
-        ):
+        if not self._weights.waiting and digest != parameter_digest(_opened(self.path)):
             raise CheckpointError(
                 f"{self.path}: found parameters that were changed after it was loaded, expected "
                 "those of the file, by which a model is pickled and copied; save it, and load what "
@@ -344,18 +345,23 @@ def _unpickled(kind: type[CLIP], path: Path, digest: str, settings: Mapping[str,
     return model
 
 
+def _opened(path: Path) -> ModelWeights:
+    return read_exported(path) if path.is_dir() else load_model(path, mapped=True)
+
+
 def find_model(source: str | Path | None) -> Path:
-    """The .h5 file that `source` means."""
+    """The .h5 file or the exported folder that `source` means."""
     if source in (None, BUNDLED_NAME):
         return asset(BUNDLED)
     assert source is not None
-    if Path(source).is_file():
+    if Path(source).exists():
         return Path(source)
     if is_published(str(source)):
         return fetch(str(source))
     raise CheckpointError(
-        f"{source}: found no such file, expected an .h5 file, one of {', '.join(CATALOGUE)}, "
-        f"open_clip's MODEL:TAG (`nnclip models` lists them) or {HUB}OWNER/NAME"
+        f"{source}: found no such file, expected an .h5, an exported folder, one of "
+        f"{', '.join(CATALOGUE)}, open_clip's MODEL:TAG (`nnclip models` lists them) or "
+        f"{HUB}OWNER/NAME"
     )
 
 

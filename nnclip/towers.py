@@ -67,6 +67,7 @@ class Towers:
         streams: int | None,
         calibration: Callable[[], np.ndarray] | None = None,
         cache_dir: Path | None = None,
+        written: Callable[[str], EmittedGraph] | None = None,
     ) -> None:
         """Make nothing yet.
 
@@ -78,9 +79,12 @@ class Towers:
             streams: how many calls run side by side; None for one at full speed.
             calibration: gives the images (N, 3, R, R) that int8 needs.
             cache_dir: folder that keeps what was compiled; what int8 calibrates is not kept.
+            written: gives the graph of a side, "image" or "text", where that of an exported folder
+                stands for the parameters. A text's ids are all that it reads.
 
         Raises:
-            ConfigError: no such precision, context or number of streams.
+            ConfigError: no such precision, context or number of streams; or `written` where
+                NNabla would have to compute.
         """
         check_count("streams", streams)
         self._weights = weights
@@ -89,10 +93,15 @@ class Towers:
         if self._compiles:
             self.precision = check_precision(precision or default_precision())
             self._context = get_extension_context("cpu")
+        elif written is not None:
+            raise ConfigError(
+                f"context {context}: found an exported folder, which OpenVINO runs on the CPU, "
+                "expected an .h5, or context cpu and OpenVINO"
+            )
         else:
             self._context, self.precision = _interpreted(context, precision)
         self._streams, self._cache_dir = streams, cache_dir
-        self._calibration = calibration
+        self._calibration, self._written = calibration, written
         self.drift: Agreement | None = None
         self._runners: dict[str | int, Runner] = {}
         self._process = os.getpid()
@@ -129,11 +138,14 @@ class Towers:
             )
         inputs = text_inputs(ids_NL, config)
         used = used_columns(inputs, config)
+        if self._written:
+            inputs = {"ids": inputs["ids"]}
         if self._compiles:  # one graph for all lengths
             key, length = context, next((n for n in FILLED if used <= n < context), context)
         else:
             key = length = next((n for n in LENGTHS if used <= n <= WORTH * context), context)
-        return self._answer(key, **{name: _to(length, a) for name, a in inputs.items()})
+        fill = config.pad if self._written else 0  # a written graph tells padding by its id
+        return self._answer(key, **{name: _to(length, a, fill) for name, a in inputs.items()})
 
     def _answer(self, key: str | int, **arrays: np.ndarray) -> np.ndarray:
         """Run the image tower ("image"), or the text tower for so many tokens (see `_emitted`)."""
@@ -170,6 +182,8 @@ class Towers:
 
     def _emitted(self, key: str | int) -> EmittedGraph:
         """A tower for the compiler; that of texts takes any length up to `key` if texts trim."""
+        if self._written:
+            return self._written("image" if key == "image" else "text")
         arrays = self._weights.unread()
         emitted = emit_graph(*self._graph(key, NOMINAL), arrays=arrays)
         if not isinstance(key, int) or key == 1 or not self._weights.config.text.trims:
@@ -208,10 +222,12 @@ class Towers:
             return {"images": images}, {"features": image_features(images, config)}
 
 
-def _to(length: int, array_NL: np.ndarray) -> np.ndarray:
-    """Cut or fill up with zeros to `length` columns."""
+def _to(length: int, array_NL: np.ndarray, fill: int) -> np.ndarray:
+    """Cut or fill up to `length` columns."""
     short = length - array_NL.shape[1]
-    return np.pad(array_NL, ((0, 0), (0, short))) if short > 0 else array_NL[:, :length]
+    if short <= 0:
+        return array_NL[:, :length]
+    return np.pad(array_NL, ((0, 0), (0, short)), constant_values=fill)
 
 
 def _interpreted(name: str, precision: str | None) -> tuple[nn.Context, str]:

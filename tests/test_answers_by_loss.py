@@ -102,7 +102,7 @@ def test_an_exported_graph_and_its_card(
     card = json.loads((tmp_path / "card.json").read_text())
     assert (card["logit_bias"], "sigmoid of logit_scale * cosine + logit_bias" in
             card["probabilities"]) == (BIAS, True)  # fmt: skip
-    assert "+ logit_bias" in card["outputs"]["logits_per_image"]
+    assert "+ logit_bias" in card["graphs"][0]["outputs"]["logits_per_image"]
     hint = {"INFERENCE_PRECISION_HINT": "f32"}
     compiled = openvino.Core().compile_model(files[0], "CPU", hint)
     ids = model.tokenize(TEXTS).astype(np.int64)

@@ -21,6 +21,7 @@ from nnclip.engine.precision import (
 )
 from nnclip.engine.quantise import Agreement, agreement, quantize, quantize_emitted
 from nnclip.engine.runtime import CompiledGraph
+from nnclip.engine.written import read_graph
 from nnclip.forks import NNABLA_LOCK
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "openvino_available",
     "quantize",
     "quantize_emitted",
+    "read_graph",
     "save_ir",
     "save_nnp",
     "save_onnx",

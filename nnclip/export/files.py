@@ -16,7 +16,8 @@ from nnclip.engine import (
     with_int64,
 )
 from nnclip.errors import ConfigError, NnclipError
-from nnclip.export.card import card_of, page_of
+from nnclip.export.card import earlier_graphs, graph_card, model_card, page_of, with_graph
+from nnclip.exported import CARD, TOKENIZER
 from nnclip.graph.beside import empty_inputs
 from nnclip.graph.features import image_features, text_features
 from nnclip.graph.losses import LOSSES, scalar_parameters
@@ -24,9 +25,11 @@ from nnclip.graph.parameters import building, scope_of
 from nnclip.graph.similarity import normalise, similarity
 from nnclip.model import CLIP
 from nnclip.nnabla import nn
+from nnclip.weights.h5 import write_text
 
 SUFFIXES = {"openvino": ".xml", "onnx": ".onnx", "nnp": ".nnp"}  # format -> of its file
 PARTS = {"image": "image", "text": "text", "both": "clip"}  # part -> name of its file
+HALF = "-fp16"  # ends the name of a file whose weights are float16
 NOMINAL = 2  # the batch that a graph is written for where it may be any
 
 Variables = dict[str, nn.Variable]
@@ -45,7 +48,8 @@ def export(
 
     Args:
         model: with the values its parameters have now.
-        folder: made if it is not there; files of the same names are replaced.
+        folder: made if it is not there. It may hold other parts, formats and precisions of the same
+            model, which stay; a file of the same name is replaced.
         to: a key of SUFFIXES. OpenVINO's IR and ONNX take images (N, 3, R, R) float32 and ids
             (M, L) int64 with any N, M and L up to the context (L is the context where the text
             tower sees padding); NNP has one batch size and the whole context, and also takes what
@@ -57,7 +61,8 @@ def export(
     Returns: the files.
 
     Raises:
-        ConfigError: a setting that cannot be, or a package that is not installed.
+        ConfigError: a setting that cannot be, a package that is not installed, or a folder that
+            holds another model.
         UnsupportedOpError: the format lacks operations of this model; all are named.
     """
     if half and to != "openvino":
@@ -74,8 +79,10 @@ def export(
 
 
 def _written(model: CLIP, folder: Path, to: str, part: str, half: bool, batch: int) -> list[Path]:
-    """Write the files of `export`."""
-    path = folder / (PARTS[part] + SUFFIXES[to])
+    """Write the files of `export`, the card last."""
+    card = model_card(model)
+    graphs = earlier_graphs(card, folder)
+    path = folder / (PARTS[part] + HALF * half + SUFFIXES[to])
     if to == "nnp":
         inputs, outputs = _graph(model, part, batch, model.config.text.context)
         files = save_nnp(inputs, outputs, model.parameters(), path)
@@ -84,15 +91,15 @@ def _written(model: CLIP, folder: Path, to: str, part: str, half: bool, batch: i
         graph = _emitted(model, part)
         files = save_ir(graph, path, half=half) if to == "openvino" else save_onnx(graph, path)
         shapes = {spec.name: spec.shape for spec in graph.specs}
-    card = card_of(model, to, part, half, shapes, files)
-    (folder / "card.json").write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n")
-    (folder / "README.md").write_text(page_of(card))
-    written = [*files, folder / "card.json", folder / "README.md"]
-    if part != "image":
-        tokenizer = folder / "tokenizer.json"
-        tokenizer.write_text(model.tokenizer.to_json(), encoding="utf-8")
-        written.append(tokenizer)
-    return written
+    card = with_graph(card, graphs, graph_card(model, to, part, half, shapes, files))
+    contents = {
+        TOKENIZER: model.tokenizer.to_json(),
+        "README.md": page_of(card),
+        CARD: json.dumps(card, indent=1, ensure_ascii=False) + "\n",
+    }
+    for name, text in contents.items():
+        write_text(folder / name, text)
+    return [*files, *(folder / name for name in contents)]
 
 
 def _graph(model: CLIP, part: str, batch: int, length: int) -> tuple[Variables, Variables]:

@@ -19,6 +19,8 @@ def parameter_digest(weights: ModelWeights) -> str:
     Raises:
         CheckpointError: values have to be read, and the file was overwritten meanwhile.
     """
+    if weights.digest is not None:
+        return weights.digest
     found = _digest((name, weights.array(name)) for name in sorted(flatten(weights.scope)))
     weights.give_back()
     return found

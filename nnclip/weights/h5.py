@@ -249,5 +249,10 @@ def write_whole(path: Path, fill: Callable[[str], None]) -> None:
 
 def write_json(path: Path, tree: Any) -> None:
     """Write a tree as JSON, whole or not at all; OSError if that fails."""
-    text = json.dumps(tree, indent=1, sort_keys=True) + "\n"
-    write_whole(path, lambda temporary: Path(temporary).write_text(text, encoding="utf-8"))
+    write_text(path, json.dumps(tree, indent=1, sort_keys=True) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text in UTF-8, whole or not at all; OSError if that fails."""
+    content = text.encode("utf-8")
+    write_whole(path, lambda temporary: Path(temporary).write_bytes(content))

@@ -129,7 +129,11 @@ def test_the_card_tells_how_to_feed_the_files(small_h5: Path, tmp_path: Path, ca
         card = json.loads((tmp_path / to / "card.json").read_text())
         assert card["pictures"]["resolution"] == 32 and len(card["pictures"]["mean"]) == 3
         assert card["texts"]["context"] == 16
-        assert list(card["inputs"]) == ["images", "ids", *(["end"] if to == "nnp" else [])]
+        assert list(card["graphs"][0]["inputs"]) == [
+            "images",
+            "ids",
+            *(["end"] if to == "nnp" else []),
+        ]
         page = (tmp_path / to / "README.md").read_text()
         compile(page.split("```python")[1].split("```")[0], "the page", "exec")
     vocabulary = json.loads((tmp_path / "onnx" / "tokenizer.json").read_text())
