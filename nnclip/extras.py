@@ -45,11 +45,14 @@ def missing(error: ModuleNotFoundError) -> ConfigError | None:
     return ConfigError(f"found no {package}, expected it for this; {how(EXTRAS[package])}")
 
 
-def how(name: str) -> str:
-    """The command that installs an extra: of an installed nnclip, or of this checkout."""
+def how(name: str = "") -> str:
+    """The command that installs an extra, else the core: of nnclip installed, or of this checkout.
+
+    No other package is ever named: alone, it might replace what NNabla was built for.
+    """
     package = Path(__file__).resolve().parent
     source = "nnclip" if (package / "_assets").is_dir() else str(package.parent)
-    return f"pip install '{source}[{name}]'"
+    return f"pip install '{source}[{name}]'" if name else f"pip install '{source}'"
 
 
 @contextmanager

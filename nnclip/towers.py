@@ -32,6 +32,7 @@ from nnclip.engine.cuda import gpu_context, gpu_precision, is_gpu
 from nnclip.engine.interpreter import LARGEST
 from nnclip.engine.precision import check_count, check_precision
 from nnclip.errors import ConfigError, DataError
+from nnclip.extras import how
 from nnclip.forks import NNABLA_LOCK, check_process, renew_in_children
 from nnclip.graph.beside import empty_inputs, text_inputs, used_columns
 from nnclip.graph.features import image_features, text_features
@@ -242,8 +243,8 @@ def _interpreted(name: str, precision: str | None) -> tuple[nn.Context, str]:
         )
     if name == "cpu":
         logger.warning(
-            "OpenVINO is not installed: NNabla computes instead, some 20 to 50 times slower "
-            "(pip install openvino)"
+            "OpenVINO is not installed: NNabla computes instead, some 20 to 50 times slower (%s)",
+            how(),
         )
     try:
         return get_extension_context(name), "fp32"

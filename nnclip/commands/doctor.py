@@ -120,12 +120,12 @@ def _training() -> Verdict:
 
 def _tried(use: str, attempt: Callable[[], str]) -> Verdict:
     try:
-        how = attempt()
+        done = attempt()
     except Exception as error:  # whatever it is, the report goes on
         return Verdict(use, False, f"{type(error).__name__}: {error}", "make setup")
     if openvino_available():
-        return Verdict(use, True, how)
-    return Verdict(use, True, f"{how}, by NNabla itself: slow", "pip install openvino")
+        return Verdict(use, True, done)
+    return Verdict(use, True, f"{done}, by NNabla itself: slow", how_to_install())
 
 
 def _ranks(found: Launcher) -> Verdict:

@@ -6,12 +6,18 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 import numpy as np
+import openvino as ov
+from openvino import opset15 as op
 
 from nnclip.engine.emit import Call, Output, Rule, constant
 from nnclip.engine.ops import RULES
-from nnclip.engine.trace import fold, trace
+from nnclip.engine.trace import fold, ordered_functions, trace
 from nnclip.errors import UnsupportedOpError
+from nnclip.forks import OPENVINO_CALLS
 from nnclip.nnabla import Function, nn
+
+# What these give depends on the order of additions, which differs between NNabla and NumPy.
+SUMS = frozenset(("Affine", "BatchMatmul", "LayerNormalization", "Mean", "Softmax", "Sum"))
 
 
 class Lowering:
@@ -60,8 +66,24 @@ class Lowering:
         if variable in self.values and variable not in self.constants:
             return None
         if variable not in self.constants:
-            self.constants[variable] = fold(variable, self._arrays)
+            functions = ordered_functions([variable], ())
+            sums = any(f.info.type_name in SUMS for f in functions)
+            self.constants[variable] = (
+                self._computed(variable, functions) if sums else fold(variable, self._arrays)
+            )
         return self.constants[variable]
+
+    def _computed(self, variable: nn.Variable, functions: Iterable[Function]) -> np.ndarray:
+        """The array of a constant by OpenVINO: the same bits with and without NNabla."""
+        from nnclip.engine.model import core
+
+        alone = Lowering({}, None, self._arrays)
+        for function in functions:
+            alone._lower(function)
+        model = ov.Model([op.result(alone.value(variable))], [])
+        with OPENVINO_CALLS:
+            compiled = core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+            return np.array(compiled([])[0])
 
     def value(self, variable: nn.Variable) -> Output:
         """The OpenVINO value of a variable; a constant one is folded."""

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 from nnclip.errors import ConfigError
+from nnclip.extras import how
 
 PRECISIONS = ("fp32", "bf16", "int8")
 # By these, the first that is set, oneDNN (in OpenVINO and in torch) is held to older instructions.
@@ -31,8 +32,8 @@ def require_openvino() -> None:
     """
     if not openvino_available():
         raise ConfigError(
-            "compiling needs OpenVINO, which is not installed: pip install openvino, or let NNabla "
-            "run the graph (interpret_graph), some 20 to 50 times slower"
+            f"compiling needs OpenVINO: found none, expected it; {how()}, or let NNabla run the "
+            "graph (interpret_graph), some 20 to 50 times slower"
         )
 
 
@@ -49,7 +50,11 @@ def processor_name() -> str:
 @functools.cache
 def _cpuinfo(key: str) -> str:
     """What the kernel says of the first processor; empty where it says nothing."""
-    lines = CPUINFO.read_text().splitlines() if CPUINFO.exists() else []
+    lines = (
+        CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
+        if CPUINFO.exists()
+        else []
+    )
     line = next((line for line in lines if line.startswith(key)), "")
     return line.partition(":")[2].strip()
 

@@ -81,7 +81,7 @@ def _header(pool: ModelPool) -> tuple[gr.Dropdown, gr.Button]:
     """Name, sentence, the choice of models and the button that copies the link."""
     with gr.Row(elem_id="header"):
         gr.HTML(
-            f'<div class="brand">{ICON.read_text()}<div><h1>nnclip</h1>'
+            f'<div class="brand">{ICON.read_text(encoding="utf-8")}<div><h1>nnclip</h1>'
             "<p>Which words fit an image? CLIP for NNabla, on this machine alone.</p></div></div>",
             elem_id="brand",
         )

@@ -34,6 +34,7 @@ ACKNOWLEDGED = "acknowledged"
 SECTOR = 512  # bytes that a disk writes at once
 SCANNED = 1 << 20  # bytes that are looked through at once
 ZEROS = 32  # at the end of a file: more than JSON or vectors end in
+_BINARY = getattr(os, "O_BINARY", 0)  # of Windows, which else changes the ends of lines
 _MAGIC = b"NnC2"
 _HEADER = struct.Struct("<4sIQQI")  # magic, bytes of JSON and of vectors, place, checksum of these
 _SUM = struct.Struct("<I")  # the header's own checksum, after it
@@ -288,7 +289,7 @@ def write_acknowledged(folder: Path, end: int) -> None:
     """
     number = f"{end:020d}"
     text = f"{number} {checksum(number.encode())}\n"
-    handle = os.open(folder / ACKNOWLEDGED, os.O_WRONLY | os.O_CREAT, 0o666)
+    handle = os.open(folder / ACKNOWLEDGED, os.O_WRONLY | os.O_CREAT | _BINARY, 0o666)
     try:
         os.write(handle, text.encode())
     finally:
@@ -296,7 +297,9 @@ def write_acknowledged(folder: Path, end: int) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Put a new file's name on disk, too."""
+    """Put a new file's name on disk, too; Windows, which opens no folders, does so by itself."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

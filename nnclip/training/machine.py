@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from nnclip.engine import available_precisions, default_precision, openvino_available
 from nnclip.engine.cuda import extension_installed, gpu_context, load_extension
 from nnclip.errors import ConfigError
+from nnclip.extras import how
 from nnclip.host import cores
 from nnclip.nnabla import get_extension_context, nn
 from nnclip.training.communicator import Communicator
@@ -101,8 +102,8 @@ def choose_engine(config: TrainConfig, context: str, communicator: Communicator)
             raise ConfigError("--type-config half on a CPU needs the compiled step")
         if context == "cpu" and config.engine != "nnabla":
             logger.warning(
-                "OpenVINO is not installed: NNabla trains instead, some 20 to 50 times slower "
-                "(pip install openvino)"
+                "OpenVINO is not installed: NNabla trains instead, some 20 to 50 times slower (%s)",
+                how(),
             )
         return Engine(False, "fp16" if half else "fp32", threads)
     if config.recompute:

@@ -148,7 +148,7 @@ def _size(path: Path) -> int:
 def _attempt(url: str, partial: Path, hashed: bool, timeout: float) -> None:
     """Fetch what `partial` lacks over one connection."""
     validator = partial.with_name(partial.name + ".validator")
-    known = validator.read_text() if validator.exists() else ""
+    known = validator.read_text(encoding="utf-8") if validator.exists() else ""
     have = _size(partial) if known or hashed else 0
     try:
         response = _request(url, have, known, timeout)
@@ -167,7 +167,7 @@ def _attempt(url: str, partial: Path, hashed: bool, timeout: float) -> None:
         with file:
             if not start:  # the old bytes are gone: now the new name for what comes
                 with storing(validator):
-                    validator.write_text(_validator(response))
+                    validator.write_text(_validator(response), encoding="utf-8")
             file.seek(start)
             _receive(response, file, partial, start, total)
 

@@ -1,9 +1,13 @@
 """The wheel, in a fresh environment of every Python here, from an empty folder."""
 
 import json
+import socket
 import subprocess
 import sys
+import time
+import urllib.request
 import zipfile
+from contextlib import suppress
 
 import pytest
 from PIL import Image
@@ -104,7 +108,7 @@ def test_the_core_answers(version, uv, wheel, tmp_path, clean_environment, answe
 @pytest.mark.parametrize("version", PYTHONS)
 def test_every_command_runs(version, uv, wheel, tmp_path, clean_environment):
     bin_ = environment(
-        uv, PYTHONS[version], wheel, tmp_path / "venv", "search,evaluate,int8,onnx,draw"
+        uv, PYTHONS[version], wheel, tmp_path / "venv", "search,evaluate,int8,onnx,draw,page,serve"
     )
     folder = tmp_path / "empty"
     (folder / "images").mkdir(parents=True)
@@ -124,6 +128,9 @@ def test_every_command_runs(version, uv, wheel, tmp_path, clean_environment):
         "bench --json",
         "export --to openvino -o ir",
         "export --to onnx -o onnx",
+        "classify images/red.png -m ir -t red -t blue",
+        "classify images/red.png -m onnx -t red -t blue",
+        "models --here",
         "doctor",
     ]
     for command in commands:
@@ -133,6 +140,40 @@ def test_every_command_runs(version, uv, wheel, tmp_path, clean_environment):
     refused = run(bin_ / "nnclip", *["export", "--to", "nnp", "-o", "nnp"], cwd=folder,
                   env=clean_environment)  # fmt: skip
     assert refused.returncode == 2 and "needs NNabla" in refused.stderr
+    for face, place in (("serve", "ready"), ("page", "")):
+        assert b"{" in answer_of(bin_ / "nnclip", face, place, cwd=folder, env=clean_environment)
+
+
+def answer_of(program, face, place, **where):
+    """What a face answers under an address, once it listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [str(program), face, "--port", str(port)]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, **where, **quiet) as process:
+        try:
+            for _ in range(600):
+                assert process.poll() is None, f"nnclip {face} ended with {process.returncode}"
+                with suppress(OSError):
+                    address = f"http://127.0.0.1:{port}/{place}"
+                    with urllib.request.build_opener().open(address, timeout=5) as response:
+                        return response.read()
+                time.sleep(0.2)
+            raise AssertionError(f"nnclip {face} does not answer")
+        finally:
+            process.terminate()
+
+
+@pytest.mark.heavy
+def test_uv_installs_it_as_a_tool(uv, wheel, tmp_path, clean_environment):
+    folders = {"UV_TOOL_DIR": str(tmp_path / "tools"), "UV_TOOL_BIN_DIR": str(tmp_path / "bin")}
+    environment = {**clean_environment, **folders}
+    done = run(uv, "tool", "install", "-p", sys.executable, wheel, cwd=tmp_path, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert {"nnclip", "nnclip-train"} <= {path.name for path in (tmp_path / "bin").iterdir()}
+    told = run(tmp_path / "bin" / "nnclip", "classify", cwd=tmp_path, env=clean_environment)
+    assert told.returncode == 0 and "%" in told.stdout, told.stderr
 
 
 @pytest.mark.heavy

@@ -6,6 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from itertools import islice
 from pathlib import Path
@@ -47,6 +48,19 @@ def test_the_kth_batch_is_the_same_for_any_ranks_and_workers(pairs_csv: Path) ->
         for (images, captions), (images_found, captions_found) in zip(expected, found, strict=True):
             np.testing.assert_array_equal(images_found, images)
             assert captions_found == captions
+
+
+def test_workers_share_memory_without_what_linux_has(
+    pairs_csv: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    table = read_pairs(str(pairs_csv))
+    expected = global_batches(table, ranks=1, workers=0, count=2)
+    monkeypatch.delattr(os, "memfd_create")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    found = global_batches(table, ranks=1, workers=1, count=2)
+    for (images, _), (images_found, _) in zip(expected, found, strict=True):
+        np.testing.assert_array_equal(images_found, images)
+    assert not list(tmp_path.glob("nnclip-*"))
 
 
 def test_an_epoch_is_a_permutation_and_no_two_are_alike() -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LEAST_CUDNN = 8800  # as cudnnGetVersion counts; the extension was built with 8.8.0
-INSTALL_CUDNN = "pip install 'nvidia-cudnn-cu12>=8.9,<9'"
+INSTALL = "pip install -r requirements-cuda.txt"
 
 
 @dataclass(frozen=True)
@@ -104,23 +104,21 @@ def load_library(library: Library, visible: int = os.RTLD_GLOBAL) -> Finding:
     version = f"{number // 1000}.{number // 100 % 10}.{number % 100}"
     problem = ""
     if number < LEAST_CUDNN:
-        problem = f"found cuDNN {version} ({path}), expected 8.8 or 8.9: {INSTALL_CUDNN}"
+        problem = f"found cuDNN {version} ({path}), expected 8.8 or 8.9: {INSTALL}"
     return Finding(library.soname, version, path, problem)
 
 
 def _problem(library: Library, file: Path | None, error: str) -> str:
-    install = "pip install -r requirements-cuda.txt"
     if file is not None:
-        return f"{library.soname}: found {file}, which cannot be loaded ({error}): {install}"
+        return f"{library.soname}: found {file}, which cannot be loaded ({error}): {INSTALL}"
     others = _other_versions(library)
     if library.folder == "cudnn" and others:
         return (
-            f"cuDNN: found only {', '.join(others)}, expected 8.8 or 8.9 (libcudnn.so.8): "
-            f"{INSTALL_CUDNN}"
+            f"cuDNN: found only {', '.join(others)}, expected 8.8 or 8.9 (libcudnn.so.8): {INSTALL}"
         )
     if others:
-        return f"{library.soname}: found only {', '.join(others)}, of another CUDA: {install}"
-    return f"{library.wheel}: found neither it nor {library.soname} on the system: {install}"
+        return f"{library.soname}: found only {', '.join(others)}, of another CUDA: {INSTALL}"
+    return f"{library.wheel}: found neither it nor {library.soname} on the system: {INSTALL}"
 
 
 def _other_versions(library: Library) -> list[str]:

@@ -4,8 +4,6 @@ Axes: N batch, R resolution.
 """
 
 import logging
-import mmap
-import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
@@ -17,6 +15,7 @@ from nnclip.errors import DataError
 from nnclip.sources.workers import Workers, result, submit
 from nnclip.training.data.decode import Recipe, decode
 from nnclip.training.data.pairs import CAPTION, Draw, Pair, PairTable, Stream
+from nnclip.training.data.shared import Shared, opened
 
 logger = logging.getLogger(__name__)
 
@@ -72,15 +71,11 @@ class Loader:
         side = recipe.preprocess.resolution
         shape = (SLOTS, rows, 3, side, side)
         size = int(np.prod(shape)) * 4
-        # An anonymous file in memory: it needs no room in /dev/shm (64 MB in containers) and is
-        # gone with the last process that holds it, however that one ends.
-        self._file = os.memfd_create("nnclip-batches")
-        os.ftruncate(self._file, size)
-        self._slots = np.frombuffer(mmap.mmap(self._file, size), np.float32).reshape(shape)
+        self._shared = Shared(size)
+        self._slots = np.frombuffer(self._shared.memory, np.float32).reshape(shape)
         self._pool = None
         if workers:
-            place = f"/proc/{os.getpid()}/fd/{self._file}"
-            self._pool = Workers(workers, _start_worker, place, shape, recipe)
+            self._pool = Workers(workers, _start_worker, self._shared.place, shape, recipe)
 
     def __enter__(self) -> "Loader":
         return self
@@ -93,9 +88,7 @@ class Loader:
         if self._pool is not None:
             self._pool.close()
             self._pool = None
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+        self._shared.close()
 
     def batches(self, spans: Iterator[Sequence[Draw]]) -> Iterator[RawBatch]:
         """One batch for each list of draws, prepared ahead.
@@ -173,10 +166,9 @@ _slots: np.ndarray
 _recipe: Recipe
 
 
-def _start_worker(path: str, shape: tuple[int, ...], recipe: Recipe) -> None:
+def _start_worker(place: str, shape: tuple[int, ...], recipe: Recipe) -> None:
     global _slots, _recipe
-    with open(path, "r+b") as file:
-        _slots = np.frombuffer(mmap.mmap(file.fileno(), 0), np.float32).reshape(shape)
+    _slots = np.frombuffer(opened(place), np.float32).reshape(shape)
     _recipe = recipe
 
 
