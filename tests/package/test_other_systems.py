@@ -57,7 +57,7 @@ COMMANDS = {
     "export": "export --to openvino -o ir",
     "evaluate": "evaluate retrieval pairs.csv",
     "collections": "embed . -o e --workers 0; duplicates e; remove e red.png; repair e",
-    "without images": "models; doctor; train-tokenizer pairs.csv -o t.json --vocab-size 300",
+    "without images": "models; train-tokenizer pairs.csv -o t.json --vocab-size 514",
     "a folder that was exported": "export --to openvino -o ir; classify red.png -m ir -t red",
 }
 
