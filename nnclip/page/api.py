@@ -6,7 +6,7 @@ import gradio as gr
 
 from nnclip.page.events import File, image_files
 from nnclip.service import answers, values
-from nnclip.service.collection import Collection
+from nnclip.service.embedded import AnyCollection
 from nnclip.service.model_pool import ModelPool
 
 _GUIDE = """
@@ -43,7 +43,7 @@ with a sentence that says why. To show the page inside another one:
 """  # noqa: E501
 
 
-def api_tab(pool: ModelPool, collections: Sequence[Collection], url: str) -> None:
+def api_tab(pool: ModelPool, collections: Sequence[AnyCollection], url: str) -> None:
     """Draw the tab, and offer the functions."""
     gr.Markdown(
         _GUIDE.format(url=url, picture="assets/example.jpg", model=pool.names[0]),

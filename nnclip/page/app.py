@@ -14,7 +14,9 @@ from collections.abc import Sequence
 from nnclip.errors import NnclipError
 from nnclip.files import shown
 from nnclip.page.lean import import_gradio
+from nnclip.service.embedded import EmbeddedCollection, open_collection
 from nnclip.service.model_pool import ModelPool
+from nnclip.weights.known import BUNDLED_NAME
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--precision", help="fp32, bf16 or int8; default: the fastest exact enough one"
     )
-    parser.add_argument("--images", metavar="DIR", help="a folder of images to search in")
+    parser.add_argument(
+        "--images", metavar="DIR",
+        help="images to search in: a folder or another source, or a collection of `nnclip embed`, "
+        "which is opened with its own model",
+    )  # fmt: skip
     parser.add_argument(
         "--allow-urls", action="store_true", help="let visitors name addresses of images"
     )
@@ -60,15 +66,20 @@ def run(args: argparse.Namespace) -> int:
 def _run(args: argparse.Namespace) -> int:
     # Docker's stop ends the page as Ctrl+C does: uploads are removed
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    pool = ModelPool(args.model, args.precision)
     try:
+        images = open_collection(args.images) if args.images else None
+        if isinstance(images, EmbeddedCollection) and not args.model:
+            args.model = [images.model or BUNDLED_NAME]
+        pool = ModelPool(args.model, args.precision)
         embedder = pool.get()
+        if isinstance(images, EmbeddedCollection):
+            images.prepare(embedder)
         # compiled on another core while Gradio is imported, so that the first answer comes at once
         threading.Thread(target=embedder.warm, daemon=True).start()
         import_gradio()
         from nnclip.page.server import serve
 
-        serve(pool, args)
+        serve(pool, args, images)
     except (NnclipError, OSError) as error:
         print(shown(f"demo: {error}"), file=sys.stderr)
         return 2

@@ -13,7 +13,7 @@ from nnclip.page.search import search_tab
 from nnclip.page.sharing import connect_link
 from nnclip.page.theme import ICON
 from nnclip.page.zero_shot import zero_shot_tab
-from nnclip.service.collection import Collection
+from nnclip.service.embedded import AnyCollection
 from nnclip.service.limits import MAX_QUEUE, MAX_RUNNING
 from nnclip.service.model_pool import ModelPool
 from nnclip.service.uploads import Uploads
@@ -42,7 +42,7 @@ UPLOADS_KEPT = (600, 3600)  # seconds: look every, remove what is older
 
 def build_page(
     pool: ModelPool,
-    collections: Sequence[Collection],
+    collections: Sequence[AnyCollection],
     uploads: Uploads,
     url: str,
     allow_urls: bool = False,

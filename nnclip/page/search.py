@@ -1,21 +1,23 @@
 """The tab that finds images: by words, or by an image that is like them."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from html import escape
 
 import gradio as gr
 
 from nnclip.errors import DataError, NnclipError
+from nnclip.host import cores
 from nnclip.page import rendering
 from nnclip.page.events import chosen
 from nnclip.page.grid import grid, grid_component
 from nnclip.page.presets import Example, ideas
 from nnclip.service import values
 from nnclip.service.answers import named, search
-from nnclip.service.collection import Collection, Hit
-from nnclip.service.images import Place, image_at
+from nnclip.service.collection import Hit
+from nnclip.service.embedded import AnyCollection
+from nnclip.service.images import ImageSource, Place, image_at
 from nnclip.service.limits import MAX_HITS
 from nnclip.service.model_pool import ModelPool
 
@@ -37,7 +39,7 @@ def search_tab(
     page: gr.Blocks,
     pool: ModelPool,
     model: gr.Dropdown,
-    collections: Sequence[Collection],
+    collections: Sequence[AnyCollection],
     examples: list[Example],
 ) -> SearchTab:
     """Draw the tab and connect it."""
@@ -112,16 +114,26 @@ def _ideas(pool: ModelPool, model: gr.Dropdown, query: gr.Textbox) -> None:
     chips.click(idea, [chips, model], query, **quietly)
 
 
+def _opened(hit: Hit) -> ImageSource | None:
+    """The image of a hit, its thumbnail made; None if it is gone, or was changed, meanwhile."""
+    try:
+        image = image_at(hit.path)
+        rendering.thumbnail(image, THUMBNAIL)
+        return image
+    except DataError:
+        return None
+
+
 def _shown(
     hits: Sequence[Hit], captions: Mapping[Place, str], sentence: str
 ) -> tuple[str, list[Place]]:
     """A sentence and the grid, with the cosine below each image; and the paths that it shows."""
     images, places = [], list[Place]()
-    for hit in hits:
-        score = "" if hit.score is None else f"{hit.score:.3f}"
-        with suppress(DataError):  # it is gone, or was changed, since it was read
-            image = image_at(hit.path)
-            rendering.thumbnail(image, THUMBNAIL)
+    with ThreadPoolExecutor(cores()) as pool:
+        opened = list(pool.map(_opened, hits))
+    for hit, image in zip(hits, opened, strict=True):
+        if image is not None:
+            score = "" if hit.score is None else f"{hit.score:.3f}"
             places.append(hit.path)
             images.append((image, captions.get(hit.path, hit.name), score))
     above = f'<p class="aside">{escape(sentence)}</p>' if sentence else ""

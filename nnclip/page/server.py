@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-from pathlib import Path
 
 from gradio.utils import get_upload_folder
 
@@ -12,18 +11,25 @@ from nnclip.page.doors import MISTAKES, never_fetch
 from nnclip.page.page import build_page
 from nnclip.page.theme import ICON, STYLE, theme
 from nnclip.service.collection import Collection
+from nnclip.service.embedded import AnyCollection
 from nnclip.service.hosts import Hosts
 from nnclip.service.limits import MAX_BYTES, MAX_SESSIONS
 from nnclip.service.model_pool import ModelPool
 from nnclip.service.uploads import Uploads
 
 
-def serve(pool: ModelPool, args: argparse.Namespace, block: bool = True) -> str:
+def serve(
+    pool: ModelPool,
+    args: argparse.Namespace,
+    images: AnyCollection | None = None,
+    block: bool = True,
+) -> str:
     """Serve the page; OSError if the port is taken.
 
     Args:
         pool: the models.
-        args: host, port, images, allow_urls and allow_host, as `nnclip.page.app` has them.
+        args: host, port, allow_urls and allow_host, as `nnclip.page.app` has them.
+        images: the owner's.
         block: wait until interrupted.
 
     Returns: the page's address.
@@ -32,7 +38,7 @@ def serve(pool: ModelPool, args: argparse.Namespace, block: bool = True) -> str:
     never_fetch()
     uploads = Uploads([get_upload_folder(), assets_dir() / "examples"])
     guard(Hosts(args.host, args.allow_host), uploads)
-    collections = _collections(args.images)
+    collections = _collections(images)
     host = f"[{args.host}]" if ":" in args.host and args.host[0] != "[" else args.host  # IPv6
     shown = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)
     address = f"http://{shown}:{args.port}/"
@@ -58,16 +64,16 @@ def serve(pool: ModelPool, args: argparse.Namespace, block: bool = True) -> str:
     )
     for collection in collections:
         collection.prepare(pool.get())
-    if args.images and collections[0].not_read:
-        print(f"nnclip: {collections[0].name}: {collections[0].not_read.told}")
+    if images is not None and images.not_read:
+        print(f"nnclip: {images.name}: {images.not_read.told}")
     print(f"nnclip: open {url}", flush=True)
     if block:
         page.block_thread()
     return url
 
 
-def _collections(folder: str | None) -> list[Collection]:
-    """What can be searched: the visitor's folder first, then the bundled images."""
-    found = [Collection(Path(folder).resolve().name, Path(folder))] if folder else []
+def _collections(images: AnyCollection | None) -> list[AnyCollection]:
+    """What can be searched: the owner's images first, then the bundled ones."""
+    found = [images] if images is not None else []
     bundled = assets_dir() / "examples"
     return [*found, Collection("bundled images", bundled)] if bundled.is_dir() else found

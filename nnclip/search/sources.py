@@ -35,12 +35,15 @@ class Item:
     size: int = -1
     form: str = ""
 
+    @property
+    def sample(self) -> Sample:
+        """Where it lies, by paths."""
+        member = self.image.removeprefix(f"{self.path}/") if self.image != self.path else ""
+        return Sample(to_path(self.path), self.offset, self.size, to_path(member), self.form)
+
     def read(self) -> tuple[bytes, int]:
         """The image's bytes, and when its file was changed, in ns; DataError if it cannot."""
-        path = to_path(self.path)
-        member = self.image.removeprefix(f"{self.path}/") if self.image != self.path else ""
-        sample = Sample(path, self.offset, self.size, to_path(member), self.form)
-        content, status = stored_bytes(sample)
+        content, status = stored_bytes(self.sample)
         return content, status.st_mtime_ns
 
 

@@ -12,7 +12,8 @@ import numpy as np
 from nnclip.errors import ConfigError, DataError
 from nnclip.graph.losses import Scorer
 from nnclip.search.query import read_query
-from nnclip.service.collection import Collection, Hit
+from nnclip.service.collection import Hit
+from nnclip.service.embedded import AnyCollection
 from nnclip.service.embedder import Embedder
 from nnclip.service.images import ImageSource
 from nnclip.service.limits import MAX_IMAGES, checked_template, checked_texts
@@ -79,7 +80,7 @@ def classify(
 
 
 def search(
-    embedder: Embedder, collection: Collection, query: str | ImageSource, k: int
+    embedder: Embedder, collection: AnyCollection, query: str | ImageSource, k: int
 ) -> list[Hit]:
     """The images of a collection that fit a text, or another image, best.
 
@@ -93,16 +94,17 @@ def search(
     Raises:
         DataError: no text, one longer than the model reads, a file that is no image, or a
             collection of which nothing was read yet.
+        ConfigError: another model embedded the collection.
     """
     if isinstance(query, str):
         asked = read_query(checked_texts([query]))
         vector_E = asked.combined({"text": list(embedder.texts(asked.of("text")))})
     else:
-        vector_E = embedder.images([query])[0]
+        vector_E = embedder.images([query], collection.decoding)[0]
     return collection.search(embedder, vector_E, k)
 
 
-def named(collections: Mapping[str, Collection], name: str) -> Collection:
+def named(collections: Mapping[str, AnyCollection], name: str) -> AnyCollection:
     """The collection called `name`, "" for the first; ConfigError if there is none."""
     if not collections:
         raise ConfigError("found no images: start the page with --images and a folder of some")
@@ -114,6 +116,6 @@ def named(collections: Mapping[str, Collection], name: str) -> Collection:
     return collections[found]
 
 
-def offered(pool: ModelPool, collections: Mapping[str, Collection]) -> dict[str, list[str]]:
+def offered(pool: ModelPool, collections: Mapping[str, AnyCollection]) -> dict[str, list[str]]:
     """What can be asked for: names of models and of collections."""
     return {"models": list(pool.names), "collections": list(collections)}

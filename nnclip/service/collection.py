@@ -13,7 +13,7 @@ import numpy as np
 
 from nnclip.errors import DataError, NnclipError
 from nnclip.files import shown
-from nnclip.image import image_suffixes
+from nnclip.image import USUAL_DECODING, image_suffixes
 from nnclip.image.skips import USUAL
 from nnclip.search import ImageSearch
 from nnclip.search.memory import MemoryStore
@@ -86,9 +86,12 @@ class Collection:
 
     Attributes:
         name: what a visitor calls it.
+        decoding: how its images and queries are read.
         paths: all that look like images.
         not_read: how many others there are, by suffix.
     """
+
+    decoding = USUAL_DECODING
 
     def __init__(self, name: str, folder: Path) -> None:
         """Look which images there are; DataError if there is none."""

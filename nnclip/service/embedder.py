@@ -69,9 +69,11 @@ class Embedder:
 
         return self._texts.get([(text, truncate) for text in texts], compute)
 
-    def images(self, sources: Sequence[ImageSource]) -> np.ndarray:
+    def images(
+        self, sources: Sequence[ImageSource], decoding: Decoding = USUAL_DECODING
+    ) -> np.ndarray:
         """(N, E) float32; DataError if one is no image or too large."""
-        return unit(self.image_features(sources))
+        return unit(self.image_features(sources, decoding))
 
     def image_features(
         self, sources: Sequence[ImageSource], decoding: Decoding = USUAL_DECODING
