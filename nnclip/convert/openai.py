@@ -3,6 +3,7 @@
 Source: https://github.com/openai/CLIP, clip/model.py.
 """
 
+import dataclasses
 import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -26,6 +27,7 @@ from nnclip.convert.dialect import (
     without_heads,
 )
 from nnclip.convert.names import in_blocks, same
+from nnclip.convert.tensors import Tensor
 from nnclip.errors import CheckpointError
 from nnclip.graph.config import BlockConfig, ClipConfig, ClipResNetConfig, TextConfig, VitConfig
 from nnclip.image import CLIP_MEAN, CLIP_STD, Preprocess
@@ -84,6 +86,10 @@ DROPPED = (
 )
 
 
+# Long-CLIP's: positions after the first KEPT stand in a table of their own, of the same shape
+LONG, KEPT = "positional_embedding_res", 20
+
+
 def describe(source: Source) -> dict[str, Any]:
     """Nothing: what shapes do not tell are constants in OpenAI's code, our defaults."""
     return {}
@@ -96,7 +102,29 @@ def has_names(source: Source) -> bool:
 
 def _claims(source: Source) -> bool:
     of_openai = source.kind == "TorchScript archive" or SIZES & source.tensors.keys()
-    return has_names(source) and bool(of_openai)
+    return has_names(source) and (bool(of_openai) or LONG in source.tensors)
+
+
+def folded(source: Source) -> dict[str, Tensor]:
+    """The tensors, with Long-CLIP's two tables of positions as the one that they make.
+
+    Source: https://github.com/beichenzbc/Long-CLIP, model/model_longclip.py: each table is
+    multiplied by a mask, of the first KEPT rows and of the others.
+    """
+    tensors = dict(source.tensors)
+    first, rest = tensors.get("positional_embedding"), tensors.pop(LONG, None)
+    if rest is None:
+        return tensors
+    if first is None or first.shape != rest.shape or len(rest.shape) != 2 or rest.shape[0] < KEPT:
+        found = "none" if first is None else first.shape
+        raise CheckpointError(
+            f"tensor positional_embedding: found {found} beside {LONG} {rest.shape}, expected "
+            f"tables of one shape with at least {KEPT} rows"
+        )
+    tensors["positional_embedding"] = dataclasses.replace(
+        rest, read=lambda: np.concatenate([first.read()[:KEPT], rest.read()[KEPT:]])
+    )
+    return tensors
 
 
 def settings_of(config: ClipConfig) -> dict[str, Settings]:
@@ -172,7 +200,7 @@ def _build(config: ClipConfig) -> Any:
 def _open(source: Source) -> Built:
     import torch
 
-    state = {name: torch.from_numpy(t.read().copy()) for name, t in source.tensors.items()}
+    state = {name: torch.from_numpy(t.read().copy()) for name, t in folded(source).items()}
     model = openai_code().build_model(dict(state)).float()  # rounds to float16 on its way
     model.load_state_dict({k: v for k, v in state.items() if k in model.state_dict()})
     return Built(model.eval(), _openai_transform(model.visual.input_resolution))
@@ -234,4 +262,5 @@ DIALECT = Dialect(
         blocks=blocks_of,
         tokens_first=True,
     ),
+    folded=folded,
 )
