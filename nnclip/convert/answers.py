@@ -53,4 +53,6 @@ def padded_ids(config: TextTower, texts: int, seed: int = 0) -> np.ndarray:
     ids_NL[ids_NL == config.pad] = (config.pad + 1) % config.vocabulary
     for row, length in enumerate(np.linspace(config.context, 2, texts).astype(int)):
         ids_NL[row, length:] = config.pad
+        if "end" in config.beside:  # a text that has no end is none
+            ids_NL[row, length - 1] = getattr(config, "eos", 0) or config.vocabulary - 1
     return ids_NL

@@ -251,7 +251,9 @@ def unusual(tower: Any, own: Collection[str] = ()) -> tuple[str, Any, Any] | Non
     for owner, free in ((tower, own), (tower.blocks, ("activation", "eps"))):
         for one in dataclasses.fields(owner):
             found = getattr(owner, one.name)
-            if one.default is dataclasses.MISSING or one.name in free or found == one.default:
+            if one.default is dataclasses.MISSING or not one.compare:
+                continue
+            if one.name in free or found == one.default:
                 continue
             return one.name, found, one.default
     return None

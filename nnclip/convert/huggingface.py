@@ -62,8 +62,8 @@ def model_of(source: Source) -> Model:
     kind = whole.get("model_type", CLIP.kind)
     if not isinstance(kind, str) or kind not in KINDS:
         raise CheckpointError(
-            f"{FILE}: found a {brief(kind)} model, which nnclip does not know as a whole one; of "
-            f"transformers' models it knows {', '.join(KINDS)}, and those that docs/models.md lists"
+            f"{FILE}: found a {brief(kind)} model, which nnclip does not know; of transformers' "
+            f"models it knows {', '.join(KINDS)}, and those that docs/models.md lists"
         )
     return KINDS[kind]
 
@@ -125,6 +125,9 @@ def _writer(towers: tuple[Tower, ...]) -> tuple[Model, tuple[Part, ...]]:
     for model in MODELS:
         if parts := model.writers(towers):
             return model, parts
+    for part, tower in zip((CLIP.images[0], CLIP.texts[0]), towers, strict=True):
+        if type(tower) is part.tower and not part.fits(tower):
+            part.write(tower)
     return CLIP, tuple(part_of(CLIP.images + CLIP.texts, t, "transformers") for t in towers)
 
 
@@ -211,6 +214,11 @@ def _blocks(model: Any) -> dict[str, Any]:
 
 
 def _open(source: Source) -> Built:
+    return opened(source, "AutoModel")
+
+
+def opened(source: Source, code: str) -> Built:
+    """What a class of transformers makes of a folder, with its image processor if it has one."""
     import torch
     import transformers
 
@@ -225,7 +233,7 @@ def _open(source: Source) -> Built:
         files |= {path.name: path for path in source.files}
     with links_to(files) as links, quiet():
         transformers.utils.logging.disable_progress_bar()
-        model = transformers.AutoModel.from_pretrained(links, dtype=torch.float32)
+        model = getattr(transformers, code).from_pretrained(links, dtype=torch.float32)
         if not any((links / name).exists() for name in FILES[1:]):
             return Built(model.eval(), None)
         processor: Any = transformers.AutoImageProcessor.from_pretrained(links, backend="pil")

@@ -4,7 +4,14 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from nnclip.convert import bert, huggingface, open_clip, openai, torchvision
+from nnclip.convert import (
+    bert,
+    huggingface,
+    open_clip,
+    openai,
+    torchvision,
+    transformers_towers,
+)
 from nnclip.convert.dialect import Dialect, Source, read_settings
 from nnclip.convert.safetensors_files import read_safetensors
 from nnclip.convert.torch_files import read_torch
@@ -18,6 +25,8 @@ from nnclip.weights.hub import WEIGHTS
 DIALECTS: dict[str, Dialect] = {
     dialect.name: dialect
     for dialect in (
+        transformers_towers.IMAGE_DIALECT,
+        transformers_towers.TEXT_DIALECT,
         huggingface.DIALECT,
         openai.DIALECT,
         open_clip.DIALECT,

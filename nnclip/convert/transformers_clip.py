@@ -101,17 +101,22 @@ def written_blocks(config: BlockConfig) -> dict[str, Any]:
     }
 
 
+def vision_settings(image: VitConfig, kind: str) -> dict[str, Any]:
+    """The settings of an image tower of this model_type."""
+    return {
+        **written_blocks(image.blocks),
+        "model_type": kind,
+        "image_size": image.resolution,
+        "patch_size": image.patch,
+    }
+
+
 def written_vision(kind: str) -> Any:
-    """What writes the settings of an image tower of this model_type."""
+    """What writes the settings of CLIP's image tower as this model_type."""
 
     def write(image: VitConfig) -> dict[str, Any]:
         check_plain(image, "transformers' CLIPModel")
-        return {
-            **written_blocks(image.blocks),
-            "model_type": kind,
-            "image_size": image.resolution,
-            "patch_size": image.patch,
-        }
+        return vision_settings(image, kind)
 
     return write
 
@@ -119,20 +124,22 @@ def written_vision(kind: str) -> Any:
 def _write_text(text: TextConfig) -> dict[str, Any]:
     own = (*TOKENIZER, "pool", "eos") if text.eos != LEGACY_END else TOKENIZER
     check_plain(text, "transformers' CLIPModel", own)
-    end = text.eos if text.pool == "eos" else text.vocabulary - 1
-    return {**_written(text, "clip_text_model", end), "bos_token_id": text.vocabulary - 2}
+    return text_settings(text, "clip_text_model")
 
 
 def _write_metaclip_text(text: TextConfig) -> dict[str, Any]:
-    return _written(text, "metaclip_2_text_model", text.eos)
+    return text_settings(text, "metaclip_2_text_model")
 
 
-def _written(text: TextConfig, kind: str, end: int) -> dict[str, Any]:
+def text_settings(text: TextConfig, kind: str) -> dict[str, Any]:
+    """The settings of a text tower of this model_type."""
+    end = text.eos if text.pool == "eos" else text.vocabulary - 1
     return {
         **written_blocks(text.blocks),
         "model_type": kind,
         "max_position_embeddings": text.context,
         "vocab_size": text.vocabulary,
+        "bos_token_id": max(end - 1, 0),
         "eos_token_id": end,
         **({"pad_token_id": text.pad} if text.tokens == "json" else {}),
     }

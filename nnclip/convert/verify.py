@@ -48,7 +48,9 @@ class Comparison:
     def lines(self) -> list[str]:
         """What was found, for people."""
         told = f"compared  with {self.library}'s code, built as nnclip read the checkpoint"
-        if self.by_library:
+        if self.by_library and "image" not in self.features:
+            told = f"compared  with {self.library}'s code, which built it by itself"
+        elif self.by_library:
             told = "compared  no pixels: the checkpoint does not say how images are prepared"
         if self.pixels is not None:
             told = f"verified  {self.pixels} pixels of a wide and a tall image differ"
@@ -96,9 +98,7 @@ def compare(source: Source, dialect: Dialect, h5: Path) -> Comparison:
 
 def _compared(source: Source, dialect: Dialect, h5: Path) -> Comparison:
     if dialect.side:
-        config, inputs, found = _tower_features(h5)
-        expected = _torch_features(source, dialect, config, inputs)
-        return Comparison(dialect.name, _relative(found, expected))
+        return _compared_tower(source, dialect, h5)
     built, model = dialect.open(source), load_model(h5)
     images_N3RR, ids_NL = inputs_of(model.config, PAIRS)
     theirs_N3RR, pixels = images_N3RR, None
@@ -112,6 +112,19 @@ def _compared(source: Source, dialect: Dialect, h5: Path) -> Comparison:
         return Comparison(dialect.name, _relative(found, expected))
     inputs = {"image": theirs_N3RR, "text": ids_NL}
     expected = _told(dialect, built.model, model.config, inputs)
+    return Comparison(dialect.name, _relative(found, expected), True, pixels)
+
+
+def _compared_tower(source: Source, dialect: Dialect, h5: Path) -> Comparison:
+    config, inputs, found = _tower_features(h5)
+    built, pixels = dialect.open(source), None
+    if built is None:
+        expected = _torch_features(source, dialect, config, inputs)
+        return Comparison(dialect.name, _relative(found, expected))
+    if built.prepare is not None:
+        ours, theirs = _prepared(config.preprocess, built.prepare)  # type: ignore[union-attr]
+        pixels = int((ours != theirs).sum())
+    expected = _told(dialect, built.model, config, inputs)
     return Comparison(dialect.name, _relative(found, expected), True, pixels)
 
 

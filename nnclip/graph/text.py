@@ -4,7 +4,7 @@ Axes: N batch, L tokens, D width, E embedding.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -49,6 +49,7 @@ class TextConfig:
         zeroed: the id that 0 replaces after tokenizing, 0 for none.
         pad_left: whether short texts are filled up before their first token.
         projection: "matrix" (D, E), "linear" with a bias, or "none".
+        features: width that a file projects to, where it does; not a part of what the tower is.
     """
 
     vocabulary: int
@@ -63,6 +64,7 @@ class TextConfig:
     zeroed: int = option("text_zeroed", 0, ())
     pad_left: bool = option("text_pad_left", False, (True, False))
     projection: str = "matrix"
+    features: int = field(default=0, repr=False, compare=False)
 
     side: ClassVar[Literal["text"]] = "text"
 
@@ -118,6 +120,7 @@ class TextConfig:
                 ("text_layer_norm_eps", reader.metadata.get("layer_norm_eps", 1e-5)),
             ),
             projection=projection,
+            features=width,
             **reader.options(cls),
         )
         return config, width or config.blocks.width

@@ -5,7 +5,7 @@ D width, E embedding.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from nnclip.errors import CheckpointError
@@ -55,6 +55,7 @@ class VitConfig:
         pooler: whether a dense layer with tanh comes before the projection.
         projection: "matrix" (D, E), "linear" with a bias, or "none".
         stem: what makes tokens of the image in the place of the patch embedding; None for that.
+        features: width that a file projects to, where it does; not a part of what the tower is.
         rope: whether patches are turned by where they lie: "none", "yx" or "xy", see `Rope`.
         rope_reference: see `Rope`.
         rope_offset: see `Rope`.
@@ -78,6 +79,7 @@ class VitConfig:
     pooler: bool = False
     projection: str = "matrix"
     stem: Stem | None = None
+    features: int = field(default=0, repr=False, compare=False)
 
     side: ClassVar[Literal["image"]] = "image"
 
@@ -135,6 +137,7 @@ class VitConfig:
             norm_before=reader.has("visual/ln_pre/"),
             pooler=reader.has("visual/pooler/"),
             projection=projection,
+            features=width,
             stem=stem,
             pool_hidden=_pool_hidden(reader, blocks.hidden),
             pool_queries=reader.shape(QUERY, 2)[0] if reader.has(QUERY) else 0,
