@@ -222,16 +222,11 @@ def opened(source: Source, code: str) -> Built:
     import torch
     import transformers
 
-    folder = source.files[0].parent
-    files = {path.name: path for path in folder.glob("*.json")}
-    if len(source.files) == 1:
-        suffix = source.files[0].suffix
-        name = "model.safetensors" if suffix == ".safetensors" else "pytorch_model.bin"
-        files = {k: v for k, v in files.items() if not k.endswith(".index.json")}
-        files[name] = source.files[0]
-    else:
-        files |= {path.name: path for path in source.files}
+    beside = {path.name: path for path in source.files[0].parent.glob("*.json")}
+    files = {k: v for k, v in beside.items() if ".index." not in k}
     with links_to(files) as links, quiet():
+        state = {name: torch.from_numpy(t.read().copy()) for name, t in source.tensors.items()}
+        torch.save(state, links / "pytorch_model.bin")  # without what is around them, in one piece
         transformers.utils.logging.disable_progress_bar()
         model = getattr(transformers, code).from_pretrained(links, dtype=torch.float32)
         if not any((links / name).exists() for name in FILES[1:]):

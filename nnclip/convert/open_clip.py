@@ -211,16 +211,20 @@ def _encoded(model: Any, config: ClipConfig, inputs: Mapping[str, np.ndarray]) -
 
 
 def _open(source: Source) -> Built | None:
+    import torch
     from open_clip import create_model_and_transforms
 
     told = source.settings.get(FILE)
-    if told is None or len(source.files) > 1 or source.notes:
+    if told is None:
         return None
     whole = told if "model_cfg" in told else {"model_cfg": told}
     file = source.files[0]
     suffix = ".safetensors" if source.kind == "safetensors file" else ".bin"
-    links = {f"open_clip_model{suffix}": file}
-    with links_to(links) as folder, quiet():
+    plain = len(source.files) == 1 and not source.notes
+    with links_to({f"open_clip_model{suffix}": file} if plain else {}) as folder, quiet():
+        if not plain:  # without what is around them, in one piece
+            state = {name: torch.from_numpy(t.read().copy()) for name, t in source.tensors.items()}
+            torch.save(state, folder / "open_clip_model.bin")
         (folder / FILE).write_text(json.dumps(whole), encoding="utf-8")
         for other in source.files[0].parent.glob("*.json"):  # tokenizers
             if not (folder / other.name).exists():

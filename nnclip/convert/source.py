@@ -19,7 +19,7 @@ from nnclip.convert.unwrap import unwrap
 from nnclip.errors import CheckpointError, DataError
 from nnclip.files import open_regular
 from nnclip.json_text import brief
-from nnclip.weights.hub import WEIGHTS
+from nnclip.weights.hub import INDEX, WEIGHTS
 
 # Where nothing is said, the first that claims a source reads it.
 DIALECTS: dict[str, Dialect] = {
@@ -59,7 +59,7 @@ def open_source(
     settings = {name: read_settings(path) for name, path in beside.items() if path.is_file()}
     if config is not None:
         settings[open_clip.FILE] = read_settings(config)
-    if file.name.endswith(".index.json"):
+    if INDEX.fullmatch(file.name):
         files = _shards(file)
         tensors = {name: t for shard in files for name, t in _read(shard)[0].items()}
         kind, tree = f"index of {len(files)} files", tensors

@@ -13,7 +13,7 @@ from PIL import Image
 
 from nnclip.convert.answers import inputs_of, padded_ids, relative_difference
 from nnclip.convert.dialect import Dialect, Source
-from nnclip.convert.names import without
+from nnclip.convert.names import to_foreign, to_published, without
 from nnclip.errors import CheckpointError, ConfigError
 from nnclip.graph.beside import text_inputs
 from nnclip.graph.config import ClipConfig
@@ -197,8 +197,11 @@ def _torch_features(
 
     reference = dialect.build(config)
     own = reference.state_dict()
+    towers = (config.image, config.text) if isinstance(config, ClipConfig) else (config,)
+    tensors = without(dialect.folded(source), dialect.dropped)
+    published = to_published(tensors, dialect.names.reading(source))
     with torch.no_grad():
-        for name, tensor in without(source.tensors, dialect.dropped).items():
+        for name, tensor in to_foreign(published, dialect.names.writing(towers)).items():
             own[name].copy_(torch.from_numpy(tensor.read().copy()).reshape(own[name].shape))
     return _told(dialect, reference, config, inputs)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from openvino import Output
+from openvino import Output, Type
 from openvino import opset15 as op
 
 from nnclip.errors import UnsupportedOpError
@@ -65,6 +65,19 @@ def constant(values: ArrayLike, dtype: Any = None) -> Output:
     if array.ndim == 0 or array.size < 1024:
         return op.constant(array).output(0)
     return op.constant(array, shared_memory=True).output(0)
+
+
+def widened(x: Output) -> Output:
+    """A constant as float32; of one in half precision only what is read of it is widened.
+
+    The mark is what OpenVINO's own compression to half precision leaves: a gather then comes
+    before the conversion, and the constant stays as it is, where it is.
+    """
+    if x.get_element_type() != Type.f16:
+        return x
+    node = op.convert(x, Type.f32)
+    node.get_rt_info()["decompression_0"] = ""
+    return node.output(0)
 
 
 def integers(values: ArrayLike) -> Output:

@@ -71,7 +71,7 @@ class _FreeAxis:
     def constant(self, node: Any, short: np.ndarray) -> Output | None:
         """What stands for a constant at any length; None if it is the same at each."""
         long = node.data
-        if long.shape == short.shape and np.array_equal(long, short):
+        if long.shape == short.shape and (_one(long, short) or np.array_equal(long, short)):
             return None
         axes = [i for i, (a, b) in enumerate(zip(long.shape, short.shape, strict=False)) if a != b]
         if long.shape == short.shape and long.dtype == np.int64 and long.ndim == 1:
@@ -98,3 +98,9 @@ class _FreeAxis:
             parts = [self.now if d else integers([n]) for n, d in entries]
             self.shapes[key] = op.concat(parts, 0).output(0)
         return self.shapes[key]
+
+
+def _one(array: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two arrays of one shape are the same memory: a large table is then not read."""
+    same = array.dtype == other.dtype and array.strides == other.strides
+    return same and array.ctypes.data == other.ctypes.data

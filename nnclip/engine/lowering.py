@@ -9,7 +9,7 @@ import numpy as np
 import openvino as ov
 from openvino import opset15 as op
 
-from nnclip.engine.emit import Call, Output, Rule, constant
+from nnclip.engine.emit import Call, Output, Rule, constant, widened
 from nnclip.engine.ops import RULES
 from nnclip.engine.trace import fold, ordered_functions, trace
 from nnclip.errors import UnsupportedOpError
@@ -90,7 +90,7 @@ class Lowering:
         if variable not in self.values:
             array = self.array(variable)
             assert array is not None
-            self.values[variable] = constant(array)
+            self.values[variable] = widened(constant(array))
         return self.values[variable]
 
     def call(self, function: Function) -> Call:

@@ -115,10 +115,15 @@ def sum_of(dataset: h5py.Dataset) -> int | None:
 def check_sum(name: str, array: np.ndarray, expected: int | None) -> None:
     """CheckpointError unless stored values have the check sum; 0.25 s for 600 MB."""
     if expected is not None and zlib.crc32(np.ascontiguousarray(array).data) != expected:
-        raise CheckpointError(
-            f"tensor {name}: found other values than were written; fetch or make the "
-            f"file again (if you changed them on purpose, delete the attribute {SUM} of the tensor)"
-        )
+        raise sum_error(name)
+
+
+def sum_error(name: str) -> CheckpointError:
+    """What to raise where stored values have another check sum."""
+    return CheckpointError(
+        f"tensor {name}: found other values than were written; fetch or make the "
+        f"file again (if you changed them on purpose, delete the attribute {SUM} of the tensor)"
+    )
 
 
 def is_frozen(dataset: h5py.Dataset) -> bool:

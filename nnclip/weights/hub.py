@@ -30,13 +30,21 @@ WEIGHTS = (  # timm's folders hold the image tower alone, too, as model.safetens
     "model.safetensors.index.json",
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
-    "model.fp16.safetensors",  # where there is no whole one
-    "model.bf16.safetensors",
-    "pytorch_model.fp16.bin",
+    *(  # where there is no whole one
+        name.format(narrow)
+        for narrow in ("fp16", "bf16")
+        for name in (
+            "model.{}.safetensors",
+            "model.safetensors.index.{}.json",
+            "pytorch_model.{}.bin",
+            "pytorch_model.bin.index.{}.json",
+        )
+    ),
 )
 README = "README.md"  # tells the licence and the languages
 MODULES = "modules.json"  # of sentence-transformers: names folders such as 1_Pooling
-INDEX = ".index.json"  # ends the name of a list of several files
+# the name of a list of several files: of which, and how narrow they are
+INDEX = re.compile(r"(.*)\.(\w+)\.index(\.\w+)?\.json")
 _MODULE = re.compile(r"\d+_[^/]+/")
 
 
@@ -116,15 +124,17 @@ def chosen(names: Collection[str]) -> list[str]:
     weights: list[str] = []
     for folder in folders:
         first = next((folder + name for name in WEIGHTS if folder + name in names), "")
-        weights += _shards(first, names) if first.endswith(INDEX) else [first] * bool(first)
+        weights += _shards(first, names) if INDEX.fullmatch(first) else [first] * bool(first)
     told = [n for n in names if n.endswith(".json") and n[: n.rfind("/") + 1] in folders]
     return [*weights, *told, *({README} & set(names))] if weights else []
 
 
 def _shards(index: str, names: Collection[str]) -> list[str]:
     """The files of an index of several: model-00001-of-00002.safetensors and so on."""
-    stem, suffix = index.removesuffix(INDEX).rsplit(".", 1)
-    pattern = re.compile(rf"{re.escape(stem)}-\d+-of-\d+\.{suffix}")
+    found = INDEX.fullmatch(index)
+    assert found is not None
+    stem, suffix, narrow = found.groups(default="")
+    pattern = re.compile(rf"{re.escape(stem + narrow)}-\d+-of-\d+\.{suffix}")
     return sorted(name for name in names if pattern.fullmatch(name))
 
 

@@ -53,7 +53,7 @@ class ModelWeights:
         with NNABLA_LOCK:
             for file in self.waiting:
                 for name in file.names():
-                    variables[name].d = file.array(name)
+                    variables[name].d = file.array(name).astype(np.float32, copy=False)
             self.waiting.clear()
         return variables
 

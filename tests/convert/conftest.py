@@ -152,6 +152,20 @@ def open_clip_sigmoid(folder: Path) -> Sample:
     return Sample(model, folder, "open_clip")
 
 
+def custom_text(folder: Path) -> Sample:
+    """A CustomTextCLIP, whose text tower stands below `text.`, with a bias on its logits."""
+    import open_clip.model
+    from safetensors.torch import save_file
+
+    _, config = open_clip_model(False, 80)
+    torch.manual_seed(5)
+    model = open_clip.model.CustomTextCLIP(**config, init_logit_bias=-4.5).eval()
+    save_file(model.state_dict(), folder / "open_clip_model.safetensors")
+    told = {**config, "custom_text": True, "init_logit_bias": -4.5}
+    (folder / "open_clip_config.json").write_text(open_clip_config(told))
+    return Sample(model, folder, "open_clip")
+
+
 def open_clip_resnet(folder: Path) -> Sample:
     """GELU in the text tower, heads of 32 in the attention pooling."""
     from safetensors.torch import save_file

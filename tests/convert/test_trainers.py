@@ -5,10 +5,16 @@ import argparse
 import numpy as np
 import pytest
 
+from nnclip.convert import torch_to_h5
 from nnclip.convert.source import open_source
 from nnclip.convert.tensors import of_array
 from nnclip.convert.unwrap import unwrap
 from nnclip.errors import CheckpointError
+from nnclip.weights.h5 import read_h5
+from tests.convert.conftest import custom_text, huggingface_folder, open_clip_safetensors
+from tests.lazy import lazy
+
+torch = lazy("torch")
 
 NAMES = ("visual.conv1.weight", "logit_scale")
 
@@ -81,8 +87,6 @@ def test_what_holds_no_tensors_is_refused(tree):
 
 @pytest.mark.torch
 def test_a_file_of_lightning_is_read_and_not_run(tmp_path):
-    import torch
-
     state = {f"model.{name}": torch.ones(2, 3) for name in NAMES}
     optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.ones(2))])
     whole = {
@@ -101,10 +105,67 @@ def test_a_file_of_lightning_is_read_and_not_run(tmp_path):
 @pytest.mark.torch
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "model.fp16.safetensors"])
 def test_safetensors_by_any_name(tmp_path, name):
-    import torch
     from safetensors.torch import save_file
 
     save_file({"a": torch.full((2,), 3.0, dtype=torch.float16)}, tmp_path / name)
     source = open_source(tmp_path)
     assert (source.kind, source.tensors["a"].dtype) == ("safetensors file", "float16")
     assert source.tensors["a"].read().tolist() == [3, 3]
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda state: {"state_dict": {f"model.{k}": t for k, t in state.items()}, "epoch": 2},
+        lambda state: {"model": {f"module._orig_mod.{k}": t for k, t in state.items()}},
+        lambda state: {
+            "n_averaged": torch.tensor(3),
+            **{f"module.{k}": t for k, t in state.items()},
+        },
+    ],
+    ids=["lightning", "compiled and parallel", "average"],
+)
+@pytest.mark.parametrize("make", [huggingface_folder, open_clip_safetensors, custom_text])
+def test_files_of_trainers_are_verified(tmp_path, capsys, make, wrap):
+    sample = make(tmp_path)
+    for file in tmp_path.glob("*.safetensors"):
+        file.unlink()
+    name = {"huggingface": "pytorch_model.bin"}.get(sample.dialect, "open_clip_pytorch_model.bin")
+    torch.save(wrap(sample.state()), tmp_path / name)
+    assert torch_to_h5.main([str(tmp_path), str(tmp_path / "out.h5"), "--verify"]) == 0
+    said = capsys.readouterr().out
+    assert "verified  text features differ by" in said
+    bias = read_h5(tmp_path / "out.h5").arrays.get("logit_bias")
+    assert (bias is not None and bias.item() == -4.5) == (make is custom_text)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("key", [None, "state_dict_ema"])
+def test_the_average_beside_a_model_is_converted_where_it_is_asked_for(tmp_path, capsys, key):
+    sample = huggingface_folder(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    state = sample.state()
+    average = {name: 2 * tensor for name, tensor in state.items()}
+    torch.save({"state_dict": state, "state_dict_ema": average}, tmp_path / "pytorch_model.bin")
+    words = [str(tmp_path), str(tmp_path / "out.h5"), *(["--key", key] if key else [])]
+    assert torch_to_h5.main(words) == 0
+    said = capsys.readouterr().out
+    told = "took      state_dict; beside it state_dict_ema, which --key takes"
+    assert (f"took      {key}, as --key says" if key else told) in said
+    wanted = (average if key else state)["text_model.final_layer_norm.weight"].numpy()
+    assert np.array_equal(read_h5(tmp_path / "out.h5").arrays["ln_final/W"], wanted)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("variant", ["fp16", "bf16"])
+def test_shards_of_a_narrow_variant_are_found_by_their_index(tmp_path, variant):
+    sample = huggingface_folder(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    sample.model.to(torch.float16 if variant == "fp16" else torch.bfloat16)
+    sample.model.save_pretrained(tmp_path, variant=variant, max_shard_size="2MB")
+    assert (tmp_path / f"model.safetensors.index.{variant}.json").is_file()
+    source = open_source(tmp_path)
+    assert len(source.files) > 1
+    assert {t.dtype for t in source.tensors.values()} == {str(sample.model.dtype)[6:]}
+    assert source.tensors.keys() == sample.state().keys()

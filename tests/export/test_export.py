@@ -111,6 +111,15 @@ def test_nnabla_alone_loads_an_nnp(model: CLIP, tmp_path: Path, part: str) -> No
     assert_same(dict(np.load(tmp_path / "out.npz")), wanted)
 
 
+@pytest.mark.parametrize("to", RUN)
+def test_of_a_file_in_half_precision_as_well(small_h5: Path, tmp_path: Path, to: str) -> None:
+    CLIP(small_h5).save(tmp_path / "half.h5", half=True)
+    model = CLIP(tmp_path / "half.h5", precision="fp32")
+    inputs = inputs_of(model, "text")
+    path = export(model, tmp_path, to, part="text")[0]
+    assert_same(RUN[to](path, inputs), expected(model, inputs))
+
+
 def test_half_the_weights_are_half_the_file(model: CLIP, tmp_path: Path) -> None:
     whole = export(model, tmp_path / "fp32", "openvino", part="image")
     half = export(model, tmp_path / "fp16", "openvino", part="image", half=True)

@@ -7,7 +7,9 @@ import h5py
 import numpy as np
 import pytest
 
+from nnclip.clip import CLIP
 from nnclip.errors import CheckpointError
+from nnclip.graph.config import metadata_of
 from nnclip.weights.h5 import write_h5
 from nnclip.weights.model import load_model
 
@@ -78,3 +80,56 @@ def test_writing_into_the_very_file_is_noticed(small_h5: Path, tmp_path: Path) -
         file["visual/proj"][...] = 0
     with pytest.raises(CheckpointError, match="overwritten"):
         model.variables()
+
+
+def halved(small_h5: Path, path: Path) -> Path:
+    """The model in half precision, and beside it one in float32 with the same, rounded values."""
+    whole = load_model(small_h5)
+    arrays = {n: np.array(v.d) for n, v in whole.variables().items()}
+    told = metadata_of(whole.config)
+    write_h5(path, arrays, told, half=True)
+    rounded = {n: a.astype(np.float16).astype(np.float32) for n, a in arrays.items()}
+    write_h5(path.with_name("rounded.h5"), rounded, told)
+    return path
+
+
+def test_of_half_precision_the_table_of_tokens_stays_as_it_is(
+    small_h5: Path, tmp_path: Path
+) -> None:
+    model = load_model(halved(small_h5, tmp_path / "half.h5"), mapped=True)
+    rounded = load_model(tmp_path / "rounded.h5")
+    for name, variable in rounded.variables().items():
+        array = model.array(name)
+        np.testing.assert_array_equal(array, variable.d)
+        assert array.dtype == (np.float16 if name == "token_embedding/W" else np.float32), name
+    table = model.array("token_embedding/W")
+    total, before = table.astype(np.float64).sum(), resident()
+    model.give_back()
+    assert before - resident() > 0.9 * table.nbytes
+    assert table.astype(np.float64).sum() == total
+
+
+@pytest.mark.parametrize("name", ["token_embedding/W", "visual/proj"])
+def test_damage_in_half_precision_is_named(small_h5: Path, tmp_path: Path, name: str) -> None:
+    path = halved(small_h5, tmp_path / "half.h5")
+    with h5py.File(path, "r+") as file:
+        values = file[name][...]
+        values.reshape(-1)[7] += 1
+        file[name][...] = values
+    with pytest.raises(CheckpointError, match=f"tensor {name}: found other values than were"):
+        load_model(path, mapped=True).array(name)
+    with h5py.File(path, "r+") as file:
+        values.reshape(-1)[7] = np.inf
+        file[name][...] = values
+    with pytest.raises(CheckpointError, match=f"tensor {name}: found NaN or infinity"):
+        load_model(path, mapped=True).array(name)
+
+
+def test_half_precision_answers_as_its_rounded_values_do(small_h5: Path, tmp_path: Path) -> None:
+    path = halved(small_h5, tmp_path / "half.h5")
+    half, rounded = CLIP(path, precision="fp32"), CLIP(tmp_path / "rounded.h5", precision="fp32")
+    ids = half.tokenize(["a dog", "two red cars in the snow"])
+    np.testing.assert_array_equal(half.encode_text(ids), rounded.encode_text(ids))
+    images = np.random.RandomState(0).randn(2, 3, *[half.config.image.resolution] * 2)
+    images = images.astype(np.float32)
+    np.testing.assert_array_equal(half.encode_image(images), rounded.encode_image(images))
