@@ -10,29 +10,21 @@ import numpy as np
 import pytest
 
 from nnclip.assets import asset
-from nnclip.graph.config import ClipConfig, ClipResNetConfig, ResNetConfig
-from nnclip.graph.parameters import make_parameters
-from nnclip.image import Preprocess
-from nnclip.weights.model import ModelWeights, save_model
+from nnclip.weights.model import load_model
+from tests.towers.samples import SAMPLES, saved
 
-IMAGES = {
-    "clip-resnet": ClipResNetConfig(Preprocess(64), (1, 1, 1, 1), 16, heads=8),
-    "bottleneck": ResNetConfig(Preprocess(64), (1, 1, 1, 1), bottleneck=True),
-}
 HERE = Path(__file__).parent
+OTHERS = ("bundled", "small", "other")
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory, small_config, small_h5, other_h5):
-    """One model file for every kind of tower."""
+def models(tmp_path_factory, small_h5, other_h5):
+    """Name -> the file of a model: one for every tower and for every option that one has."""
     folder = tmp_path_factory.mktemp("models")
-    paths = [asset("nnclip.h5"), small_h5, other_h5]
-    for name, image in IMAGES.items():
-        embed = 2048 if name == "bottleneck" else 32
-        config = ClipConfig(embed, image, small_config.text)
-        paths.append(folder / f"{name}.h5")
-        save_model(paths[-1], ModelWeights(config, make_parameters(config, seed=3), {}))
-    return [str(path) for path in paths]
+    found = dict(zip(OTHERS, (asset("nnclip.h5"), small_h5, other_h5), strict=True))
+    for number, (name, sample) in enumerate(SAMPLES.items()):
+        found[name] = saved(sample.config, folder / f"{number}.h5")
+    return {name: str(path) for name, path in found.items()}
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +34,7 @@ def both(tmp_path_factory, models):
     for hidden in ("", "1"):
         out = tmp_path_factory.mktemp("out") / "found"
         environment = {**os.environ, "NNCLIP_TEST_WITHOUT_NNABLA": hidden}
-        command = [sys.executable, HERE / "traces.py", out, *models]
+        command = [sys.executable, HERE / "traces.py", out, *models.values()]
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         with np.load(f"{out}.npz") as features:
@@ -50,20 +42,25 @@ def both(tmp_path_factory, models):
     return found
 
 
-def test_every_tower_is_traced_alike(both, models):
+@pytest.mark.parametrize("name", [*OTHERS, *SAMPLES])
+def test_every_tower_and_length_is_traced_alike(both, models, name):
     (wanted, _), (found, _) = both
-    assert list(wanted) == list(found) == models
-    for model, towers in wanted.items():
-        for tower, rows in towers.items():
-            assert len(rows) > 10
-            assert found[model][tower] == rows, f"{model} {tower}"
+    wanted, found = wanted[models[name]], found[models[name]]
+    text = load_model(models[name]).config.text
+    lengths = range(1, text.context + 1) if text.trims else [text.context]
+    assert list(wanted) == ["image", *(f"text {n}" for n in lengths)]
+    for tower, rows in wanted.items():
+        assert len(rows) > 10
+        assert found[tower] == rows, tower
 
 
-def test_features_are_the_same_bits(both):
+@pytest.mark.parametrize("name", [*OTHERS, *SAMPLES])
+def test_features_are_the_same_bits(both, models, name):
     (_, wanted), (_, found) = both
-    assert wanted.pop("installed") and not found.pop("installed")
-    for name, features in wanted.items():
-        assert np.array_equal(features, found[name]), name
+    assert wanted["installed"] and not found["installed"]
+    for side in ("image", "text"):
+        key = f"{models[name]} {side}"
+        assert np.array_equal(wanted[key], found[key])
 
 
 @pytest.mark.parametrize(

@@ -55,13 +55,13 @@ def main(out, *paths):
     traces, features = {}, {"installed": np.array(INSTALLED)}
     for path in paths:
         model = clip.load(path, precision="fp32")
-        context = model.config.text.context
-        traces[path] = towers(model, sorted({1, 5, context - 1, context}))
-        size, name = model.config.image.resolution, Path(path).stem
+        text, size = model.config.text, model.config.image.resolution
+        lengths = range(1, text.context + 1) if text.trims else [text.context]
+        traces[path] = towers(model, lengths)
         images = np.random.default_rng(1).normal(size=(3, 3, size, size)).astype("f4")
         texts = ["a cat", "one two three four", ""]
-        features[f"{name} image"] = model.encode_image(images)
-        features[f"{name} text"] = model.encode_text(model.tokenize(texts, truncate=True))
+        features[f"{path} image"] = model.encode_image(images)
+        features[f"{path} text"] = model.encode_text(model.tokenize(texts, truncate=True))
     Path(f"{out}.json").write_text(json.dumps(traces))
     np.savez(f"{out}.npz", **features)
 
