@@ -155,17 +155,21 @@ class Collection:
         self._banned |= set(entry.banned)
 
     @contextmanager
-    def changing(self) -> Iterator[None]:
+    def changing(self, whole: bool = True) -> Iterator[None]:
         """Hold the collection for changes that belong together: other processes wait.
 
         What they changed before is taken in first.
 
+        Args:
+            whole: whether all images must be embedded by now.
+
         Raises:
-            DataError: its images are still to be embedded.
+            DataError: they are not.
         """
         with locked(self.path):
             self.refresh()
-            self.check_whole()
+            if whole:
+                self.check_whole()
             yield
 
     def append(self, entry: Entry) -> range:

@@ -141,10 +141,11 @@ def embed_shards(
     if not numbers:
         return Work()
     log = Log(folder / LOG, manifest.embed, manifest.dtype)
-    roots = Roots(log.roots() or manifest.roots)
+    moved, counted = log.summary()
+    roots = Roots(moved or manifest.roots)
     items = planned_items(folder, manifest, roots)
     shards = {n: items[n * manifest.shard : (n + 1) * manifest.shard] for n in numbers}
-    failed = {number: failed_before(folder, number, manifest) for number in numbers}
+    failed = {number: failed_before(folder, number, counted) for number in numbers}
     total = sum(map(len, shards.values()))
     work, start = Work(), 0.0
     bar = progress(total, quiet=rank > 0)

@@ -139,12 +139,16 @@ class Log:
                 yield entry, start == at
                 at = end
 
-    def roots(self) -> Mapping[str, str] | None:
-        """Where the last whole entry says that the roots are; None if none does."""
-        found = None
+    def summary(self) -> tuple[Mapping[str, str] | None, bool]:
+        """Where the last whole entry says that the roots are, and whether rows are counted.
+
+        A file without a whole entry may have counted them.
+        """
+        roots, entries, counts = None, 0, False
         for entry, _ in self.whole_entries():
-            found = found if entry.roots is None else entry.roots
-        return found
+            roots = roots if entry.roots is None else entry.roots
+            entries, counts = entries + 1, counts or bool(entry.records or entry.removed)
+        return roots, counts or (self.path.exists() and not entries)
 
     def _next_entry(self, file: IO[bytes], at: int, size: int) -> tuple[Entry, int, int] | None:
         """The first whole entry from a place on, whatever place it names; its start and end."""

@@ -73,7 +73,7 @@ def relocate(store: LastingStore, old: str, new: str) -> Relocated:
     Raises:
         DataError: nothing of the collection lies below `old`, or none of its images below `new`.
     """
-    with store.changing():
+    with store.changing(whole=old not in store.roots.folders.values()):
         known = known_images(store)
         below = {name: it for name, it in known.items() if is_below(name, old)}
         if not below:

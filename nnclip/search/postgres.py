@@ -117,7 +117,7 @@ class PostgresStore:
         return [found[int(row)] for row in rows]
 
     @contextmanager
-    def changing(self) -> Iterator[None]:
+    def changing(self, whole: bool = True) -> Iterator[None]:
         """See `LastingStore`; a lock of the session, which ends with it."""
         key = [f"nnclip {self.name}"]
         if not self._one("select pg_try_advisory_lock(hashtext(%s))", key)[0]:

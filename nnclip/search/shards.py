@@ -20,7 +20,6 @@ import numpy as np
 from nnclip.errors import DataError
 from nnclip.extras import extra
 from nnclip.search.feed import Tried
-from nnclip.search.log import FILE as LOG
 from nnclip.search.manifest import Manifest
 from nnclip.search.roots import NO_ROOTS, Roots
 from nnclip.search.rows import CheckedRows
@@ -267,10 +266,15 @@ def check_shard(folder: Path, number: int, manifest: Manifest) -> pa.Table:
     return table
 
 
-def failed_before(folder: Path, number: int, manifest: Manifest) -> frozenset[int] | None:
+def failed_before(folder: Path, number: int, counted: bool) -> frozenset[int] | None:
     """Places of a damaged shard's images that have no row, by whichever file is whole.
 
     None if there is no such file and nothing counts the rows, as before a collection is complete.
+
+    Args:
+        folder: of the collection.
+        number: of the shard.
+        counted: whether the log counts rows.
 
     Raises:
         DataError: no file tells, and the log counts the rows.
@@ -285,7 +289,7 @@ def failed_before(folder: Path, number: int, manifest: Manifest) -> frozenset[in
         return frozenset(np.flatnonzero(rows["row"].is_null().to_numpy()).tolist())
     except DataError:
         pass
-    if (folder / LOG).exists():
+    if counted:
         raise DataError(
             f"{shard_path(folder, number)}: the seal and the table are damaged or missing, and the "
             "log counts their rows: restore one of them from a copy, or embed into another folder"

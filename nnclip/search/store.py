@@ -52,8 +52,12 @@ class LastingStore(Store, Protocol):
     def live(self) -> Iterable[tuple[int, dict[str, Any]]]:
         """Number and record of every image."""
 
-    def changing(self) -> AbstractContextManager[None]:
-        """Hold the place for changes that belong together: others that change it wait."""
+    def changing(self, whole: bool = True) -> AbstractContextManager[None]:
+        """Hold the place for changes that belong together: others that change it wait.
+
+        Args:
+            whole: whether all images must be embedded by now.
+        """
 
     def append(self, entry: Entry) -> Sequence[int]:
         """Add and remove, at once and for good; the numbers of the new rows."""

@@ -278,13 +278,14 @@ def test_a_collection_is_searched_while_it_is_embedded(tmp_path, model, photos, 
         remove(running, [str(photos)])
     photos.rename(tmp_path / "b")  # and goes on elsewhere
     with pytest.raises(DataError, match="not embedded yet"):
-        relocate(running, str(photos), str(tmp_path / "b"))
-    (tmp_path / "b").rename(photos)
+        relocate(running, str(photos / "3"), str(tmp_path / "b" / "3"))
+    assert relocate(running, str(photos), str(tmp_path / "b")).images == 8
     embed_shards(tmp_path / "E", model, workers=0)
     found = running.nearest(query, 99, 1.0)
     whole = FolderStore(tmp_path / "E")
     assert found.rows.tolist() == whole.nearest(query, 99, 1.0).rows.tolist()
     assert running.records(found.rows[:3]) == whole.records(found.rows[:3])
+    assert images(whole) == below(tmp_path / "b")
 
 
 def photo(path: Path, orientation: int = 1, **tags: object) -> Path:
