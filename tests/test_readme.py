@@ -1,4 +1,4 @@
-"""The README's examples run, and its commands know their flags."""
+"""The examples of the README and of the page on Python run; their commands know their flags."""
 
 import re
 import shlex
@@ -13,14 +13,19 @@ from PIL import Image
 from nnclip import clip
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-EXAMPLES = [block for language, block in BLOCKS if language == "python"]
+PAGES = {
+    name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/python.md")
+}
+BLOCKS = [
+    (name, language, block)
+    for name, page in PAGES.items()
+    for language, block in re.findall(r"^```(\w*)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+]
 COMMANDS = [
-    line.split("#")[0].strip()
-    for language, block in BLOCKS
+    line.split("#")[0].removeprefix("$ ").strip()
+    for _, language, block in BLOCKS
     for line in block.splitlines()
-    if not language and line.startswith(("python ", "mpirun "))
+    if not language and line.removeprefix("$ ").startswith(("python ", "mpirun ", "nnclip "))
 ]
 
 
@@ -35,19 +40,31 @@ def folder(tmp_path: Path, small_h5: Path, monkeypatch: pytest.MonkeyPatch) -> P
     return tmp_path
 
 
-def test_the_examples_run(folder: Path) -> None:
-    assert len(EXAMPLES) == 2
-    first: dict[str, object] = {}
-    exec(EXAMPLES[0], first)
-    assert np.asarray(first["per_image"]).shape == (1, 2)
+def test_the_examples_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = (block for _, language, block in BLOCKS if language == "python")
+    exec(first, {})
+    assert capsys.readouterr().out.splitlines()[1] == "(3, 192)"
     images = np.zeros((2, 3, 32, 32), np.float32)
-    second = {"clip": clip, "images": images, "texts": ["one", "two"]}
-    exec(EXAMPLES[1], second)
+    exec(second, {"clip": clip, "images": images, "texts": ["one", "two"]})
     assert clip.current().config.embed == 32
+
+
+def test_the_readme_is_short() -> None:
+    assert len(PAGES["README.md"].splitlines()) <= 130
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))]
+)
+def test_links_lead_somewhere(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
+        assert ((ROOT / page).parent / target).exists(), target
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_commands_know_their_flags(command: str) -> None:
+    command = re.sub(r"^nnclip ", "python -m nnclip ", command)
     words = shlex.split(command)
     words = words[words.index("python") + 1 :]
     script = words[: 4 if "evaluate" in words else 3] if words[0] == "-m" else words[:1]

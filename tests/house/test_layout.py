@@ -91,10 +91,10 @@ def test_heavy_packages_stay_in_their_homes(root, project_files):
     assert not strays
 
 
-def tree_of(readme):
-    """The paths in the README's tree: the code block whose first line starts with `nnclip/`."""
-    block = re.search(r"^```\w*\n(nnclip/.*?)^```", readme, re.MULTILINE | re.DOTALL)
-    assert block, "found no tree in README.md"
+def tree_of(page):
+    """The paths of a tree: the code block whose first line starts with `nnclip/`."""
+    block = re.search(r"^```\w*\n(nnclip/.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert block, "found no tree in docs/code.md"
     folders, paths = {}, []
     for line in filter(str.strip, block[1].splitlines()):
         depth, name = (len(line) - len(line.lstrip())) // 2, line.split()[0]
@@ -104,8 +104,8 @@ def tree_of(readme):
     return paths
 
 
-def test_the_tree_of_the_readme_is_the_tree(root, project_files):
-    tree = tree_of((root / "README.md").read_text())
+def test_the_tree_of_the_page_on_code_is_the_tree(root, project_files):
+    tree = tree_of((root / "docs" / "code.md").read_text())
     assert not [path for path in tree if not list(root.glob(path))]
     shown = {match.relative_to(root).as_posix() for path in tree for match in root.glob(path)}
     entries = defaultdict(set)
