@@ -9,6 +9,7 @@ import numpy as np
 import openvino as ov
 from openvino import opset15 as op
 
+from nnclip.engine.core import core
 from nnclip.engine.emit import Call, Output, Rule, constant, widened
 from nnclip.engine.ops import RULES
 from nnclip.engine.trace import fold, ordered_functions, trace
@@ -75,8 +76,6 @@ class Lowering:
 
     def _computed(self, variable: nn.Variable, functions: Iterable[Function]) -> np.ndarray:
         """The array of a constant by OpenVINO: the same bits with and without NNabla."""
-        from nnclip.engine.model import core
-
         alone = Lowering({}, None, self._arrays)
         for function in functions:
             alone._lower(function)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,51 +14,16 @@ import openvino as ov
 from openvino import opset15 as op
 
 from nnclip.engine.arrays import InputSpec, input_specs, nominal_batch
+from nnclip.engine.core import core, orphaned
 from nnclip.engine.emit import as_float
 from nnclip.engine.lowering import Lowering
 from nnclip.engine.precision import check_count
 from nnclip.engine.trace import trace
 from nnclip.errors import ConfigError
-from nnclip.forks import OPENVINO_CALLS, renew_in_children
+from nnclip.forks import OPENVINO_CALLS
 from nnclip.nnabla import nn
 
 logger = logging.getLogger(__name__)
-
-
-@functools.cache
-def core() -> ov.Core:
-    """The one OpenVINO runtime of this process."""
-    return ov.Core()
-
-
-@dataclass(eq=False)
-class _Descent:
-    """What this process has from the one that forked it.
-
-    Attributes:
-        orphaned: Whether that one ran OpenVINO. Then OpenVINO would wait for threads that are not
-            here, so it must compile for the calling thread alone.
-    """
-
-    orphaned: bool = False
-
-
-_DESCENT = _Descent()
-
-
-def _in_child() -> None:
-    if core.cache_info().currsize:
-        _DESCENT.orphaned = True
-        # its end, at the end of Python, would wait for those threads, too: it never ends
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(core()))
-
-
-renew_in_children(_DESCENT, lambda _: _in_child())
-
-
-def orphaned() -> bool:
-    """Whether this process was forked from one that ran OpenVINO; its threads are not here."""
-    return _DESCENT.orphaned
 
 
 def emit_model(

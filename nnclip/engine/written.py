@@ -30,7 +30,7 @@ def read_graph(path: Path, specs: Sequence[InputSpec], output: str) -> EmittedGr
     from openvino import Model
     from openvino import opset15 as op
 
-    from nnclip.engine.model import core
+    from nnclip.engine.core import core
 
     try:
         with OPENVINO_CALLS:

@@ -120,7 +120,7 @@ def test_the_tree_of_the_page_on_code_is_the_tree(root, project_files):
 
 def test_tests_mirror_what_they_test(root, project_files):
     folders = {PurePosixPath(file).parts[1] for file in project_files if file.startswith("tests/")}
-    tested = {path.name for base in (root, root / "nnclip") for path in base.iterdir()}
+    tested = {path.stem for base in (root, root / "nnclip") for path in base.iterdir()}
     unknown = {name for name in folders if "." not in name} - tested - {"fuzz", "house", "package"}
     assert not unknown
 
