@@ -201,11 +201,12 @@ def _fill(
                 bar.update(len(rows))
                 if done - noted >= BLOCK:
                     noted = _note_done(file, path, done, count, broken)
-        finally:  # what Ctrl-C interrupts goes on from here, too
-            if done > noted:
-                _note_done(file, path, done, count, broken)
-            if done < count:
-                logger.warning("%s: %d of %d rows are kept: call it again", path, done, count)
+        except KeyboardInterrupt:
+            noted = _note_done(file, path, done, count, broken) if done > noted else noted
+            logger.warning("%s: %d of %d rows are kept: call it again", path, done, count)
+            raise
+        if done > noted:
+            _note_done(file, path, done, count, broken)
     return {"done": done, "broken": broken}
 
 

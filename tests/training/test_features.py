@@ -72,6 +72,23 @@ def test_an_interrupted_cache_goes_on(cached, pictures: Path, monkeypatch) -> No
     np.testing.assert_array_equal(found.rows, whole.rows)
 
 
+def test_ctrl_c_loses_no_row(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    cache, asked, last = FeatureCache(tmp_path), [], ["d"]
+
+    def encode(texts: list[str]) -> np.ndarray:
+        if texts == last:
+            raise KeyboardInterrupt
+        asked.extend(texts)
+        return np.array([[len(text)] for text in texts], np.float32)
+
+    texts = [*("abc" * features.BATCH)[: features.BATCH], *last]
+    with pytest.raises(KeyboardInterrupt):
+        cache.texts(texts, Tower("t", encode))
+    assert f"{features.BATCH} of {features.BATCH + 1} rows are kept" in caplog.text
+    last.clear()
+    assert len(cache.texts(texts, Tower("t", encode)).rows) == len(texts) == len(asked)
+
+
 def test_what_is_stale_is_not_used(cached, pictures: Path) -> None:
     cached(pictures)
     assert cached(pictures, identity="b")[1] == 40
