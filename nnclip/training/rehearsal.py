@@ -46,7 +46,7 @@ def rehearse(trainer: Trainer) -> str:
         "time of a step": f"{found.step:.3g} s, of which {found.wait:.3g} s wait for images; the "
         f"first, which compiles, {found.first:.3g} s",
         "time": f"{_spoken(found.first + left * found.step)}, without validations and checkpoints",
-        "memory": f"{float(peak[0]) / GB:.2f} GB at most for {ranks.size} ranks, "
+        "memory": f"{float(peak[0]) / GB:.2f} GB at most, of all ranks together; "
         f"{available_memory() / GB:.2f} GB are free beside it",
         "disk": f"{checkpoint / GB:.3f} GB a checkpoint, {room(trainer.folder) / GB:.1f} GB free",
     }
