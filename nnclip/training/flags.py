@@ -119,7 +119,8 @@ def _typed(path: Path, key: str, value: Any, entry: "dataclasses.Field[Any]") ->
 
     Nothing is rounded, and nothing becomes the text "None".
     """
-    wanted, choices = type(entry.default), entry.metadata["choices"] or ()
+    wanted: Any = type(entry.default)
+    choices = entry.metadata["choices"] or ()
     if value is None and entry.default == "":
         return ""
     if value is None:
