@@ -114,23 +114,24 @@ def locked(folder: Path, requirement: str, python: str) -> tuple[int, float]:
     packages = (folder / "uv.lock").read_text(encoding="utf-8").split("[[package]]")[1:]
     packages = [p for p in packages if 'name = "measured"' not in p]
     tag = "cp" + version.replace(".", "")
-    return len(packages), sum(wheel_size(p, tag) for p in packages) / 1e6
+    return len(packages), sum(wheel_size(p, tag, python) for p in packages) / 1e6
 
 
-def wheel_size(package: str, tag: str) -> int:
+def wheel_size(package: str, tag: str, python: str) -> int:
     """Bytes of the wheel that this interpreter gets; of a path, of the wheel that is built."""
     if "registry" not in package:
-        return built_size()
+        return built_size(python)
     wheels = dict(re.findall(r'/([^/"]+\.whl)".*?size = (\d+)', package))
     fits = [name for name in wheels if f"-{tag}-" in name or "-abi3-" in name or "-py3-" in name]
     names = fits or list(wheels)
     return int(wheels[names[0]]) if names else 0
 
 
-def built_size() -> int:
+def built_size(python: str) -> int:
     """Bytes of nnclip's own wheel."""
     with tempfile.TemporaryDirectory() as place:
-        run(uv(), "build", "--quiet", "--wheel", "--out-dir", place, str(ROOT), cwd=Path(place))
+        flags = ("--quiet", "--wheel", "-p", python, "--out-dir", place)
+        run(uv(), "build", *flags, str(ROOT), cwd=Path(place))
         return next(Path(place).glob("*.whl")).stat().st_size
 
 
