@@ -260,4 +260,8 @@ def write_json(path: Path, tree: Any) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a text in UTF-8, whole or not at all; OSError if that fails."""
     content = text.encode("utf-8")
-    write_whole(path, lambda temporary: Path(temporary).write_bytes(content))
+
+    def fill(temporary: str) -> None:
+        Path(temporary).write_bytes(content)
+
+    write_whole(path, fill)
