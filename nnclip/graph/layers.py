@@ -179,6 +179,13 @@ def split_heads(x_NLD: nn.Variable, heads: int) -> nn.Variable:
     return F.transpose(F.reshape(x_NLD, (n, length, heads, width // heads)), (0, 2, 1, 3))
 
 
+def _biases(stacked_b: nn.Variable, width: int, key_bias: bool) -> list[nn.Variable | None]:
+    """Those of queries, keys and values; a part that nothing reads would be an output in an NNP."""
+    if key_bias:
+        return list(F.split(F.reshape(stacked_b, (3, width))))
+    return [stacked_b[:width], None, stacked_b[2 * width :]]
+
+
 def attention(
     x_NLD: nn.Variable,
     heads: int,
@@ -213,13 +220,13 @@ def attention(
     stacked_b = parameter("in_proj_b", (3 * width,), ZERO)
     adapters = low_rank("in_proj_W")
     w = list(F.split(F.reshape(stacked_w, (3, width, width))))
-    b = list(F.split(F.reshape(stacked_b, (3, width))))
+    b = _biases(stacked_b, width, key_bias)
     if turns_1LC is not None:
         for stacked in (w, b):
-            stacked[:2] = [halves_first(x, heads) for x in stacked[:2]]
+            stacked[:2] = [x if x is None else halves_first(x, heads) for x in stacked[:2]]
 
-    def projection(x: nn.Variable, at: int, bias: bool = True) -> nn.Variable:
-        y = affine(x, w[at], b[at] if bias else None)
+    def projection(x: nn.Variable, at: int) -> nn.Variable:
+        y = affine(x, w[at], b[at])
         if adapters is not None:
             a_rD, b_Dr, scale = adapters[at]
             if turns_1LC is not None and at < 2:
@@ -229,7 +236,7 @@ def attention(
 
     # Three products beat one product and three slices of its result.
     q_NHMK = projection(rows(x_NLD), 0)
-    k_NHLK = projection(x_NLD, 1, key_bias)
+    k_NHLK = projection(x_NLD, 1)
     v_NHLK = projection(x_NLD, 2)
     if turns_1LC is not None:
         cos_1LC, sin_1LC = turns_1LC
