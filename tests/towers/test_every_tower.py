@@ -144,8 +144,9 @@ def test_it_is_exported_with_a_card(case: Case, to: str, tmp_path: Path) -> None
         inputs = text_inputs(case.ids, config.text)
     assert apart(RUN[to](path, inputs), case.features(case.model)) < 1e-4
     card = json.loads((tmp_path / "card.json").read_text())
-    assert list(card["inputs"]) == list(inputs) and card["embedding"] == config.embed
-    assert all(one["meaning"] for one in card["inputs"].values())
+    (graph,) = card["graphs"]
+    assert list(graph["inputs"]) == list(inputs) and card["embedding"] == config.embed
+    assert all(one["meaning"] for one in graph["inputs"].values())
     told = card["pictures" if case.part == "image" else "texts"]
     assert told["tower"] == case.sample.tower.describe()
     page = (tmp_path / "README.md").read_text()
