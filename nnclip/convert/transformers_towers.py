@@ -131,7 +131,8 @@ def _writer(tower: Any) -> Alone:
         if one.side != tower.side or type(tower) is not one.part.tower:
             continue
         plain = unusual(tower, ("projection", "pool", "eos", *TOKENIZER)) is None
-        if one.part.fits(tower) or (plain and tower.projection == "none" and one.projected):
+        bare = one.projected and getattr(tower, "projection", "") == "none"
+        if one.part.fits(tower) or (plain and bare):
             return one
     raise CheckpointError(
         f"found a {tower.kind}, but the code of transformers knows only towers of "
