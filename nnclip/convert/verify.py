@@ -197,7 +197,8 @@ def _torch_features(
 
     reference = dialect.build(config)
     own = reference.state_dict()
-    towers = (config.image, config.text) if isinstance(config, ClipConfig) else (config,)
+    whole: Any = config
+    towers = (whole,) if dialect.side else (whole.image, whole.text)
     tensors = without(dialect.folded(source), dialect.dropped)
     published = to_published(tensors, dialect.names.reading(source))
     with torch.no_grad():

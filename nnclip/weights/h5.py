@@ -231,7 +231,7 @@ def _narrowed(name: str, array: np.ndarray) -> np.ndarray:
     return narrow
 
 
-def write_whole(path: Path, fill: Callable[[str], None]) -> None:
+def write_whole(path: Path, fill: Callable[[str], object]) -> None:
     """Let `fill` write a temporary file beside `path`, then put it in place at once.
 
     Whatever happens, `path` holds its old content or the new one, never a part of it.
