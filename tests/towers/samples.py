@@ -149,6 +149,7 @@ IMAGES: Mapping[str, Sample] = {
             projection="linear",
         )
     ),
+    "a pooler": Sample(vit(pooler=True)),
     "coca": Sample(vit(pool="queries", pool_heads=5, pool_queries=3, norm_after_pool=True)),
     "coca as wide as its tokens": Sample(
         vit(pool="queries", pool_heads=2, pool_queries=1, norm_after_pool=True), 16
@@ -181,6 +182,7 @@ TEXTS: Mapping[str, Sample] = {
     "metaclip 2": Sample(encoder(pool="eos", eos=2)),
     "coca": Sample(TextConfig(OPENAI, CONTEXT, BlockConfig(16, 2, 2, 32), pool="class")),
     "class token without a mask": Sample(encoder(pool="class", causal=False, clean="lower")),
+    "words, filled up in front": Sample(encoder(clean="words", pad_left=True, pool="last")),
     "blocks of others": Sample(
         encoder(
             blocks=gated("relu", key_bias=False, attention_norm=True, hidden_norm=True)

@@ -32,7 +32,7 @@ def lacking(side: str) -> list[str]:
     choices: dict[str, set[Any]] = {}  # option -> its values; towers share options
     seen: dict[str, set[Any]] = {}
     for kind in kinds:
-        for field in dataclasses.fields(kind):
+        for field in (f for f in dataclasses.fields(kind) if f.compare):  # others tell no tower
             values = {getattr(part, field.name) for part in found if type(part) is kind}
             if known := field.metadata.get("choices"):
                 choices.setdefault(field.metadata["key"], set()).update(known)
