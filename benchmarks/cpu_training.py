@@ -75,7 +75,7 @@ def nnclip_contenders(weights: ModelWeights, batch: Batch, precisions: Sequence[
     inputs = {name: nn.Variable(array.shape) for name, array in arrays.items()}
     with building(weights.scope):
         image = image_tower(inputs["images"], config.image, config.embed)
-        text = text_tower(inputs["ids"], inputs["end"], config.text, config.embed)
+        text = text_tower(inputs, config.text, config.embed)
         embeddings = {"image": normalise(image), "text": normalise(text)}
         loss = SOFTMAX.graph(embeddings, scalar_parameters(SOFTMAX), 0)
     optimiser = AdamW(parameters, betas=BETAS, eps=EPS, weight_decay=DECAY)
