@@ -199,10 +199,13 @@ def _torch_features(
     own = reference.state_dict()
     whole: Any = config
     towers = (whole,) if dialect.side else (whole.image, whole.text)
-    tensors = without(dialect.folded(source), dialect.dropped)
-    published = to_published(tensors, dialect.names.reading(source))
+    tensors = without(source.tensors, dialect.dropped)
+    if not tensors.keys() <= own.keys():  # another layout that this code reads, too
+        tensors = without(dialect.folded(source), dialect.dropped)
+        published = to_published(tensors, dialect.names.reading(source))
+        tensors = to_foreign(published, dialect.names.writing(towers))
     with torch.no_grad():
-        for name, tensor in to_foreign(published, dialect.names.writing(towers)).items():
+        for name, tensor in tensors.items():
             own[name].copy_(torch.from_numpy(tensor.read().copy()).reshape(own[name].shape))
     return _told(dialect, reference, config, inputs)
 

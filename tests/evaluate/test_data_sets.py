@@ -9,6 +9,7 @@ from PIL import Image
 from nnclip.errors import ConfigError, DataError
 from nnclip.evaluate.captioned import read_captioned
 from nnclip.evaluate.labelled import read_labelled
+from nnclip.sources.readers import open_stored
 
 
 def png(path, colour=(1, 2, 3)):
@@ -88,7 +89,7 @@ NAMES = ["air_plane", "bird", "cat"]
 def check(data, name, labels, planes=PLANES):
     assert data.classes == ("air plane", "bird", "cat") and data.name == name
     assert data.labels.tolist() == labels and len(data.sources) == len(labels)
-    first = np.asarray(data.sources[0])
+    first = np.asarray(open_stored(data.sources[0]))
     assert first.shape == (32, 32, 3)
     assert (first[:, :, 1].ravel() == planes[0, 1024:2048]).all()  # green is the second plane
 

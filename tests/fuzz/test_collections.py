@@ -58,9 +58,10 @@ def _everything(folder: Path) -> Any:
         store.nearest(query, 200, 20.0) for query in np.eye(store.manifest.embed, dtype="f4")[:3]
     ]
     found = [(hit.rows.tolist(), hit.cosines.tolist(), hit.log_total) for hit in hits]
-    planned = planned_items(folder, store.manifest) if store.manifest.format > 1 else []
+    manifest = store.manifest
+    planned = planned_items(folder, manifest, store.roots) if manifest.format > 1 else []
     told = (list(store.live()), store.failures(), store.sources, sorted(store.banned), planned)
-    return found, told, store.manifest
+    return found, told, manifest
 
 
 def _by_index(folder: Path) -> Any:

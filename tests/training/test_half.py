@@ -30,6 +30,7 @@ def settings(small_h5: Path, pairs_csv: Path, tmp_path: Path) -> TrainConfig:
         lr=1e-4,
         workers=0,
         monitor_path=str(tmp_path / "run"),
+        overwrite=True,
     )
 
 
@@ -78,9 +79,9 @@ def test_a_step_that_overflows_is_left_out_and_halves_the_scale(settings: TrainC
 
 
 def test_a_run_that_never_stops_overflowing_ends(settings: TrainConfig) -> None:
-    trainer = trainer_of(dataclasses.replace(settings, max_iter=90, batch_size=1), "half")
+    trainer = trainer_of(dataclasses.replace(settings, max_iter=90, batch_size=2), "half")
     scales = overflow_in(trainer, *range(90))
-    with pytest.raises(NnclipError, match="expected numbers; resume with a lower --lr"):
+    with pytest.raises(NnclipError, match="expected numbers; a lower --lr"):
         trainer.run()
     assert len(scales) == MOST_OVERFLOWS + 1 and scales[-1] == 1.0
 
