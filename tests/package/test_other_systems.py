@@ -57,7 +57,7 @@ COMMANDS = {
     "export": "export --to openvino -o ir",
     "evaluate": "evaluate retrieval pairs.csv",
     "collections": "embed . -o e --workers 0; duplicates e; remove e red.png; repair e",
-    "without images": "models; train-tokenizer pairs.csv -o t.json --vocab-size 514",
+    "without images": "models; train-tokenizer pairs.csv -o t.json --vocab-size 516",
     "a folder that was exported": "export --to openvino -o ir; classify red.png -m ir -t red",
 }
 
@@ -65,7 +65,7 @@ COMMANDS = {
 @pytest.mark.parametrize("name", COMMANDS)
 def test_commands_run_without_unix(name, tmp_path):
     Image.new("RGB", (90, 60), "red").save(tmp_path / "red.png")
-    (tmp_path / "pairs.csv").write_text("filepath\ttitle\nred.png\ta red square\n")
+    (tmp_path / "pairs.csv").write_text("filepath\ttitle\nred.png\ta red square on a red square\n")
     for command in COMMANDS[name].split(";"):
         words = [
             sys.executable,

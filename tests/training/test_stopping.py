@@ -20,6 +20,16 @@ Start = Callable[..., "subprocess.Popen[str]"]
 STEPS = 4000
 
 
+@pytest.fixture(autouse=True)
+def usual_signals() -> Iterator[None]:
+    """As in a terminal: a suite in the background, or under nohup, was started to ignore some."""
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.fixture
 def start(
     small_h5: Path, pairs_csv: Path, root: Path, ranks_environment: dict[str, str], tmp_path: Path
