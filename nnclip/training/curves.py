@@ -3,11 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-from nnclip.extras import extra
-
-with extra():
-    from matplotlib.figure import Figure
-
 PANELS = (
     ("Loss", ("loss", "validation_loss"), "linear"),
     ("Accuracy within the batch", ("image_accuracy", "validation_image_accuracy",
@@ -26,6 +21,8 @@ def draw_curves(log: list[dict[str, Any]], path: Path) -> None:
         log: lines of `boards.read_log`.
         path: the image to write.
     """
+    from matplotlib.figure import Figure  # takes a second
+
     figure = Figure(figsize=(12, 6.5), layout="constrained")
     for axes, (title, names, scale) in zip(figure.subplots(2, 3).flat, PANELS, strict=True):
         for name in names:

@@ -30,6 +30,7 @@ def check_outputs(config: TrainConfig, folder: Path) -> None:
         ConfigError: an output cannot be written, or a package or a key is missing.
     """
     check_run(config, folder)
+    check_packages("matplotlib")  # draws the curves at the end of each epoch
     if config.tensorboard:
         check_packages("tensorboard")
     if config.wandb:
