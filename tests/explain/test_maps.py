@@ -266,3 +266,9 @@ def test_maps_need_no_nnabla(model, image, tmp_path):
         for name in METHODS:
             np.testing.assert_array_equal(found[name], model.explain(image, ["a dog"], name))
         np.testing.assert_array_equal(found["words"], model.explain_text(image, "a dog"))
+
+
+def test_without_openvino_a_sentence_says_so(model, image, monkeypatch):
+    monkeypatch.setattr("nnclip.engine.precision.openvino_available", lambda: False)
+    with pytest.raises(ConfigError, match="OpenVINO"):
+        model.explain(image, TEXTS)

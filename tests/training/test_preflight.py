@@ -135,6 +135,7 @@ def test_weights_and_biases_wants_a_key_before(
     for name in ("WANDB_API_KEY", "WANDB_MODE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    pytest.importorskip("wandb").teardown()  # it keeps the settings of its first use
     logging = dataclasses.replace(settings, wandb="project")
     with pytest.raises(ConfigError, match=r"--wandb: found no key for https://api\.wandb\.ai"):
         settled(logging, Alone())

@@ -240,8 +240,8 @@ def test_what_a_conversion_needs_is_fetched(tree: str) -> None:
 
 @pytest.mark.parametrize("name", WEIGHTS)
 def test_every_form_of_weights_is_found(name: str) -> None:
-    stem, suffix = name.removesuffix(".index.json").rsplit(".", 1)
-    shard = f"{stem}-00001-of-00001.{suffix}"
+    stem, suffix, *index = name.removesuffix(".json").split(".")
+    shard = f"{'.'.join([stem, *index[1:]])}-00001-of-00001.{suffix}"  # as transformers names them
     assert chosen([name, shard])[0] == (shard if name.endswith(".json") else name)
 
 
