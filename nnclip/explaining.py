@@ -6,21 +6,17 @@ Axes: M texts, G places along a side, L tokens, E embedding.
 from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from nnclip.embeddings import unit
-from nnclip.engine.precision import require_openvino
+from nnclip.explain import DEFAULT, Subject, explain, explain_text, viewed
 from nnclip.image import open_image
 from nnclip.towers import Towers
 from nnclip.weights.model import ModelWeights
 
 SHOWN = 448  # pixels
-if TYPE_CHECKING:
-    from nnclip.explain import Subject
-
 AnImage = str | Path | BytesIO | Image.Image
 
 
@@ -61,9 +57,6 @@ class Explaining:
             ConfigError: no such method or resolution, one that this tower cannot have, or no
                 OpenVINO.
         """
-        require_openvino()
-        from nnclip.explain import DEFAULT, explain
-
         opened = image if isinstance(image, Image.Image) else open_image(image)
         text_TE = unit(self.encode_text(self.tokenize(texts)))
         return explain(self._subject(), opened, text_TE, method or DEFAULT, resolution)
@@ -77,28 +70,20 @@ class Explaining:
             DataError: an image or text that cannot be read.
             ConfigError: no OpenVINO.
         """
-        require_openvino()
-        from nnclip.explain import explain_text
-
         opened = image if isinstance(image, Image.Image) else open_image(image)
         image_1E = unit(self.encode_image(self.preprocess(opened)[None]))
         return explain_text(self._subject(), self.tokenize(text), image_1E)
 
     def view(self, image: Image.Image, resolution: int = SHOWN) -> Image.Image:
         """The square of an image that the model sees, in colours, `resolution` pixels wide."""
-        require_openvino()
-        from nnclip.explain import viewed
-
         return viewed(self._subject(), image, resolution)
 
     def _forget_explained(self) -> None:
         """Let explanations count the parameters' present values."""
         self._explained: Subject | None = None
 
-    def _subject(self) -> "Subject":
+    def _subject(self) -> Subject:
         """What explanations ask, made when first needed."""
-        from nnclip.explain import Subject
-
         if self._explained is None:
             self._explained = Subject(self._weights, self._towers.float_precision)
         return self._explained

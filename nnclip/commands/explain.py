@@ -8,12 +8,10 @@ import numpy as np
 
 from nnclip.commands.options import add_model_arguments, load_model
 from nnclip.errors import ConfigError
+from nnclip.explain import DEFAULT, METHODS
 from nnclip.extras import extra
 from nnclip.files import shown, to_name
 from nnclip.image import open_image
-
-with extra():
-    from nnclip.explain import DEFAULT, METHODS
 
 HELP = "show where in an image each text is found"
 SUFFIXES = (".png", ".svg", ".pdf")

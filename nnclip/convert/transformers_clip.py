@@ -4,6 +4,7 @@ Source: https://github.com/huggingface/transformers, models/clip/modeling_clip.p
 models/metaclip_2/modeling_metaclip_2.py.
 """
 
+from dataclasses import replace
 from typing import Any
 
 from nnclip.convert.dialect import Part, Settings, check_plain, unusual, whole_number
@@ -166,14 +167,7 @@ TEXT_PART = Part(
     # where texts end at 2 wherever that is, it is MetaCLIP's
     fits=lambda tower: _is_clip(tower) and (tower.pool, tower.eos) != ("eos", LEGACY_END),
 )
-METACLIP_IMAGE = Part(
-    VitConfig,
-    "vision transformer",
-    VISION,
-    read=read_vision,
-    write=written_vision("metaclip_2_vision_model"),
-    fits=lambda tower: unusual(tower) is None,
-)
+METACLIP_IMAGE = replace(IMAGE, write=written_vision("metaclip_2_vision_model"))
 METACLIP_TEXT = Part(
     TextConfig,
     "MetaCLIP 2's text transformer",

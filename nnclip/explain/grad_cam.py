@@ -8,7 +8,6 @@ takes.
 import numpy as np
 
 from nnclip.engine import CompiledGraph, EmittedGraph
-from nnclip.engine.attributed import emit_attributed, weighted_channels, weighted_tokens
 from nnclip.explain.relevance import on_grid
 from nnclip.explain.scored import images_scored
 from nnclip.weights.model import ModelWeights
@@ -18,6 +17,9 @@ NAME = "grad-cam"
 
 def emit(weights: ModelWeights) -> EmittedGraph:
     """The image tower with `images` (1, 3, R, R) and `direction` (1, E)."""
+    # with OpenVINO, which is imported where something is compiled
+    from nnclip.engine.attributed import emit_attributed, weighted_channels, weighted_tokens
+
     with images_scored(weights) as scored:
         inputs, score, hidden = scored()
         # the last block may compute a single token

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from nnclip.engine import CompiledGraph, EmittedGraph
-from nnclip.engine.attributed import Combine, emit_attributed, gradient_length, positive_attention
 from nnclip.errors import ConfigError
 from nnclip.explain.scored import images_scored, texts_scored
 from nnclip.graph.watching import Watched, watching
@@ -52,6 +51,14 @@ def _emitted(
     seen: Watched,
     hidden: Sequence[nn.Variable],
 ) -> EmittedGraph:
+    # with OpenVINO, which is imported where something is compiled
+    from nnclip.engine.attributed import (
+        Combine,
+        emit_attributed,
+        gradient_length,
+        positive_attention,
+    )
+
     asked: dict[str, tuple[nn.Variable, Combine]] = {}
     if hidden[-1].ndim == 3:  # blocks of a transformer
         for number, attention in enumerate(seen.attention):

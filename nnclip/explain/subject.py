@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from nnclip.engine import CompiledGraph, EmittedGraph, compile_emitted
+from nnclip.engine.precision import require_openvino
 from nnclip.graph.parameters import scope_of
 from nnclip.graph.towers import at_resolution
 from nnclip.nnabla import nn
@@ -37,8 +38,13 @@ class Subject:
     def graph(
         self, name: str, emit: Callable[[ModelWeights], EmittedGraph], resolution: int
     ) -> CompiledGraph:
-        """A method's graph for images of a resolution; ConfigError if the tower cannot have it."""
+        """A method's graph for images of a resolution.
+
+        Raises:
+            ConfigError: the tower cannot have that resolution, or there is no OpenVINO.
+        """
         key = name, resolution
+        require_openvino()
         with self._lock:
             if key not in self._graphs:
                 emitted = emit(at(self.weights, resolution))

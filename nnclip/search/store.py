@@ -69,7 +69,7 @@ class LastingStore(Store, Protocol):
         """Make searching fast; see `nnclip.search.index.build_index`."""
 
     def index_card(self) -> IndexCard | None:
-        """What the index is; None where there is none."""
+        """The card of the index; None without an index."""
 
 
 class FolderStore(Collection):

@@ -32,7 +32,7 @@ def check_images(stored: Images, where: str, most: int | None = None, empty: int
     Args:
         stored: the images, at least one.
         where: what names them, for the messages; such as `--val-txt-path held-out.csv`.
-        most: images and captions that may be broken; None for all but one image.
+        most: how many images and captions may be broken; None requires a single good image.
         empty: captions that are.
 
     Raises:

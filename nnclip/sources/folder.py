@@ -74,7 +74,7 @@ def _split(source: str, ask: Ask) -> tuple[str, str]:
 
 
 def _metadata(source: str) -> Table | None:
-    """The table of a Hugging Face image folder; None where there is none."""
+    """The table of a Hugging Face image folder; None in another folder."""
     root = Path(source)
     places = [root / name for name in METADATA if (root / name).is_file()]
     places = places or sorted(path for name in METADATA for path in root.glob(f"*/{name}"))

@@ -186,7 +186,7 @@ def clear(config: TrainConfig, folder: Path, step: int) -> None:
 
 
 def read_run(folder: Path) -> dict[str, Any]:
-    """What `run.json` says; nothing where there is none."""
+    """What `run.json` says; empty where the file is missing."""
     try:
         found = json.loads((folder / RUN).read_text(encoding="utf-8"))
     except (OSError, ValueError):

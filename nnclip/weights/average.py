@@ -33,7 +33,7 @@ def average(paths: Sequence[Path], alpha: float | None = None) -> ModelWeights:
 
     Raises:
         ConfigError: too few files, or a share that cannot be.
-        CheckpointError: a file is damaged, or is not a model of the first one's kind.
+        CheckpointError: a file is damaged, or its model has other tensors than the first.
     """
     if len(paths) < 2:
         raise ConfigError(f"MODELS: found {len(paths)}, expected two or more")

@@ -29,7 +29,7 @@ class Shared:
         self.memory = mmap.mmap(self._file, size)
 
     def close(self) -> None:
-        """Let go of the file; arrays on its memory stay."""
+        """Close the file; arrays on its memory stay."""
         if self._file < 0:
             return
         os.close(self._file)
