@@ -52,6 +52,9 @@ class CheckedBlocks(gr.Blocks):
         names = [str(part.label) for part in function.inputs]
         if function.fn is None:
             raise DataError("found an event that the browser answers itself")
+        inputs = [*inputs]
+        if function.api_visibility == "public":  # a program may leave out the last ones
+            inputs += [part.value for part in function.inputs[len(inputs) :]]
         if len(inputs) != len(names):
             raise DataError(
                 f"found {len(inputs)} values, expected {len(names)}: {', '.join(names)}"

@@ -63,6 +63,10 @@ class IndexCard:
     seconds: float = 0.0
     checks: dict[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if "pictures" in self.recall:  # what a card of before calls them
+            self.recall["images"] = self.recall.pop("pictures")
+
 
 def build_index(
     collection: Collection,
@@ -91,7 +95,7 @@ def build_index(
     return card
 
 
-def chosen_kind(kind: str, recall: float, pictures: int, beyond: str) -> str:
+def chosen_kind(kind: str, recall: float, images: int, beyond: str) -> str:
     """What "auto" means for so many images; ConfigError for what cannot be."""
     if kind not in KINDS or not 0 < recall <= 1:
         raise ConfigError(
@@ -100,7 +104,7 @@ def chosen_kind(kind: str, recall: float, pictures: int, beyond: str) -> str:
         )
     if kind != "auto":
         return kind
-    return "exact" if pictures <= EXACT_ROWS else beyond
+    return "exact" if images <= EXACT_ROWS else beyond
 
 
 def _built(collection: Collection, kind: str, recall: float, texts: Texts | None) -> IndexCard:

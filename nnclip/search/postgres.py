@@ -39,7 +39,7 @@ with extra():
 
 logger = logging.getLogger(__name__)
 
-NAME = "pictures"
+NAME, FORMER = "images", "pictures"  # of a collection that the address does not name
 HEADS = "nnclip_collections"
 TYPES = {"float16": "halfvec", "float32": "vector"}
 QUERIES = 128  # of each kind, that recall is measured with
@@ -78,9 +78,10 @@ class PostgresStore:
             ConfigError: the database cannot be reached.
             DataError: it holds no such collection.
         """
-        address, self.name = _parts(url)
-        self._table = sql.Identifier(f"nnclip_{self.name}")
+        address, name = _parts(url)
         self._connection = _connected(address)
+        self.name = name or _unnamed(self._connection)
+        self._table = sql.Identifier(f"nnclip_{self.name}")
         weakref.finalize(self, self._connection.close)
         self._exact = exact
         self._read_head()
@@ -308,7 +309,7 @@ class PostgresStore:
         drawn = self._connection.execute(sample).fetchall()
         vectors = np.array([np.fromstring(text[1:-1], np.float32, sep=",") for _, text in drawn])
         itself = np.array([row for row, _ in drawn])
-        kinds = [("pictures", vectors, itself)]
+        kinds = [("images", vectors, itself)]
         if texts is not None:
             asked = texts()[:QUERIES]
             kinds.append(("texts", asked, np.full(len(asked), -1)))
@@ -332,10 +333,9 @@ class PostgresStore:
 
 
 def _parts(url: str) -> tuple[str, str]:
-    """Address and name of the collection."""
+    """Address and name of the collection; "" where it has none."""
     address, name = urldefrag(url)
-    name = name or NAME
-    if not name.isidentifier() or len(name) > 40:
+    if (name and not name.isidentifier()) or len(name) > 40:
         raise ConfigError(
             f"{url}: found the name {name!r} after #, expected letters, digits and _, at most 40"
         )
@@ -347,6 +347,16 @@ def _connected(address: str) -> "psycopg.Connection[Any]":
         return psycopg.connect(address, autocommit=True, connect_timeout=10)
     except psycopg.Error as error:
         raise ConfigError(f"the database cannot be reached: {str(error).strip()}") from error
+
+
+def _unnamed(connection: "psycopg.Connection[Any]") -> str:
+    """The collection that is meant where none is named: `FORMER` if that alone is there."""
+    there = connection.execute("select to_regclass(%s)", [HEADS]).fetchone()
+    if not there or there[0] is None:
+        return NAME
+    query = f"select name from {HEADS} where name = any(%s)"
+    names = [name for (name,) in connection.execute(query, [[NAME, FORMER]])]
+    return FORMER if names == [FORMER] else NAME
 
 
 def _text(vector_E: np.ndarray) -> str:
@@ -363,6 +373,7 @@ def begin(url: str, manifest: Manifest) -> PostgresStore:
     """
     address, name = _parts(url)
     connection = _connected(address)
+    name = name or _unnamed(connection)
     try:
         with connection.transaction():
             # of two that begin at once, PostgreSQL refuses one extension and one table

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 Find = Callable[[np.ndarray, int], np.ndarray]  # query (E,), k -> rows, best first
 
 NEAREST = 10  # of recall@10
-PICTURES = 512  # queries that are rows, at most
+IMAGES = 512  # queries that are rows, at most
 
 
 @dataclass(frozen=True)
@@ -62,12 +62,12 @@ class Queries:
 def image_queries(blocks: Sequence[Rows], dead: np.ndarray, seed: int = 1) -> Queries:
     """Rows of the collection as queries."""
     alive = np.setdiff1d(np.arange(sum(map(len, blocks))), dead, assume_unique=True)
-    chosen = np.random.default_rng(seed).permutation(alive)[:PICTURES]
+    chosen = np.random.default_rng(seed).permutation(alive)[:IMAGES]
     vectors_QE = gather(blocks, chosen)
     k = min(NEAREST, len(alive) - 1)
     found = exact_neighbours(blocks, vectors_QE, k + 1, dead)
     others = [row[row != itself][:k] for row, itself in zip(found, chosen, strict=True)]
-    return Queries("pictures", vectors_QE, chosen, np.stack(others))
+    return Queries("images", vectors_QE, chosen, np.stack(others))
 
 
 def text_queries(blocks: Sequence[Rows], dead: np.ndarray, vectors_QE: np.ndarray) -> Queries:

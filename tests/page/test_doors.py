@@ -120,7 +120,7 @@ def test_no_function_for_programs_does(served, forbidden):
     for path in forbidden:
         for file in forms(path):
             success, answer = call(served.url, "classify", {"data": [file, "a", "{}", ""]})
-            assert not success and re.search("picture: (path: )?found", answer.text), (file, answer)
+            assert not success and re.search("image: (path: )?found", answer.text), (file, answer)
 
 
 def test_no_file_is_given_out_that_was_not_uploaded(served, forbidden):
@@ -280,7 +280,7 @@ def test_names_of_files_are_shown_escaped(speaking_h5, start, tmp_path):
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             success, answer = call(url, "search", {"data": ["a dog", 9, "", ""]})
-            if success and answer.text.count("picture") == 3:
+            if success and answer.text.count("score") == 3:
                 break
         for name in (r"caf\\xe9.png", r"a\\x0a\\x1b[31m.png", "<img src=x onerror=alert(1)>.png"):
             assert f'"{name}"' in answer.text

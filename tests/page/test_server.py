@@ -16,6 +16,8 @@ import pytest
 
 from tests.lazy import lazy
 
+from .asking import call as by_hand
+
 gradio_client = lazy("gradio_client")
 
 ROOT = Path(__file__).parents[2]
@@ -36,8 +38,8 @@ def client(served, tmp_path_factory):
     found.close()
 
 
-def classify(client, picture=PICTURE, categories="a seal\na horse", template="{}", model=""):
-    file = gradio_client.handle_file(picture)
+def classify(client, image=PICTURE, categories="a seal\na horse", template="{}", model=""):
+    file = gradio_client.handle_file(image)
     return client.predict(file, categories, template, model, api_name="/classify")
 
 
@@ -113,15 +115,26 @@ def test_the_documented_example_runs_as_it_stands(served):
     assert re.search(r"a (seal|horse|blue star) \{'a seal': 0\.", done.stdout)
 
 
-def test_search_and_models(client):
+def test_search_and_models(client, folder):
     assert client.predict(api_name="/models") == {
         "models": ["small"],
-        "pictures": [client.predict(api_name="/models")["pictures"][0], "bundled images"],
+        **{key: [folder.name, "bundled images"] for key in ("images", "pictures")},
     }
     hits = client.predict("a dog", 5, "bundled images", "", api_name="/search")
-    assert len(hits) == 5 and all(set(hit) == {"picture", "score"} for hit in hits)
-    mine = client.predict("a dog", 60, "", "small", api_name="/search")
-    assert {hit["picture"] for hit in mine} == {"red.png", "green.png", "blue.png", "white.png"}
+    assert len(hits) == 5 and all(set(hit) == {"image", "score", "picture"} for hit in hits)
+    mine = client.predict("a dog", k=60, model="small", api_name="/search")
+    assert {hit["image"] for hit in mine} == {"red.png", "green.png", "blue.png", "white.png"}
+
+
+def test_names_of_before_are_understood(client, served):
+    file = gradio_client.handle_file(PICTURE)
+    asked = {"categories": "a seal\na horse", "api_name": "/classify"}
+    old, new = (client.predict(**{name: file}, **asked) for name in ("picture", "image"))
+    assert old["probabilities"] == new["probabilities"]
+    hits = client.predict("a dog", amount=2, pictures="bundled images", api_name="/search")
+    assert len(hits) == 2 and all(hit["picture"] == hit["image"] for hit in hits)
+    success, answer = by_hand(served.url, "search", {"data": ["a dog", 2]})
+    assert success and answer.text.count("score") == 2
 
 
 def test_extremes_are_answered_and_print_nothing(client, served, tmp_path):
@@ -138,9 +151,9 @@ def test_extremes_are_answered_and_print_nothing(client, served, tmp_path):
         "tokens": {"categories": "word " * 2000},
         "one {}": {"template": "no place"},
         "found no model": {"model": "/etc/passwd"},
-        "not an image": {"picture": tmp_path / "notes.jpg"},
-        "empty file": {"picture": tmp_path / "empty.png"},
-        "no known format": {"picture": tmp_path / "a.svg"},
+        "not an image": {"image": tmp_path / "notes.jpg"},
+        "empty file": {"image": tmp_path / "empty.png"},
+        "no known format": {"image": tmp_path / "a.svg"},
     }.items():
         with pytest.raises(gradio_client.exceptions.AppError, match=re.escape(sentence)):
             classify(client, **asked)

@@ -11,6 +11,7 @@ from nnclip.search.approximate import list_count
 from nnclip.search.exact import exact_neighbours
 from nnclip.search.index import build_index, read_card
 from nnclip.search.log import Entry
+from nnclip.search.sealed import read_sealed, write_sealed
 from nnclip.search.store import FolderStore
 from nnclip.search.tuning import Queries, choose_setting
 
@@ -40,13 +41,20 @@ def test_a_stated_recall_is_reached_and_the_softmax_is_close(folder, rng, kind):
     texts = unit_vectors(rng, 64)
     card = build_index(FolderStore(folder), kind, 0.9, lambda: texts)
     assert card.kind == kind and min(card.recall.values()) >= 0.9
-    assert set(card.recall) == {"pictures", "texts"}
+    assert set(card.recall) == {"images", "texts"}
     store, queries = FolderStore(folder), unit_vectors(rng, 50)
     assert recall(store, queries) >= 0.85
     found = np.array([store.nearest(query, 10, 10.0).log_total for query in queries])
     assert np.abs(found - totals(store, queries, 10.0)).max() < 0.2
     first = store.nearest(queries[0], 10, 10.0)
     assert not first.exact and (np.diff(first.cosines) <= 0).all()
+
+
+def test_a_card_of_before_is_read(folder):
+    build_index(FolderStore(folder), "ivf", 0.9)
+    card = read_sealed(folder / "index.json", "")
+    write_sealed(folder / "index.json", {**card, "recall": {"pictures": 0.97, "texts": 0.9}})
+    assert read_card(folder).recall == {"texts": 0.9, "images": 0.97}
 
 
 @pytest.mark.parametrize("kind", ["ivf", "hnsw"])

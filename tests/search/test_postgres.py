@@ -88,6 +88,15 @@ def test_exact_search_in_the_database_is_exact(server, rng, dtype):
     assert len(store.nearest(queries[0], 10_000, 30.0).rows) == 297
 
 
+def test_a_collection_without_a_name_is_images_or_what_it_was_called_before(server, rng):
+    rows = unit_vectors(rng, 3)
+    filled(f"{server}#pictures", rows, "float32")
+    assert PostgresStore(server).name == "pictures"
+    assert begin(server, Manifest("", "0" * 32, "fp32", 16, "float32")).name == "pictures"
+    filled(f"{server}#images", rows, "float32")
+    assert PostgresStore(server).name == "images"
+
+
 def test_an_index_reaches_a_stated_recall(server, rng):
     rows, texts = unit_vectors(rng, 2000), unit_vectors(rng, 40)
     store = filled(f"{server}#hnsw", rows, "float16")
