@@ -57,8 +57,18 @@ class Explaining:
             ConfigError: no such method or resolution, one that this tower cannot have, or no
                 OpenVINO.
         """
-        opened = image if isinstance(image, Image.Image) else open_image(image)
         text_TE = unit(self.encode_text(self.tokenize(texts)))
+        return self.explain_embeddings(image, text_TE, method, resolution)
+
+    def explain_embeddings(
+        self,
+        image: AnImage,
+        text_TE: np.ndarray,
+        method: str | None = None,
+        resolution: int | None = None,
+    ) -> np.ndarray:
+        """As `explain`, of texts whose embeddings (M, E), of unit length, are there already."""
+        opened = image if isinstance(image, Image.Image) else open_image(image)
         return explain(self._subject(), opened, text_TE, method or DEFAULT, resolution)
 
     def explain_text(self, image: AnImage, text: str) -> np.ndarray:

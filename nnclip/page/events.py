@@ -117,6 +117,10 @@ def _number(value: Any, name: str, _: Uploads) -> float:
     return values.number(value, name)
 
 
+def _truth(value: Any, name: str, _: Uploads) -> bool:
+    return values.truth(value, name)
+
+
 # a part of another type cannot be an input until it is named here
 CHECKS: dict[type, Callable[[Any, str, Uploads], Any]] = {
     gr.Image: _file,
@@ -126,6 +130,7 @@ CHECKS: dict[type, Callable[[Any, str, Uploads], Any]] = {
     gr.Radio: _text,
     gr.Slider: _number,
     gr.Number: _number,
+    gr.Checkbox: _truth,
     gr.Dataset: _number,
     gr.State: lambda value, name, _: None,  # what the server keeps, whatever the client says
 }

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from html import escape
 
 import numpy as np
+from PIL import Image
 
 from nnclip.service.answers import Answer
 from nnclip.service.images import ImageSource, open_checked
@@ -24,15 +25,29 @@ def notice(sentence: str, kind: str = "empty") -> str:
     return f'<div class="notice {kind}"{role}><p>{escape(_capital(sentence))}</p></div>'
 
 
-def bars(answer: Answer, title: str = "", note: str = "") -> str:
-    """The probabilities for the first image, best first, and a note: else how long it took."""
+def aside(sentence: str) -> str:
+    """A remark."""
+    return f'<p class="aside">{escape(_capital(sentence))}</p>'
+
+
+def best_first(answer: Answer) -> np.ndarray:
+    """The categories of the first image whose bars are shown, by their numbers."""
+    return np.argsort(-answer.probabilities[0], kind="stable")[:SHOWN]
+
+
+def bars(answer: Answer, title: str = "", note: str = "", chosen: bool = False) -> str:
+    """The probabilities for the first image, best first, and a note: else how long it took.
+
+    With `chosen`, bars are buttons that choose what `where` shows; the best is chosen first.
+    """
     texts = answer.categories
     order = np.argsort(-answer.probabilities[0], kind="stable")
     rows = "".join(
-        f'<li style="--p:{answer.probabilities[0, i]:.4f}">'
+        f'<li style="--p:{answer.probabilities[0, i]:.4f}">{_button(place) if chosen else "<div>"}'
         f'<span class="text" dir="auto">{escape(texts[i])}</span>'
-        f'<span class="value">{_percent(answer.probabilities[0, i])}</span></li>'
-        for i in order[:SHOWN]
+        f'<span class="value">{_percent(answer.probabilities[0, i])}</span>'
+        f"{'</button>' if chosen else '</div>'}</li>"
+        for place, i in enumerate(order[:SHOWN])
     )
     more = len(texts) - SHOWN
     rest = answer.probabilities[0, order[SHOWN:]].max(initial=0)
@@ -41,6 +56,27 @@ def bars(answer: Answer, title: str = "", note: str = "") -> str:
     return (
         f'<div class="answer">{heading}<ol class="bars" aria-label="Probabilities">{rows}</ol>'
         f'<p class="aside">{tail}{escape(note) or _taken(answer)}</p></div>'
+    )
+
+
+def _button(place: int) -> str:
+    pressed = "false" if place else "true"
+    return f'<button type="button" data-place="{place}" aria-pressed="{pressed}">'
+
+
+def where(view: Image.Image, maps: Sequence[Image.Image], texts: Sequence[str]) -> str:
+    """The square that a model sees, below a map for each of some texts; one is shown."""
+    layers = "".join(
+        f'<img src="{data_url(layer)}" alt="" data-place="{place}"{" hidden" if place else ""}>'
+        for place, layer in enumerate(maps)
+    )
+    return (
+        f'<figure class="where"><div class="layers"><img src="{data_url(view)}" '
+        f'alt="What the model sees of the image">{layers}</div><figcaption>'
+        f'<p>Where it sees <strong dir="auto" aria-live="polite">{escape(texts[0])}</strong></p>'
+        '<p class="scale"><span>least</span><i></i><span>most</span></p>'
+        '<p class="aside">Point at another category, or tap it. Each map has its own scale: it '
+        "tells where, not how well.</p></figcaption></figure>"
     )
 
 
@@ -101,13 +137,18 @@ def thumbnail(image: ImageSource, size: int = THUMBNAIL) -> str:
     """A small image as a data address for an <img>, so that no folder has to be served."""
 
     def compute(_: list[int]) -> list[str]:
-        picture = open_checked(image, longest=size).convert("RGB")
-        picture.thumbnail((size, size))
-        file = io.BytesIO()
-        picture.save(file, "WEBP", quality=80)
-        return ["data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()]
+        opened = open_checked(image, longest=size).convert("RGB")
+        opened.thumbnail((size, size))
+        return [data_url(opened)]
 
     return _thumbnails.get([(image.key, size)], compute)[0]
+
+
+def data_url(image: Image.Image) -> str:
+    """An image as the source of an <img>."""
+    file = io.BytesIO()
+    image.save(file, "WEBP", quality=80)
+    return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()
 
 
 def decimals(digits: int) -> Callable[[float], str]:

@@ -12,6 +12,7 @@ from nnclip.page import rendering
 from nnclip.page.events import File, chosen, image_files
 from nnclip.page.grid import grid, grid_component
 from nnclip.page.presets import ENGLISH, FRONT, TEMPLATES, Example, presets
+from nnclip.page.where import POINTED, finder, where_parts
 from nnclip.service.answers import classify
 from nnclip.service.fetching import fetch_image
 from nnclip.service.images import ImageBytes, open_checked
@@ -64,8 +65,13 @@ def zero_shot_tab(
         with gr.Column(scale=3, min_width=250, elem_id="words"):
             categories, template = _questions(pool, model)
         with gr.Column(scale=4, min_width=290):
+            wanted, places = where_parts()
             result = gr.HTML(
-                rendering.notice(EMPTY), elem_id="result", elem_classes="result", padding=False
+                rendering.notice(EMPTY),
+                elem_id="result",
+                elem_classes="result",
+                padding=False,
+                js_on_load=POINTED,
             )
     tab = ZeroShotTab(picture, more, categories, template, example)
 
@@ -75,21 +81,25 @@ def zero_shot_tab(
         try:
             images = image_files(one, several)
             found = classify(pool.get(name), images, lines, template)
-            return rendering.bars(found) if len(images) == 1 else rendering.strip(found, images)
+            alone = len(images) == 1
+            return rendering.bars(found, chosen=True) if alone else rendering.strip(found, images)
         except NnclipError as error:
             return rendering.notice(str(error), "problem")
 
-    changed = [part.change for part in (picture, more, categories, template, model)]
-    gr.on(
-        changed,
+    asked = [picture, more, categories, template, model]
+    answered = gr.on(
+        [part.change for part in asked],
         answer,
-        [picture, more, categories, template, model],
+        asked,
         result,
         preprocess=False,
         trigger_mode="always_last",
         show_progress_on=result,
         api_visibility="private",
     )
+    quietly = {"preprocess": False, "show_progress": "hidden", "api_visibility": "private"}
+    for then in (answered.then, wanted.change):  # the answer is there before its maps
+        then(finder(pool), [*asked, wanted], places, **quietly)
     return tab
 
 

@@ -8,8 +8,10 @@ import logging
 import time
 from collections.abc import Sequence
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from nnclip.clip import CLIP
 from nnclip.embeddings import unit
@@ -26,6 +28,18 @@ TEXTS_KEPT = 5_000  # 10 MB of 512 numbers
 IMAGES_KEPT = 2_000
 TRIALS = 5
 WARM = (1, 10, 20, 40)  # words: texts of different lengths have graphs of their own
+
+
+class Places(NamedTuple):
+    """Where in an image texts are found.
+
+    Attributes:
+        view: the square that the model sees of the image.
+        maps: (M, G, G) float32 over it.
+    """
+
+    view: Image.Image
+    maps: np.ndarray
 
 
 class Embedder:
@@ -89,6 +103,22 @@ class Embedder:
     def embed(self, sources: Sequence[ImageSource]) -> np.ndarray:
         """As `images`, but nothing is remembered."""
         return unit(self._features(sources))
+
+    def places(self, source: ImageSource, texts: Sequence[str], side: int) -> Places:
+        """Where in an image each text is found, see `CLIP.explain`.
+
+        Args:
+            source: the image.
+            texts: M.
+            side: pixels of the image that is shown.
+
+        Raises:
+            ConfigError: of this model no maps can be had.
+            DataError: see `texts` and `images`.
+        """
+        opened = open_checked(source, self.model.config.image.preprocess)
+        maps_MGG = self.model.explain_embeddings(opened, self.texts(texts))
+        return Places(self.model.view(opened, side), maps_MGG)
 
     def answers(self) -> bool:
         """Whether the model embeds an image and a text now; neither is remembered."""

@@ -33,6 +33,13 @@ def number(value: Any, name: str) -> float:
     return float(value)
 
 
+def truth(value: Any, name: str) -> bool:
+    """True or false; DataError for anything else."""
+    if not isinstance(value, bool):
+        raise DataError(f"{name}: found {kind(value)}, expected true or false")
+    return value
+
+
 def count(value: Any, name: str) -> int:
     """How many hits somebody gets who asks for `value`: 1 to MAX_HITS; errors as for `number`."""
     return max(1, min(math.floor(number(value, name)), MAX_HITS))

@@ -95,6 +95,25 @@ def test_a_picture_is_classified_and_answers_follow_the_typing(visit):
     expect(page.get_by_role("alert")).to_contain_text("Found no category", timeout=PATIENCE)
 
 
+def test_a_category_shows_where_it_is(visit):
+    page = visit()
+    maps = page.locator("#where [data-place]")
+    expect(maps).to_have_count(12, timeout=PATIENCE)
+    expect(page.locator("#where [data-place]:visible")).to_have_attribute("data-place", "0")
+    bar = page.locator("#result .bars button").nth(2)
+    bar.hover()
+    expect(page.locator("#where [data-place]:visible")).to_have_attribute("data-place", "2")
+    name = bar.locator(".text").inner_text()
+    expect(page.locator("#where strong")).to_have_text(name)
+    page.locator("#result .bars button").nth(4).focus()
+    expect(page.locator("#where [data-place]:visible")).to_have_attribute("data-place", "4")
+    page.get_by_label("Show where in the image").uncheck()
+    expect(maps).to_have_count(0, timeout=PATIENCE)
+    page.get_by_label("Show where in the image").check()
+    page.locator("#categories textarea").fill("a seal")
+    expect(maps).to_have_count(1, timeout=PATIENCE)
+
+
 def shown(page):
     """The name of the image's file."""
     return (page.locator("#picture img").get_attribute("src") or "").rpartition("/")[2]

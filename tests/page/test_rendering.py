@@ -5,9 +5,10 @@ import pytest
 from PIL import Image
 
 from nnclip.graph.losses import SOFTMAX, Scorer
+from nnclip.image.heat import heat
 from nnclip.page import rendering
 from nnclip.service.answers import Answer
-from nnclip.service.images import ImageFile
+from nnclip.service.images import ImageFile, open_checked
 
 EVIL = '<img src=x onerror="alert(1)">'
 
@@ -29,6 +30,19 @@ def test_bars_are_sorted_and_sum_to_one():
     assert html.index(">b<") < html.index(">c<") < html.index(">a<")
     assert "66.5 %" in html and "24.5 %" in html and "9.0 %" in html
     assert "4 ms" in html
+
+
+def test_bars_choose_a_map_where_there_are_maps(picture):
+    one = answer([[0.1, 0.3, 0.2]], ["a", EVIL, "c"])
+    order = rendering.best_first(one)
+    assert order.tolist() == [1, 2, 0]
+    html = rendering.bars(one, chosen=True)
+    assert html.count("<button") == html.count("</button>") == 3
+    assert html.count('aria-pressed="true"') == 1 and "<button" not in rendering.bars(one)
+    maps = [heat(np.eye(4, dtype=np.float32), 16) for _ in order]
+    found = rendering.where(open_checked(picture), maps, [one.categories[i] for i in order])
+    assert [f'data-place="{i}"' in found for i in range(4)] == [True, True, True, False]
+    assert found.count(" hidden>") == 2 and "&lt;img src=x" in found
 
 
 def test_only_the_best_of_many_are_listed():

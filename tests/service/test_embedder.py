@@ -63,3 +63,10 @@ def test_bytes_and_the_file_that_holds_them_have_one_embedding(embedder, picture
 def test_too_few_and_too_many_images_are_told(embedder, picture, amount, found):
     with pytest.raises(DataError, match=f"found {found}, expected 1 to 16"):
         classify(embedder, [ImageFile.find(picture)] * amount, "a dog")
+
+
+def test_places_are_what_the_model_explains(embedder, picture):
+    texts = ["a dog", "a ball", "a star"]
+    found = embedder.places(ImageFile.find(picture), texts, 40)
+    assert found.view.size == (40, 40)
+    np.testing.assert_allclose(found.maps, embedder.model.explain(picture, texts), atol=1e-4)
