@@ -4,7 +4,7 @@ UV := $(or $(shell command -v uv),.tools/bin/uv)
 LOCK := $(UV) pip compile --quiet $(if $(UPGRADE),--upgrade) --generate-hashes --no-header \
 	--python-version 3.10 --python-platform x86_64-manylinux_2_28
 
-.PHONY: help setup setup-dev system demo verify-weights test test-long test-quick test-fast check lock bench-quick clean distclean
+.PHONY: help setup setup-dev system demo verify-weights test test-long test-quick test-fast check docs lock bench-quick clean distclean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -52,10 +52,17 @@ check: setup-dev ## formatting, lint, types, floors, the house
 	.venv/bin/lint-imports
 	$(PYTHON) -m pytest tests/house
 
+# In an environment of its own, which uv keeps: -W, so that a link that leads nowhere fails.
+docs: setup ## build the site of the pages in build/site
+	$(UV) run --quiet --isolated --no-project --python $(PYTHON) --with-requirements requirements-docs.txt \
+		sphinx-build -q -W --keep-going -c docs -b html . build/site
+	@echo build/site/docs/README.html
+
 lock: setup ## compile requirements*.in to pinned versions with hashes (UPGRADE=1: newest)
 	$(LOCK) requirements-tools.in -o requirements-tools.txt
 	$(LOCK) requirements.in -o requirements.txt
 	$(LOCK) requirements-dev.in -o requirements-dev.txt
+	$(LOCK) requirements-docs.in -o requirements-docs.txt
 	$(LOCK) docker/requirements-demo.in -o docker/requirements-demo.txt
 	$(LOCK) docker/requirements-serve.in -o docker/requirements-serve.txt
 	$(LOCK) requirements-cuda.in -o requirements-cuda.txt

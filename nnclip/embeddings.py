@@ -13,7 +13,7 @@ def unit(features_NE: np.ndarray) -> np.ndarray:
 
 
 def softmax(logits_NM: np.ndarray, axis: int = -1) -> np.ndarray:
-    """Probabilities of logits that sum to 1 along an axis: [0, log 3] -> [0.25, 0.75]."""
+    """Logits (N, M) -> probabilities (N, M): along the axis, [0, log 3] -> [0.25, 0.75]."""
     powers_NM = np.exp(logits_NM - logits_NM.max(axis=axis, keepdims=True, initial=-np.inf))
     found: np.ndarray = powers_NM / powers_NM.sum(axis=axis, keepdims=True)
     return found

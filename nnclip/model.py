@@ -68,7 +68,7 @@ class CLIP(Explaining):
                 once, then from the cache): "ViT-B/32", open_clip's "ViT-B-16-SigLIP2:webli", the
                 hub's "hf-hub:timm/ViT-B-16-SigLIP2"; or None for the bundled model.
                 `available_models` lists the names.
-            model_path: another name of `source`, which System A's own class has.
+            model_path: `source`, by the keyword of System A's class (docs/systems.md).
             precision: "fp32", "bf16" or "int8", on a GPU "fp32", "tf32" or "fp16"; None asks
                 NNCLIP_PRECISION, then takes the fastest exact-enough one of this processor (bf16
                 where it is native), on a GPU fp32.

@@ -54,7 +54,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--shards", action="store_true", help=f"WebDataset shards instead of files and {TABLE}"
     )
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N")
+    parser.add_argument(
+        "--workers", type=int, default=os.cpu_count() or 1, metavar="N",
+        help="processes that draw (default: one a core)",
+    )  # fmt: skip
 
 
 def _shares(text: str) -> dict[str, float]:

@@ -55,7 +55,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--column", default=COLUMN, help="of a table, with paths (%(default)s)")
     parser.add_argument("--dtype", default="float16", choices=DTYPES, help="kept as (%(default)s)")
-    parser.add_argument("--batch", type=int, default=BATCH, metavar="N", help="(%(default)s)")
+    parser.add_argument(
+        "--batch",
+        type=int,
+        default=BATCH,
+        metavar="N",
+        help="images computed at once (%(default)s)",
+    )
     add_exclude(parser)
     add_workers(parser)
     add_decoding(parser)

@@ -82,7 +82,13 @@ def _task(choices, task: Task, help: str, model: bool = True):  # type: ignore[n
     parser.add_argument("--figures", type=Path, metavar="DIR", help="draw figures into this folder")
     if model:
         parser.add_argument("--json", action="store_true", help="print CLIP_benchmark's JSON")
-        parser.add_argument("--batch-size", type=int, default=64, metavar="N")
+        parser.add_argument(
+            "--batch-size",
+            type=int,
+            default=64,
+            metavar="N",
+            help="images computed at once (%(default)s)",
+        )
         add_decoding(parser, as_seen=False)
         add_model_arguments(parser)
     return parser

@@ -36,7 +36,7 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=cores(),  # decoding a photo takes more of a core than computing it in int8
         metavar="N",
-        help="processes that decode images; 0 for none apart (%(default)s)",
+        help="processes that decode images (default: one a core); 0: this one decodes",
     )
 
 

@@ -211,8 +211,8 @@ def _write_text(text: str, path: str) -> None:
     Path(path).write_text(text, encoding="utf-8")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit status: 0 done, 2 an error."""
+def parser() -> argparse.ArgumentParser:
+    """The command's flags."""
     first, *_ = (__doc__ or "").splitlines()
     p = argparse.ArgumentParser(
         prog="h5_to_torch.py",
@@ -227,7 +227,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     p.add_argument(
         "--half", action="store_true", help="store float16, where the source is known: as it did"
     )
-    args = p.parse_args(argv)
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status: 0 done, 2 an error."""
+    args = parser().parse_args(argv)
     try:
         dialect = DIALECTS[args.dialect]
         for path in convert_h5(args.source, args.destination, dialect, args.half):

@@ -26,7 +26,10 @@ class Step(Protocol):
     specs: tuple[InputSpec, ...]
 
     def __call__(self, *, accumulate: bool = False, **arrays: np.ndarray) -> dict[str, np.ndarray]:
-        """Run it: outputs are returned, gradients written to (or added to) `parameter.grad`."""
+        """Run it: outputs are returned, gradients written to `parameter.grad`.
+
+        With `accumulate` they are added to it. Arrays have the shapes of `specs`.
+        """
         ...
 
 

@@ -91,7 +91,7 @@ def per_class_precision(confusion: np.ndarray) -> np.ndarray:
 
 
 def mean_per_class_recall(confusion: np.ndarray) -> float:
-    """The mean of `per_class_recall` over the classes that have examples (at least one must)."""
+    """The mean of `per_class_recall` over the classes that have examples, of a table (C, C)."""
     return float(np.nanmean(per_class_recall(confusion)))
 
 

@@ -164,7 +164,7 @@ class ImageSearch:
 
         Args:
             query: it.
-            query_E: `Query.combined` of the terms' embeddings.
+            query_E: (E,) float32, `Query.combined` of the terms' embeddings.
             skipped: rows that are not to be found.
             scorer: makes probabilities of cosines; None for the model's.
         """

@@ -2,7 +2,13 @@ import re
 
 import pytest
 
-NAMES = ("requirements", "requirements-dev", "requirements-tools", "requirements-cuda")
+NAMES = (
+    "requirements",
+    "requirements-dev",
+    "requirements-tools",
+    "requirements-docs",
+    "requirements-cuda",
+)
 LOCKS = [f"{name}.txt" for name in NAMES]
 # in two parts, so that this file does not name them either
 HOSTS = [

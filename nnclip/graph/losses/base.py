@@ -95,5 +95,5 @@ class Scorer:
         return self.loss.among(logits, log_total + self.bias)
 
     def value(self, cosines_NN: np.ndarray) -> float:
-        """The loss of N pairs as one batch, in float64."""
+        """The loss of N pairs as one batch, from their cosines (N, N), in float64."""
         return self.loss.value(self.logits(cosines_NN.astype(np.float64)), self.scalars)
