@@ -1,4 +1,4 @@
-"""Whether maps are true, and what they cost: pointing, deletion, insertion, seconds.
+"""Whether maps are true, and what they cost: pointing, deletion, insertion, regions, seconds.
 
     python benchmarks/explain.py [--quick] [--model FILE] [--cost ViT-B/32] [--out FILE]
 
@@ -6,7 +6,9 @@ Scenes hold two objects of pairs that no training image showed. A method points 
 place of an object's map lies in the object's box. For deletion, places are painted in the image's
 mean colour, from the highest of the map down; the area under the cosine tells how fast the text
 is lost; insertion goes the other way. Both are compared with random orders, scene by scene,
-with a 95 % interval by the bootstrap. Costs are medians of calls in turn, in answers.
+with a 95 % interval by the bootstrap. Regions are compared with those that were painted: the mean
+over the background and both objects of intersection over union, with borders refined and not,
+beside an image that is all background. Costs are medians of calls in turn, in answers.
 
 Axes: G places along a side, R resolution.
 """
@@ -26,11 +28,12 @@ from measuring import Contender, machine, take_turns
 from PIL import Image
 
 from nnclip.clip import CLIP
-from nnclip.drawing.captions import name_of
-from nnclip.drawing.painting import paint
+from nnclip.drawing.captions import language_of, name_of
+from nnclip.drawing.painting import paint, paint_masked
 from nnclip.drawing.scene import Scene, compose
 from nnclip.embeddings import unit
 from nnclip.explain import METHODS, explain
+from nnclip.explain.dense import DENSE
 from nnclip.weights.model import save_model
 
 SEED, SIZE, STEPS = 24, 256, 8
@@ -49,6 +52,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.quick:
         args.scenes, args.rounds, args.cost = 6, 2, "small"
     content = {"benchmark": "explain", "machine": machine(), **truth(args), **costs(args)}
+    content["regions"] = regions(args)
     print(f"middle of the image: {content['centre']:.3f} point right")
     for name, row in content["methods"].items():
         told = "  ".join(
@@ -56,6 +60,8 @@ def main(argv: list[str] | None = None) -> int:
             for what in ("deletion", "insertion")
         )
         print(f"{name:10} points right {row['pointing']:.3f}  {told}")
+    for name, row in content["regions"].items():
+        print(f"{name:22} mIoU {row['mean']:.3f} [{row['low']:.3f}, {row['high']:.3f}]")
     for name, value in content["cost_in_answers"].items():
         print(f"{name:10} {value:.2f} answers of {args.cost} a map")
     if args.out is not None:
@@ -93,6 +99,30 @@ def truth(args: argparse.Namespace) -> dict[str, Any]:
         for name in METHODS
     }
     return {"scenes": len(scenes), "centre": float(np.mean(hits["centre"])), "methods": methods}
+
+
+def regions(args: argparse.Namespace) -> dict[str, Any]:
+    """The mean intersection over union of regions, per method."""
+    model, rng = CLIP(args.model, precision="fp32"), np.random.default_rng(SEED)
+    english = language_of("en")
+    scores: dict[str, list[float]] = {}
+    for scene in two_objects(args.scenes):
+        image, shown = paint_masked(scene, SIZE)
+        names = [name_of(item.what, "en") for item in scene.items]
+        texts = [english.place(scene.background), *names]
+        found = {"all background": np.zeros_like(shown)}
+        for name in DENSE:
+            found[name] = model.segment(image, texts, name)
+            found[f"{name}, not refined"] = model.segment(image, texts, name, refine=False)
+        for name, labels in found.items():
+            scores.setdefault(name, []).append(_overlap(labels, shown, len(texts)))
+    return {name: _interval(np.array(values), rng) for name, values in scores.items()}
+
+
+def _overlap(found: np.ndarray, expected: np.ndarray, count: int) -> float:
+    both = [((found == n) & (expected == n)).sum() for n in range(count)]
+    either = [((found == n) | (expected == n)).sum() for n in range(count)]
+    return float(np.mean([a / b for a, b in zip(both, either, strict=True) if b]))
 
 
 def two_objects(count: int) -> list[Scene]:

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from nnclip.embeddings import unit
-from nnclip.explain import DEFAULT, Subject, explain, explain_text, viewed
+from nnclip.explain import DEFAULT, Subject, explain, explain_text, segment, viewed
 from nnclip.image import open_image
 from nnclip.towers import Towers
 from nnclip.weights.model import ModelWeights
@@ -83,6 +83,36 @@ class Explaining:
         opened = image if isinstance(image, Image.Image) else open_image(image)
         image_1E = unit(self.encode_image(self.preprocess(opened)[None]))
         return explain_text(self._subject(), self.tokenize(text), image_1E)
+
+    def segment(
+        self,
+        image: AnImage,
+        texts: Sequence[str],
+        method: str | None = None,
+        resolution: int | None = None,
+        refine: bool = True,
+    ) -> np.ndarray:
+        """Which text each pixel of an image shows best, roughly: places are large.
+
+        Args:
+            image: an image, or its file; a long one is looked at in overlapping squares.
+            texts: M, at least 2; name what is behind the objects, too.
+            method: "maskclip", "sclip" or "clearclip"; None for "maskclip".
+            resolution: pixels along a side that the model sees of a square; None for one and
+                a half times its own.
+            refine: whether borders follow those of colours.
+
+        Returns: (H, W) int64 of 0 to M - 1, for the image's own size; `nnclip.explain.boxes` finds
+            the regions in it.
+
+        Raises:
+            DataError: an image or text that cannot be read.
+            ConfigError: fewer than two texts, another method, a resolution that the tower cannot
+                have, or no OpenVINO.
+        """
+        opened = image if isinstance(image, Image.Image) else open_image(image)
+        text_TE = unit(self.encode_text(self.tokenize(texts)))
+        return segment(self._subject(), opened, text_TE, method or DEFAULT, resolution, refine)
 
     def view(self, image: Image.Image, resolution: int = SHOWN) -> Image.Image:
         """The square of an image that the model sees, in colours, `resolution` pixels wide."""

@@ -1,4 +1,4 @@
-"""Paints a scene: background, shadows, objects."""
+"""Paints a scene: background, shadows, objects; and says which pixels show which object."""
 
 import numpy as np
 from PIL import Image, ImageFilter, ImageOps
@@ -14,15 +14,31 @@ NEAR = 120.0  # distance in RGB below which an object gets a white rim to stand 
 
 def paint(scene: Scene, size: int) -> Image.Image:
     """The scene as an RGB image of `size` pixels square."""
+    return paint_masked(scene, size)[0]
+
+
+def paint_masked(scene: Scene, size: int) -> tuple[Image.Image, np.ndarray]:
+    """The scene as `paint` paints it, and what each pixel shows.
+
+    Returns:
+        The image, and (size, size) uint8: 0 for the background, 1 for the first object, ...
+    """
     # painted at twice the size: ImageDraw's edges are not smooth
     picture = PAINTERS[scene.background](scene.random("background"), 2 * size).reduce(2)
+    shown = Image.new("L", (size, size))
     for number, item in enumerate(scene.items):
-        _put(picture, scene, item, f"item {number}")
-    return picture
+        stamp, left, top = _placed(picture, scene, item, f"item {number}")
+        _cast_shadow(picture, stamp, left, top, max(size * 0.015, 1))
+        picture.paste(stamp, (left, top), stamp)
+        opaque = stamp.getchannel("A").point(lambda a: 255 * (a > 127))
+        shown.paste(number + 1, (left, top), opaque)
+    return picture, np.asarray(shown)
 
 
-def _put(picture: Image.Image, scene: Scene, item: Item, purpose: str) -> None:
-    """Paint one object with its shadow into `picture`."""
+def _placed(
+    picture: Image.Image, scene: Scene, item: Item, purpose: str
+) -> tuple[Image.Image, int, int]:
+    """One object, and where its left upper corner goes in `picture`."""
     size = picture.width
     side = max(round(item.extent * size), 4)
     if isinstance(item.what, Shape):
@@ -37,10 +53,8 @@ def _put(picture: Image.Image, scene: Scene, item: Item, purpose: str) -> None:
     top = round(item.at[1] * size - stamp.height / 2)
     rim = max(round(size * 0.022), 1)
     if item.rim or _distance(picture, left, top, stamp, colour) < NEAR:
-        stamp = _with_rim(stamp, rim)
-        left, top = left - rim, top - rim
-    _cast_shadow(picture, stamp, left, top, max(size * 0.015, 1))
-    picture.paste(stamp, (left, top), stamp)
+        return _with_rim(stamp, rim), left - rim, top - rim
+    return stamp, left, top
 
 
 def _fitted(glyph: str, side: int) -> Image.Image:

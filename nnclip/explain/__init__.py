@@ -16,12 +16,26 @@ from nnclip.engine import CompiledGraph, EmittedGraph
 from nnclip.errors import ConfigError
 from nnclip.explain import grad_cam, relevance
 from nnclip.explain.dense import CLEARCLIP, MASKCLIP, SCLIP
-from nnclip.explain.subject import Subject
+from nnclip.explain.regions import Box, boxes
+from nnclip.explain.segments import segment
+from nnclip.explain.subject import Subject, usual_resolution
 from nnclip.graph.beside import text_inputs, used_columns
 from nnclip.weights.model import ModelWeights
 
+__all__ = [
+    "DEFAULT",
+    "METHODS",
+    "Box",
+    "Method",
+    "Subject",
+    "boxes",
+    "explain",
+    "explain_text",
+    "segment",
+    "viewed",
+]
+
 DEFAULT = MASKCLIP.name  # the best of `benchmarks/explain.py`
-LEAST_PLACES = 4  # along a side of a map, unless a resolution is asked for
 
 Maps = Callable[[Subject, Image.Image, np.ndarray, int], np.ndarray]
 Ask = Callable[[CompiledGraph, np.ndarray, np.ndarray], np.ndarray]
@@ -99,7 +113,7 @@ def explain(
         text_TE: embeddings of texts, of unit length.
         method: a key of METHODS.
         resolution: pixels along a side that the model sees; None for its own, or so many that
-            the map has LEAST_PLACES. More gives finer maps, by interpolated positions.
+            the map has `subject.LEAST_PLACES`. More gives finer maps, by interpolated positions.
 
     Returns: (T, G, G) float32 over the square that the model sees of the image (see
         `Preprocess`): cosines, or of the methods with gradients numbers from 0 on.
@@ -110,8 +124,7 @@ def explain(
     """
     if method not in METHODS:
         raise ConfigError(f"method {method!r}: expected one of {', '.join(METHODS)}")
-    tower = subject.weights.config.image
-    size = resolution or max(tower.resolution, LEAST_PLACES * tower.stride)
+    size = resolution or usual_resolution(subject.weights.config.image)
     return METHODS[method].maps(subject, image, text_TE, size)
 
 

@@ -16,6 +16,7 @@ Yuille, SCLIP: Rethinking Self-Attention for Dense Vision-Language Inference (20
 et al., ClearCLIP: Decomposing CLIP Representations for Dense Vision-Language Inference (2024).
 """
 
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -75,3 +76,4 @@ def _own(x_NHLK: nn.Variable) -> nn.Variable:
 MASKCLIP = Dense("maskclip", _values, bare=False)
 SCLIP = Dense("sclip", _both, bare=False)
 CLEARCLIP = Dense("clearclip", _queries, bare=True)
+DENSE = MappingProxyType({it.name: it for it in (MASKCLIP, SCLIP, CLEARCLIP)})

@@ -5,7 +5,7 @@ Axes: R resolution, E embedding.
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -13,11 +13,12 @@ from PIL import Image
 
 from nnclip.engine import CompiledGraph, EmittedGraph, compile_emitted
 from nnclip.engine.precision import require_openvino
-from nnclip.graph.parameters import scope_of
-from nnclip.graph.towers import at_resolution
+from nnclip.graph.parameters import flatten, scope_of
+from nnclip.graph.towers import AnImageTower, at_resolution
 from nnclip.nnabla import nn
 from nnclip.weights.model import ModelWeights
 
+LEAST_PLACES = 4  # along a side of a map, unless a resolution is asked for
 KEPT = 4  # graphs; each holds the tower's weights once more
 
 
@@ -62,6 +63,23 @@ class Subject:
         return preprocess(image)[None]
 
 
+def usual_resolution(tower: AnImageTower) -> int:
+    """The resolution that maps are made at: the tower's own, or what gives LEAST_PLACES."""
+    return max(tower.resolution, LEAST_PLACES * tower.stride)
+
+
+@dataclass(frozen=True)
+class _Resized(ModelWeights):
+    """A model that shares all Variables but one with another, whose file may hold their values."""
+
+    whole: ModelWeights | None = None
+
+    def unread(self) -> Mapping[nn.Variable, np.ndarray]:
+        """See `ModelWeights`."""
+        assert self.whole is not None
+        return self.whole.unread()
+
+
 def at(weights: ModelWeights, resolution: int) -> ModelWeights:
     """The model for images of another resolution: its positions are interpolated.
 
@@ -72,8 +90,9 @@ def at(weights: ModelWeights, resolution: int) -> ModelWeights:
     if resolution == config.image.resolution:
         return weights
     image = at_resolution(config.image, resolution)
-    variables = dict(weights.variables())
+    variables = flatten(weights.scope)
     if positions := config.image.positions:
-        table = positions.resized(variables[positions.name].d, resolution // image.stride)
+        table = positions.resized(weights.array(positions.name), resolution // image.stride)
         variables[positions.name] = nn.Variable.from_numpy_array(table, need_grad=True)
-    return ModelWeights(replace(config, image=image), scope_of(variables), weights.metadata)
+    config = replace(config, image=image)
+    return _Resized(config, scope_of(variables), weights.metadata, whole=weights)
