@@ -3,6 +3,6 @@
 import sys
 
 if __name__ == "__main__":  # data workers import this file too
-    from nnclip.training.launch import main
+    from nnclip.commands.training_run import main
 
     sys.exit(main())

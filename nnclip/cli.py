@@ -16,7 +16,7 @@ from nnclip.files import shown
 from nnclip.logs import log_to_stderr
 
 COMMANDS_DIR = Path(__file__).parent / "commands"
-NO_COMMANDS = ("__init__", "filters", "options")  # files in it that are none
+NO_COMMANDS = ("__init__", "filters", "options", "training_run")  # files in it that are none
 
 
 def command_names() -> list[str]:
@@ -105,7 +105,7 @@ def train() -> int:
 
     try:
         require_nnabla("training")
-        from nnclip.training.launch import main as launch
+        from nnclip.commands.training_run import main as launch
     except NnclipError as error:
         print(f"nnclip-train: {error}", file=sys.stderr)
         return 2

@@ -58,6 +58,7 @@ class AdamW:
         eps: Added to the root of the second moment (outside the root, as in torch).
         weight_decay: Multiplied by the learning rate (as in torch, unlike NNabla's solver).
         decays: Says which parameters decay.
+        factors: What the learning rate is multiplied by, by name; 1 where there is none.
         threads: Number of threads; None for one per core.
 
     Source: Decoupled Weight Decay Regularization, arXiv:1711.05101, algorithm 2.
@@ -71,6 +72,7 @@ class AdamW:
         eps: float = 1e-6,
         weight_decay: float = 0.2,
         decays: Callable[[str, nn.Variable], bool] = is_matrix,
+        factors: Mapping[str, float] | None = None,
         threads: int | None = None,
     ) -> None:
         self.parameters = {n: v for n, v in parameters.items() if v.need_grad}
@@ -79,8 +81,9 @@ class AdamW:
         zeros = {n: np.zeros(v.shape, np.float32) for n, v in self.parameters.items()}
         self._first = zeros
         self._second = {n: np.zeros_like(a) for n, a in zeros.items()}
-        self._decays = {n: decays(n, v) for n, v in self.parameters.items()}
-        self._rates = {True: _Rates.make(), False: _Rates.make()}
+        given = factors or {}
+        self._groups = {n: (decays(n, v), given.get(n, 1.0)) for n, v in self.parameters.items()}
+        self._rates = {group: _Rates.make() for group in set(self._groups.values())}
         self._places: list[int] = []
         self._requests: list[ov.InferRequest] = []
         self._rest: list[tuple[_Rates, list[np.ndarray]]] = []
@@ -104,9 +107,10 @@ class AdamW:
             raise DataError(f"learning rate {lr} and gradient scale {scale} must be finite numbers")
         self._bind()
         self.steps += 1
-        for decays, rates in self._rates.items():
-            rates.keep[0] = 1.0 - lr * self.weight_decay if decays else 1.0
-            rates.step[0] = lr / (1.0 - self.betas[0] ** self.steps)
+        for (decays, factor), rates in self._rates.items():
+            own = lr * factor
+            rates.keep[0] = 1.0 - own * self.weight_decay if decays else 1.0
+            rates.step[0] = own / (1.0 - self.betas[0] ** self.steps)
             rates.root[0] = 1.0 / math.sqrt(1.0 - self.betas[1] ** self.steps)
             rates.scale[0] = scale
         with OPENVINO_CALLS:
@@ -155,7 +159,7 @@ class AdamW:
             return
         self._places, self._requests, self._rest = places, [], []
         for name, v in self.parameters.items():
-            rates = self._rates[self._decays[name]]
+            rates = self._rates[self._groups[name]]
             own = [float_memory(v.data), float_memory(v.grad)]
             flat = [a.reshape(-1) for a in (*own, self._first[name], self._second[name])]
             for start, size in _pieces(v.size, tuple(self._models)):

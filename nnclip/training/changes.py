@@ -14,8 +14,8 @@ logger = logging.getLogger(__name__)
 QUIET = frozenset({
     "workers", "max_bad", "micro_batch_size", "batch_size", "epochs", "max_iter", "device_id",
     "timeout", "monitor_path", "model_save_path", "model_save_interval", "keep_last", "resume",
-    "overwrite", "dry_run", "val_interval", "log_interval", "check_interval", "tensorboard",
-    "wandb", "train",
+    "overwrite", "dry_run", "val_interval", "eval", "eval_interval", "log_interval",
+    "check_interval", "tensorboard", "wandb", "train",
 })  # fmt: skip
 _ORDER = "the order of the pairs would change in the middle of an epoch"
 _MODEL = "the checkpoint holds another model"

@@ -98,6 +98,11 @@ class TrainConfig:
     max_iter: int = option(0, "steps (default: what --epochs says)", "-i", "--max-iter")
     solver: str = option("AdamW", "how parameters move", choices=("AdamW", "Adam", "Lamb", "Lars"))
     lr: float = option(5e-4, "learning rate after the warm-up (fine-tuning wants 1e-5 or less)")
+    lr_image: float = option(-1.0, "learning rate of the image tower (default: --lr)")
+    lr_text: float = option(-1.0, "learning rate of the text tower (default: --lr)")
+    layer_decay: float = option(
+        1.0, "what each layer's rate is multiplied by for the one below it, in both towers"
+    )
     beta1: float = option(0.9, "of the running mean of the gradients")
     beta2: float = option(0.98, "of the running mean of their squares")
     eps: float = option(1e-6, "of Adam")
@@ -160,6 +165,10 @@ class TrainConfig:
     keep_last: int = option(2, "checkpoints that are kept")
     resume: str = option("", "latest, or a checkpoint: go on where it stopped")
     val_interval: int = option(0, "steps between validations (default: an epoch)")
+    eval: tuple[str, ...] = option(
+        (), "zero-shot:DIR or retrieval:FILE: measured while training; may be given again"
+    )
+    eval_interval: int = option(0, "steps between these (default: those between validations)")
     log_interval: int = option(10, "steps between two lines of the log")
     check_interval: int = option(
         500, "steps between checks that all ranks hold the same parameters"
@@ -182,6 +191,15 @@ class TrainConfig:
                 raise ConfigError(
                     f"{flag_of(name)}: found {getattr(self, name)}, expected 0 or more"
                 )
+        for name in ("lr_image", "lr_text"):
+            if getattr(self, name) < 0 and getattr(self, name) != -1:
+                raise ConfigError(
+                    f"{flag_of(name)}: found {getattr(self, name)}, expected 0 or more"
+                )
+        if not 0 < self.layer_decay <= 1:
+            raise ConfigError(
+                f"--layer-decay: found {self.layer_decay}, expected above 0, at most 1"
+            )
         if not 0 <= self.wise_ft <= 1:
             raise ConfigError(f"--wise-ft: found {self.wise_ft}, expected 0 to 1")
         if self.wise_ft < 1 and not self.finetuning:
@@ -232,8 +250,8 @@ _ABOVE_ZERO = (
     "timeout", "keep_together",
 )  # fmt: skip
 _AT_LEAST_ZERO = (
-    "lr", "eps", "weight_decay", "clip_norm", "warmup_iter", "max_iter", "val_interval", "max_bad",
-    "image_size", "context_length",
+    "lr", "eps", "weight_decay", "clip_norm", "warmup_iter", "max_iter", "val_interval",
+    "eval_interval", "max_bad", "image_size", "context_length",
 )  # fmt: skip
 
 
@@ -248,6 +266,8 @@ def flag_of(name: str) -> str:
 def shown_default(entry: "dataclasses.Field[Any]") -> str:
     """A field's default as a reader wants it; empty where the help says what happens by default."""
     if "(default" in entry.metadata["help"]:
+        return ""
+    if entry.default == ():
         return ""
     if isinstance(entry.default, bool):
         return "on" if entry.default else "off"

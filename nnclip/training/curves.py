@@ -12,6 +12,7 @@ PANELS = (
     ("Gradient norm", ("gradient_norm",), "log"),
     ("Pairs per second", ("pairs_per_second",), "linear"),
 )  # fmt: skip
+JUDGED = ("_acc1", "_recall@1")  # of `--eval`, what is drawn and told
 
 
 def draw_curves(log: list[dict[str, Any]], path: Path) -> None:
@@ -23,12 +24,18 @@ def draw_curves(log: list[dict[str, Any]], path: Path) -> None:
     """
     from matplotlib.figure import Figure  # takes a second
 
-    figure = Figure(figsize=(12, 6.5), layout="constrained")
-    for axes, (title, names, scale) in zip(figure.subplots(2, 3).flat, PANELS, strict=True):
+    judged = sorted({name for line in log for name in line if name.endswith(JUDGED)})
+    panels = (*PANELS, ("Evaluation", judged, "linear")) if judged else PANELS
+    columns = -(-len(panels) // 2)
+    figure = Figure(figsize=(4 * columns, 6.5), layout="constrained")
+    grid = figure.subplots(2, columns).flat
+    for axes in grid[len(panels) :]:
+        axes.set_axis_off()
+    for axes, (title, names, scale) in zip(grid, panels, strict=False):
         for name in names:
             points = [(line["step"], line[name]) for line in log if name in line]
             if points:
-                dotted = name.startswith("validation_")
+                dotted = name.startswith("validation_") or name in judged
                 label = name.replace("_", " ")
                 axes.plot(*zip(*points, strict=True), "o--" if dotted else "-", ms=3, label=label)
         axes.set_title(title, loc="left", fontsize=10)
@@ -36,6 +43,6 @@ def draw_curves(log: list[dict[str, Any]], path: Path) -> None:
         axes.set_xlabel("step", fontsize=8)
         axes.tick_params(labelsize=8)
         axes.spines[["top", "right"]].set_visible(False)
-        if len(names) > 1:
+        if len(names) > 1 or names is judged:
             axes.legend(fontsize=8, frameon=False)
     figure.savefig(path, dpi=120)

@@ -89,6 +89,10 @@ class AnyFeed(Protocol):
         """Processes that prepare batches for this rank."""
         ...
 
+    def close(self) -> None:
+        """End the processes that `in_order` has kept."""
+        ...
+
 
 class Feed:
     """Makes batches for one model and one table.
@@ -136,6 +140,7 @@ class Feed:
         self._config, self.context = config, context
         self._text, self._tokenizer = text, tokenizer
         self._recipe = Recipe(image.preprocess, crop, config.decoding)
+        self._kept: Loader | None = None
 
     def preview(self, path: Path, communicator: Communicator, position: int) -> None:
         """Write a contact sheet of this rank's next batch; see `preview.write_preview`."""
@@ -164,13 +169,32 @@ class Feed:
     def in_order(
         self, communicator: Communicator, share: Sequence[int]
     ) -> Iterator[Iterator[FedBatch]]:
-        """The pairs of these rows, in this order; the last batch is filled up with its last row."""
+        """See `AnyFeed`; what decodes is kept for the next call, until `close`."""
         rows = self._config.batch_size
-        with self._loader(communicator) as loader:
-            parts = (list(share[at : at + rows]) for at in range(0, len(share), rows))
-            full = (part + part[-1:] * (rows - len(part)) for part in parts)
-            spans = ([Draw(self._config.seed, 0, index) for index in part] for part in full)
-            yield self._batches(loader, spans)
+        parts = (list(share[at : at + rows]) for at in range(0, len(share), rows))
+        full = (part + part[-1:] * (rows - len(part)) for part in parts)
+        spans = ([Draw(self._config.seed, 0, index) for index in part] for part in full)
+        loader = self._kept or self._loader(communicator)
+        self._kept, whole = None, False
+
+        def batches() -> Iterator[FedBatch]:
+            nonlocal whole
+            yield from self._batches(loader, spans)
+            whole = True
+
+        try:
+            yield batches()
+        finally:
+            if whole:  # nothing is being decoded for a caller that is gone
+                self._kept = loader
+            else:
+                loader.close()
+
+    def close(self) -> None:
+        """See `AnyFeed`."""
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
 
     def _batches(self, loader: Loader, spans: Iterable[list[Draw]]) -> Iterator[FedBatch]:
         for raw in loader.batches(iter(spans)):

@@ -53,6 +53,10 @@ def add_setting(
             default=argparse.SUPPRESS,
             help=text,
         )
+    elif isinstance(entry.default, tuple):
+        parser.add_argument(
+            *flags, dest=entry.name, action="append", default=argparse.SUPPRESS, help=text
+        )
     else:
         parser.add_argument(
             *flags,
@@ -74,7 +78,8 @@ def parse_flags(argv: Sequence[str] | None = None) -> TrainConfig:
     settings: dict[str, Any] = {}
     for path in given.pop("config"):
         settings |= read_settings(Path(path))
-    return TrainConfig(**{**settings, **given})
+    lists = {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
+    return TrainConfig(**{**settings, **given, **lists})
 
 
 def read_settings(path: Path) -> dict[str, Any]:
@@ -121,8 +126,8 @@ def _typed(path: Path, key: str, value: Any, entry: "dataclasses.Field[Any]") ->
     """
     wanted: Any = type(entry.default)
     choices = entry.metadata["choices"] or ()
-    if value is None and entry.default == "":
-        return ""
+    if value is None and entry.default in ("", ()):
+        return entry.default
     if value is None:
         raise ConfigError(
             f"{path}: {key}: found nothing, expected {wanted.__name__}; leave the line out for "
@@ -130,6 +135,11 @@ def _typed(path: Path, key: str, value: Any, entry: "dataclasses.Field[Any]") ->
         )
     if isinstance(value, bool) and "off" in choices:
         return "on" if value else "off"
+    if wanted is tuple:
+        values = [value] if isinstance(value, str) else value
+        if isinstance(values, list) and all(isinstance(one, str) for one in values):
+            return tuple(values)
+        raise ConfigError(f"{path}: {key}: found {brief(value)}, expected a list of texts")
     fits = not isinstance(value, bool) and isinstance(value, str | int | float)
     if wanted is bool:
         fits = isinstance(value, bool)

@@ -236,6 +236,9 @@ class FeatureFeed:
         """See `AnyFeed`: none, features are mapped."""
         return 0
 
+    def close(self) -> None:
+        """See `AnyFeed`: there is nothing to end."""
+
     @staticmethod
     def _fed(batches: Iterable[FeatureBatch]) -> Iterator[FedBatch]:
         return (FedBatch(batch, {}, []) for batch in batches)

@@ -1,10 +1,10 @@
-"""From a command line to a finished run: ranks, logging, and failures that end all ranks."""
+"""From settings to a finished run: ranks, logging, and failures that end all ranks."""
 
 import dataclasses
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from nnclip.errors import ConfigError, NnclipError
@@ -14,28 +14,15 @@ from nnclip.nnabla import require_nnabla
 from nnclip.training.checkpoint import going_on
 from nnclip.training.communicator import Alone, Communicator, connect
 from nnclip.training.config import TrainConfig
-from nnclip.training.flags import parse_flags
 from nnclip.training.folder import chosen_folder, made_folder
 from nnclip.training.machine import choose_context, enter_context
 from nnclip.training.preflight import check_outputs
 from nnclip.training.rehearsal import rehearse
-from nnclip.training.sizes import SIZES
 from nnclip.training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
 
 Make = Callable[[TrainConfig, Communicator, str], Trainer]
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Train as the flags say; returns the exit status."""
-    config = _parsed(argv)
-    if config is None:
-        return 2
-    if config.model == "list":
-        print("\n".join(SIZES))
-        return 0
-    return launch("train.py", config, Trainer)
 
 
 def launch(name: str, config: TrainConfig, make: Make) -> int:
@@ -74,15 +61,6 @@ def launch(name: str, config: TrainConfig, make: Make) -> int:
         if status:
             communicator.abort(status)
     return status
-
-
-def _parsed(argv: Sequence[str] | None) -> TrainConfig | None:
-    """The settings; None after saying what is wrong with them."""
-    try:
-        return parse_flags(argv)
-    except NnclipError as error:
-        print(shown(f"train.py: {error}"), file=sys.stderr, flush=True)
-        return None
 
 
 def settled(config: TrainConfig, communicator: Communicator) -> TrainConfig:

@@ -43,8 +43,17 @@ def make_optimiser(
     parameters: dict[str, nn.Variable],
     on_cpu: bool,
     threads: int | None = None,
+    factors: Mapping[str, float] | None = None,
 ) -> Optimiser:
-    """The optimiser that the settings ask for; `threads` of the processor, None for all."""
+    """The optimiser that the settings ask for.
+
+    Args:
+        config: the settings.
+        parameters: by name.
+        on_cpu: whether they lie in main memory.
+        threads: of the processor, None for all.
+        factors: see `rates.rate_factors`; none for one rate.
+    """
     betas = (config.beta1, config.beta2)
     if config.solver == "AdamW" and on_cpu:
         return AdamW(
@@ -53,9 +62,10 @@ def make_optimiser(
             eps=config.eps,
             weight_decay=config.decay,
             decays=decays,
+            factors=factors,
             threads=threads,
         )
-    return NnablaSolver(config.solver, parameters, betas, config.eps, config.decay)
+    return NnablaSolver(config.solver, parameters, betas, config.eps, config.decay, factors)
 
 
 class NnablaSolver:
@@ -73,6 +83,7 @@ class NnablaSolver:
         betas: tuple[float, float],
         eps: float,
         decay: float,
+        factors: Mapping[str, float] | None = None,
     ) -> None:
         """Make the states, zero.
 
@@ -83,16 +94,18 @@ class NnablaSolver:
             eps: against division by zero.
             decay: of matrices, in torch's units (times the learning rate); for `Adam` it is added
                 to the gradient.
+            factors: what the learning rate is multiplied by, by name; 1 where there is none.
         """
         self._name, self._betas, self._eps = name, betas, eps
         trained = {n: v for n, v in parameters.items() if v.need_grad}
+        kinds = {n: (decays(n, v), (factors or {}).get(n, 1.0)) for n, v in trained.items()}
         self._groups = [
-            ({n: v for n, v in trained.items() if decays(n, v) is matrices}, decay * matrices)
-            for matrices in (True, False)
+            ({n: v for n, v in trained.items() if kinds[n] == kind}, decay * kind[0], kind[1])
+            for kind in sorted(set(kinds.values()), reverse=True)
         ]
         self._trained, self._steps = trained, 0
         self._solvers = [self._solver(1.0) for _ in self._groups]
-        for solver, (group, _) in zip(self._solvers, self._groups, strict=True):
+        for solver, (group, _, _) in zip(self._solvers, self._groups, strict=True):
             solver.set_parameters(group)
 
     def _solver(self, lr: float) -> Any:
@@ -110,15 +123,15 @@ class NnablaSolver:
 
     def update(self, lr: float, *, scale: float = 1.0) -> None:
         """See `Optimiser`."""
-        for number, (group, decay) in enumerate(self._groups):
-            solver = self._solvers[number]
+        for number, (group, decay, factor) in enumerate(self._groups):
+            solver, rate = self._solvers[number], lr * factor
             if self._name == "AdamW":
                 states = solver.get_states()
-                solver = self._solvers[number] = self._solver(lr)
+                solver = self._solvers[number] = self._solver(rate)
                 solver.set_parameters(group)
                 solver.set_states(states)
-                decay *= lr  # NNabla leaves it as it is, torch multiplies by the rate
-            solver.set_learning_rate(lr)
+                decay *= rate  # NNabla leaves it as it is, torch multiplies by the rate
+            solver.set_learning_rate(rate)
             if scale != 1.0:
                 solver.scale_grad(scale)
             if decay:
@@ -161,6 +174,8 @@ class NnablaSolver:
 class LossScale:
     """The factor that lets half precision hold small gradients: halved when they overflow."""
 
+    MOST = 50  # overflows in a row
+
     def __init__(self, value: float = 65536.0, patience: int = 2000) -> None:
         """Begin.
 
@@ -169,9 +184,16 @@ class LossScale:
             patience: steps without overflow before the factor is doubled.
         """
         self.value, self.patience, self.good = value, patience, 0
+        self._overflows = 0
+
+    @property
+    def lost(self) -> bool:
+        """Whether gradients overflow whatever the factor is."""
+        return self._overflows > (self.MOST if self.patience else 0)
 
     def fits(self, norm: float) -> bool:
         """Whether gradients of this norm are to be used; adapts the factor."""
+        self._overflows = 0 if math.isfinite(norm) else self._overflows + 1
         if self.patience == 0:
             return math.isfinite(norm)
         if not math.isfinite(norm):

@@ -175,8 +175,12 @@ class ContrastiveStep:
 
     def features(self, batch: AnyBatch) -> tuple[np.ndarray, np.ndarray]:
         """Features of images and texts as the trained model gives them, (N, E) each."""
-        found = self._evaluated(batch.inputs(self._config.text))
+        found = self.of_inputs(batch.inputs(self._config.text))
         return found["image"], found["text"]
+
+    def of_inputs(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Side -> its features (N, E), of the sides whose inputs are given, for evaluation."""
+        return self._evaluated(arrays)
 
     def _in_stages(self, pieces: Sequence[AnyBatch], scale: float) -> StepResult:
         """All features first, then the loss, then the gradients of each piece."""

@@ -2,6 +2,8 @@
 
 import logging
 import time
+from collections.abc import Sequence
+from contextlib import closing, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,13 +13,15 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from nnclip.embeddings import unit
 from nnclip.engine.memory import float_memory
-from nnclip.errors import DataError, NnclipError
+from nnclip.errors import NnclipError
 from nnclip.graph.similarity import MAX_LOGIT_SCALE
+from nnclip.training.agreement import agree, check_bad
 from nnclip.training.boards import Board, open_boards, read_log
 from nnclip.training.communicator import Communicator, check_equal
 from nnclip.training.config import TrainConfig
 from nnclip.training.curves import draw_curves
 from nnclip.training.ema import averaging
+from nnclip.training.examining import Examiner, Judge
 from nnclip.training.feed import AnyFeed, FedBatch, Feed
 from nnclip.training.flags import write_settings
 from nnclip.training.keeper import RunKeeper
@@ -25,6 +29,7 @@ from nnclip.training.kept import KeptWeights
 from nnclip.training.machine import choose_engine
 from nnclip.training.model import Trainee, make_trainee, trains_statistics
 from nnclip.training.preflight import check_data, check_disk, naming
+from nnclip.training.rates import rate_factors, told_rates
 from nnclip.training.resolved import (
     of_data,
     of_machine,
@@ -44,12 +49,10 @@ from nnclip.training.schedule import make_schedule
 from nnclip.training.solvers import LossScale, make_optimiser
 from nnclip.training.step import ContrastiveStep, StepOptions, StepResult
 from nnclip.training.stopping import StopSignals
-from nnclip.training.validation import Embeddings, accuracies, embed_table, validate
+from nnclip.training.validation import Embeddings, accuracies, validate
 from nnclip.training.watch import Progress
 
 logger = logging.getLogger(__name__)
-
-MOST_OVERFLOWS = 50  # in a row, of half precision
 
 
 class Trainer:
@@ -62,13 +65,26 @@ class Trainer:
         total: steps of the whole run.
     """
 
-    def __init__(self, config: TrainConfig, communicator: Communicator, context: str) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        communicator: Communicator,
+        context: str,
+        judges: Sequence[Judge] = (),
+    ) -> None:
         """Read the tables, make the model, and go where a checkpoint says.
+
+        Args:
+            config: the settings.
+            communicator: the ranks.
+            context: `cpu` or `cudnn`.
+            judges: the data sets of `--eval`.
 
         Raises:
             NnclipError: of all kinds, see `model`, `data.readers` and `checkpoint`.
         """
         self.config, self.communicator, self._context = config, communicator, context
+        self._judges = judges
         self._engine = choose_engine(config, context, communicator)
         self._keeper = RunKeeper(config, communicator.rank)
         self.folder = self._keeper.folder
@@ -81,24 +97,28 @@ class Trainer:
             self._check_data()
         self.step = self._make_step()
         self._variables = self.trainee.variables()
-        plain = make_optimiser(config, self._variables, context == "cpu", self._engine.threads)
+        self._factors = rate_factors(config, self.trainee.weights.config, self._variables)
+        on_cpu, threads = context == "cpu", self._engine.threads
+        plain = make_optimiser(config, self._variables, on_cpu, threads, self._factors)
         self._optimiser = averaging(plain, self._variables, config.ema)
         self._weights = KeptWeights(config, self.trainee, self._optimiser)
-        self._scale = LossScale() if self._half_on_gpu else LossScale(1.0, patience=0)
+        self._examiner = Examiner(config, communicator, self.step, self.trainee, self._weights)
+        half_on_gpu = config.type_config == "half" and context != "cpu"
+        self._scale = LossScale() if half_on_gpu else LossScale(1.0, patience=0)
         batch, pairs = config.batch_size * communicator.size, len(self.feed.table)
         self.total = config.max_iter or max(round(config.epochs * pairs / batch), 1)
         self._schedule = make_schedule(config.lr, self.total, config.warmup_iter, config.schedule)
         self.state = RunState(batch=batch, pairs=pairs)
         self._asked_to_stop = self._stop = False
         self._signals = StopSignals(self.folder)
-        self._overflows = 0
         self._go_on()
         if communicator.rank == 0:
             check_disk(config, self.checkpoint_size(), self.trainee.size())
 
     def run(self) -> Path | None:
         """Train to the end and return where the model is; None where a signal came before."""
-        with self._keeper.working(self.state.step), self._signals:
+        kept = closing(self._validation) if self._validation else nullcontext()
+        with self._keeper.working(self.state.step), self._signals, kept:
             return self._run()
 
     def _run(self) -> Path | None:
@@ -133,9 +153,6 @@ class Trainer:
             limit = config.clip_norm
             clip = limit / norm if 0 < limit < norm else 1.0
             self._optimiser.update(rate, scale=clip / factor)
-            self._overflows = 0
-        else:
-            self._overflows += 1
         self._check_numbers(result.loss, norm)
         logit_scale = float_memory(self._variables["logit_scale"].data)
         np.minimum(logit_scale, np.float32(MAX_LOGIT_SCALE), out=logit_scale)
@@ -153,8 +170,7 @@ class Trainer:
         return result, values
 
     def _check_numbers(self, loss: float, norm: float) -> None:
-        allowed = MOST_OVERFLOWS if self._half_on_gpu else 0
-        if not np.isfinite(loss) or self._overflows > allowed:
+        if not np.isfinite(loss) or self._scale.lost:
             raise NnclipError(
                 f"step {self.state.step}: found loss {loss} and gradient norm {norm}, expected "
                 "numbers; a lower --lr, a longer --warmup-iter or --clip-norm 1 help; "
@@ -163,21 +179,9 @@ class Trainer:
 
     def _agree(self, broken: dict[str, str]) -> None:
         """Tell all ranks what happened on any: a wish to stop, broken images."""
-        heard = np.array([self._asked_to_stop or self._signals.asked, len(broken)], np.float64)
-        self.communicator.sum_array(heard)
-        self._stop = bool(heard[0])
-        known = set(self.state.broken)
-        for one in self.communicator.gather(broken) if heard[1] else []:
-            for name in one.keys() - known:
-                logger.warning("skipped: %s", one[name])
-            known |= one.keys()
-        self.state.broken = sorted(known)
-        empty, most = self.feed.table.dropped, self.config.max_bad
-        if len(known) + empty > most:
-            raise DataError(
-                f"found {len(known)} broken images and {empty} empty captions, more than "
-                f"--max-bad {most}; the first: {min(known, default='a caption')}"
-            )
+        wish = self._asked_to_stop or self._signals.asked
+        self._stop = agree(self.communicator, self.state, wish, broken)
+        check_bad(self.state, self.feed.table.dropped, self.config.max_bad)
 
     def _report(
         self, boards: list[Board], progress: Progress, result: StepResult, values: dict[str, float]
@@ -195,22 +199,11 @@ class Trainer:
         config, step = self.config, self.state.step
         if step % config.check_interval == 0:
             self._check_ranks()
-        every = config.val_interval or max(self.state.pairs // self.state.batch, 1)
-        if self._validation and (step % every == 0 or step == self.total):
-            with self._weights.in_place():
-                self._validate(self._validation, boards)
+        self._examiner.examine(
+            self.state, step == self.total, self._validation, self._judged, self._judges, boards
+        )
         if step % config.model_save_interval == 0 or self._stop or step == self.total:
             self._save()
-
-    def _validate(self, feed: AnyFeed, boards: list[Board]) -> None:
-        values = self._judged(embed_table(self.step, feed, self.communicator))
-        logger.info("step %d: %s", self.state.step, _shown(values))
-        for board in boards:
-            board.add(self.state.step, values)
-        if values["validation_loss"] < self.state.best:
-            self.state.best = values["validation_loss"]
-            if self.communicator.rank == 0:
-                self.trainee.save_best(self.folder)
 
     def _judged(self, found: Embeddings) -> dict[str, float]:
         return validate(found, self.state.batch, self.trainee.scorer())
@@ -256,14 +249,8 @@ class Trainer:
         check_data(self.config, self.communicator, self.feed.table, validation)
 
     def _check_ranks(self) -> None:
-        check_equal(self.communicator, self._arrays(), self._keeper.going_on())
-
-    def _arrays(self) -> dict[str, np.ndarray]:
-        return {name: v.d for name, v in self._variables.items()}
-
-    @property
-    def _half_on_gpu(self) -> bool:
-        return self.config.type_config == "half" and self._context != "cpu"
+        arrays = {name: v.d for name, v in self._variables.items()}
+        check_equal(self.communicator, arrays, self._keeper.going_on())
 
     def _open_boards(self) -> list[Board]:
         if self.communicator.rank != 0:
@@ -285,6 +272,7 @@ class Trainer:
             | of_data(config, ranks, self.feed, self._validation)
             | of_model(self.trainee, self.feed)
             | of_schedule(config, self._schedule, state.pairs, state.batch)
+            | {"learning_rates": told_rates(config, self._factors)}
         )
 
     def _make_trainee(self) -> Trainee:
@@ -310,7 +298,3 @@ class Trainer:
                 trains_statistics(config, self.trainee.variables()),
             ),
         )
-
-
-def _shown(values: dict[str, float]) -> str:
-    return ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in values.items())

@@ -67,7 +67,10 @@ def test_features_are_the_same_bits(both, models, name):
     ("code", "what"),
     [
         ("from nnclip import clip; clip.load(context='cudnn')", "context cudnn"),
-        ("import nnclip.training.launch as t; t.main(['--train-txt-path', 'x.csv'])", "training"),
+        (
+            "import nnclip.commands.training_run as t; t.main(['--train-txt-path', 'x.csv'])",
+            "training",
+        ),
     ],
 )
 def test_what_needs_nnabla_says_so(code, what):

@@ -15,7 +15,8 @@ from nnclip.engine.contexts import float_context
 from nnclip.errors import NnclipError
 from nnclip.training.communicator import Alone
 from nnclip.training.config import TrainConfig
-from nnclip.training.trainer import MOST_OVERFLOWS, Trainer
+from nnclip.training.solvers import LossScale
+from nnclip.training.trainer import Trainer
 
 
 @pytest.fixture
@@ -83,7 +84,7 @@ def test_a_run_that_never_stops_overflowing_ends(settings: TrainConfig) -> None:
     scales = overflow_in(trainer, *range(90))
     with pytest.raises(NnclipError, match="expected numbers; a lower --lr"):
         trainer.run()
-    assert len(scales) == MOST_OVERFLOWS + 1 and scales[-1] == 1.0
+    assert len(scales) == LossScale.MOST + 1 and scales[-1] == 1.0
 
 
 def test_in_float_one_overflow_is_an_error(settings: TrainConfig) -> None:

@@ -13,6 +13,7 @@ import yaml
 
 from nnclip import clip
 from nnclip.cli import main
+from nnclip.commands.training_run import main as train
 from nnclip.graph.bert import BertConfig
 from nnclip.graph.parameters import make_tower_parameters
 from nnclip.graph.resnet import ClipResNetConfig
@@ -21,7 +22,6 @@ from nnclip.graph.transformer import BlockConfig
 from nnclip.image import Preprocess
 from nnclip.training.boards import read_log
 from nnclip.training.data.readers import read_pairs
-from nnclip.training.launch import main as train
 from nnclip.weights.h5 import read_h5
 from nnclip.weights.tower import TowerWeights, save_tower
 
