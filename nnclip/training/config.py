@@ -56,7 +56,11 @@ class TrainConfig:
     # Model
     finetuning: bool = option(False, "go on from --model-load-path", "-ft", "--finetuning")
     model_load_path: str = option("ViT-B/32", "what -ft goes on from: an .h5 or a published name")
-    model: str = option("ViT-B/32", "size to train from scratch; --model list shows them all")
+    model: str = option(
+        "ViT-B/32",
+        "size to train from scratch: a name (--model list shows all), or spelled out, such as "
+        "vit:64,8,128,3+gpt:128,3 (pixels, patch, width, layers; width, layers)",
+    )
     image_size: int = option(0, "resolution in pixels (default: the model's own)")
     context_length: int = option(
         0, "tokens of a caption (default: the model's own)", "--context-length", "--context_length"

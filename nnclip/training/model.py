@@ -3,6 +3,7 @@
 import dataclasses
 import fnmatch
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -141,15 +142,15 @@ def _fresh(config: TrainConfig) -> Trainee:
 def _loaded(config: TrainConfig) -> Trainee:
     if config.tokenizer:
         raise ConfigError("--tokenizer: a model to fine-tune has its own; leave the flag out")
-    if config.lr > FINE_TUNING_RATE and not config.lora:
+    source = config.model_load_path
+    path = Path(source) if source.endswith(".h5") or Path(source).is_file() else fetch(source)
+    weights = with_loss(resized(load_model(path), config.image_size), config.loss)
+    if config.lr > FINE_TUNING_RATE and not config.lora and not is_fresh(weights.variables()):
         logger.warning(
             "fine-tuning at a learning rate of %g: expect the model to forget what it knew; "
             "1e-5 or less is usual (--lr)",
             config.lr,
         )
-    source = config.model_load_path
-    path = Path(source) if source.endswith(".h5") or Path(source).is_file() else fetch(source)
-    weights = with_loss(resized(load_model(path), config.image_size), config.loss)
     frozen = [n for n, v in weights.variables().items() if not (v.need_grad or is_statistic(n))]
     if frozen:
         logger.warning(
@@ -167,6 +168,12 @@ def _loaded(config: TrainConfig) -> Trainee:
         )
     tokenizer = weights.config.text.tokenizer(weights.metadata, path)
     return Trainee(weights, tokenizer)
+
+
+def is_fresh(variables: Mapping[str, nn.Variable]) -> bool:
+    """Whether a model has never been trained: the gains of its norms are all as they begin."""
+    gains = [v.d for name, v in variables.items() if name.endswith("/W") and v.ndim == 1]
+    return bool(gains) and all((gain == gain[0]).all() for gain in gains)
 
 
 def resized(weights: ModelWeights, resolution: int) -> ModelWeights:

@@ -13,6 +13,7 @@ from nnclip.graph.config import (
 )
 from nnclip.image import Preprocess
 from nnclip.training.families import FAMILIES
+from nnclip.training.spelled import is_spelled, spelled_size
 
 _OPENAI_VOCABULARY = 49408
 
@@ -82,11 +83,16 @@ SIZES: dict[str, ClipConfig] = {
 
 
 def named_size(name: str) -> ClipConfig:
-    """The configuration called `name`.
+    """The configuration called `name`, or spelled out by it.
 
     Raises:
-        ConfigError: there is no such name; lists all.
+        ConfigError: there is no such name, with a list of all; see `spelled_size`.
     """
+    if is_spelled(name):
+        return spelled_size(name)
     if name not in SIZES:
-        raise ConfigError(f"model {name!r}: found no such size, expected one of {', '.join(SIZES)}")
+        raise ConfigError(
+            f"model {name!r}: found no such size, expected one of {', '.join(SIZES)}, or one "
+            "that is spelled out, such as vit:64,8,128,3+gpt:128,3"
+        )
     return SIZES[name]

@@ -10,6 +10,7 @@ import pytest
 
 from nnclip.training.config import TrainConfig
 from nnclip.training.model import make_trainee
+from nnclip.weights.model import load_model, save_model
 
 FAULTS = {
     "several ranks train as many unrelated models unless they contrast together": [
@@ -80,9 +81,15 @@ FAULTS = {
 
 
 def test_fine_tuning_at_a_rate_that_forgets_is_told(
-    small_h5: Path, caplog: pytest.LogCaptureFixture
+    small_h5: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = {"train": "x", "finetuning": True, "model_load_path": str(small_h5)}
+    make_trainee(TrainConfig(**settings, lr=5e-4))
+    assert "learning rate" not in caplog.text  # a random start has nothing to forget
+    model = load_model(small_h5)
+    model.variables()["ln_final/W"].d[3] *= 1.01
+    save_model(tmp_path / "trained.h5", model)
+    settings["model_load_path"] = str(tmp_path / "trained.h5")
     make_trainee(TrainConfig(**settings, lr=1e-5))
     assert "learning rate" not in caplog.text
     make_trainee(TrainConfig(**settings, lr=5e-4))

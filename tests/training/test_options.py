@@ -1,6 +1,7 @@
 """What single settings do to a run."""
 
 import dataclasses
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,13 @@ import pytest
 from nnclip import clip
 from nnclip.cli import main
 from nnclip.errors import ConfigError, NnclipError
+from nnclip.graph.config import BlockConfig
 from nnclip.graph.parameters import expected_shapes
 from nnclip.training.boards import read_log
 from nnclip.training.communicator import Alone
 from nnclip.training.config import TrainConfig
 from nnclip.training.model import make_trainee
-from nnclip.training.sizes import SIZES
+from nnclip.training.sizes import SIZES, named_size
 from nnclip.training.trainer import Trainer
 from nnclip.weights.model import load_model
 
@@ -129,6 +131,42 @@ def test_every_named_size_can_be_built() -> None:
     for name, size in SIZES.items():
         shapes = expected_shapes(size)
         assert any(k.startswith("visual/") for k in shapes) and "logit_scale" in shapes, name
+
+
+def test_a_spelled_size_is_what_it_says() -> None:
+    size = named_size("vit:64,8,128,3+gpt:192,4,6")
+    assert (size.image.resolution, size.image.patch, size.embed) == (64, 8, 192)
+    assert size.image.blocks == BlockConfig(128, 3, 2, 512)
+    assert size.text.blocks == BlockConfig(192, 4, 6, 768)
+    assert (size.text.vocabulary, size.text.context) == (49408, 77)
+    convolutions = named_size("resnet:64,24,1,2,2,1+gpt:192,4,6+embed:100")
+    bundled = dataclasses.replace(SIZES["bundled"].image)
+    assert convolutions.image == bundled and convolutions.embed == 100
+    shapes = expected_shapes(convolutions)
+    assert shapes["text_projection"] == (192, 100)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("vit:64,8,128,3", "found ''"),
+        ("vit:64,8,128+gpt:128,3", "found 'vit:64,8,128'"),
+        ("vit:64,8,128,3,2,1+gpt:128,3", "expected vit:RESOLUTION"),
+        ("vit:64,8,x,3+gpt:128,3", "numbers above 0"),
+        ("vit:64,8,0,3+gpt:128,3", "numbers above 0"),
+        ("gpt:128,3+vit:64,8,128,3", "found 'gpt:128,3'"),
+        ("vit:64,8,128,3+bert:128,3", "found 'bert:128,3'"),
+        ("vit:64,7,128,3+gpt:128,3", "patches of 7 for 64 pixels"),
+        ("vit:64,8,100,3,3+gpt:128,3", "3 heads for a width of 100"),
+        ("resnet:60,24,1,2,2,1+gpt:128,3", "a multiple of 32"),
+        ("vit:64,8,128,3+gpt:128,3+embed:0", "found 'embed:0'"),
+        ("vit:64,8,128,3+gpt:128,3+embed:8+embed:9", "found 'embed:8'"),
+        ("vit:64,8,128,3+gpt:128,3+", "found ''"),
+    ],
+)
+def test_a_size_that_cannot_be_read_is_told(name: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        named_size(name)
 
 
 def test_low_resource_towers_are_those_of_their_system() -> None:
