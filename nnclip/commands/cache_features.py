@@ -17,9 +17,9 @@ from nnclip.sources.check import check_images
 from nnclip.text import AnyTokenizer
 from nnclip.towers import Towers
 from nnclip.training.data.decode import Recipe
-from nnclip.training.data.pairs import PairTable
+from nnclip.training.data.pairs import PairTable, by_image
 from nnclip.training.data.readers import read_pairs, show_pairs
-from nnclip.training.features import FeatureCache, Tower, by_image, tower_identity
+from nnclip.training.features import FeatureCache, Tower, tower_identity
 from nnclip.training.head_feed import FeaturePairs, TokenizedTexts, feature_pairs, read_parallel
 from nnclip.weights.digest import parameter_digest
 from nnclip.weights.heads import without_heads

@@ -32,7 +32,7 @@ from nnclip.model import CLIP
 from nnclip.preflight import check_folder, check_packages
 from nnclip.sources import Ask, Found, Sample, open_stored, read_source
 from nnclip.sources.check import check_images
-from nnclip.text.prompts import TEMPLATES, load_class_names
+from nnclip.text.prompts import TEMPLATES, load_class_names, read_templates
 from nnclip.weights.download import cache_dir
 
 logger = logging.getLogger(__name__)
@@ -202,16 +202,7 @@ def _draws(args: argparse.Namespace, subject: tasks.Subject) -> bool:
 
 
 def _templates(args: argparse.Namespace) -> Sequence[str]:
-    if "{}" in args.templates:
-        return [args.templates]
-    if args.templates in TEMPLATES:
-        return TEMPLATES[args.templates]
-    if not Path(args.templates).is_file():
-        raise ConfigError(
-            f"--templates {args.templates!r}: expected {', '.join(TEMPLATES)}, a text with {{}} or "
-            "a file of such texts"
-        )
-    return load_class_names(args.templates)
+    return read_templates(args.templates, "--templates")
 
 
 def _labelled(args: argparse.Namespace, path: Path, split: str | None = None):  # type: ignore[no-untyped-def]

@@ -1,5 +1,6 @@
 """Images: listing, reading, preprocessing and augmentation."""
 
+from nnclip.image.colours import Colours
 from nnclip.image.decoding import OPENAI, USUAL_DECODING, Decoding
 from nnclip.image.deprecated import (
     normalise,
@@ -21,6 +22,7 @@ __all__ = [
     "MAX_PIXELS",
     "OPENAI",
     "USUAL_DECODING",
+    "Colours",
     "Decoding",
     "ImageSource",
     "NotRead",

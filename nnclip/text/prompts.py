@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from nnclip.errors import DataError
+from nnclip.errors import ConfigError, DataError
 from nnclip.files import read_text
 
 Templates = tuple[str, ...]
@@ -208,3 +208,29 @@ def load_class_names(path: str | Path) -> list[str]:
     if "" in names:
         raise DataError(f"{path} line {names.index('') + 1} is empty, expected a class name")
     return names
+
+
+def read_templates(given: str, flag: str) -> Sequence[str]:
+    """Templates by name, as one text, or of a file with one a line.
+
+    Args:
+        given: a name of TEMPLATES, a text with `{}`, or a file.
+        flag: what messages call it.
+
+    Raises:
+        ConfigError: it is none of these.
+        DataError: the file cannot be read, or a template has no `{}`, or more than one.
+    """
+    if "{}" in given:
+        found: Sequence[str] = [given]
+    elif given in TEMPLATES:
+        found = TEMPLATES[given]
+    elif Path(given).is_file():
+        found = load_class_names(given)
+    else:
+        raise ConfigError(
+            f"{flag} {given!r}: expected {', '.join(TEMPLATES)}, a text with {{}} or a file of "
+            "such texts"
+        )
+    fill(found, "x")
+    return found

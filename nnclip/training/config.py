@@ -9,6 +9,7 @@ from typing import Any
 from nnclip.errors import ConfigError
 from nnclip.graph.losses import LOSSES
 from nnclip.image import Decoding
+from nnclip.training.limits import LIMITS
 
 
 def option(
@@ -48,6 +49,24 @@ class TrainConfig:
     )
     preview: str = option("", "image to write before step 1: a batch as the model sees it")
     crop_scale: float = option(0.9, "least share of an image that the random crop keeps")
+    aspect_jitter: float = option(
+        4 / 3, "largest ratio of the random crop's sides, which are stretched to a square (1: none)"
+    )
+    color_jitter: float = option(
+        0.0, "by how much brightness, contrast and saturation change, and four times the hue"
+    )
+    color_jitter_share: float = option(0.8, "of images whose colours change")
+    grayscale: float = option(0.0, "share of images that lose their colours")
+    augment: bool = option(True, "change images by chance; off, they are as in validation")
+    group_captions: bool = option(
+        False, "rows of one image are one pair, of whose captions each epoch draws one"
+    )
+    caption_dropout: float = option(0.0, "share of a caption's words that are left out")
+    templates: str = option(
+        "",
+        "texts with {}, of which each caption goes into one: a name such as simple, a text, or a "
+        "file",
+    )
     exact_pixels: bool = option(
         False, "decode every pixel of large images (default: what the resolution needs)"
     )
@@ -185,27 +204,11 @@ class TrainConfig:
             value = getattr(self, entry.name)
             if isinstance(value, float) and not math.isfinite(value):
                 raise ConfigError(f"{flag_of(entry.name)}: found {value}, expected a number")
-        for name in _ABOVE_ZERO:
-            if not getattr(self, name) > 0:
+        for name, limits in LIMITS.items():
+            if not limits.holds(getattr(self, name)):
                 raise ConfigError(
-                    f"{flag_of(name)}: found {getattr(self, name)}, expected more than 0"
+                    f"{flag_of(name)}: found {getattr(self, name)}, expected {limits.said}"
                 )
-        for name in _AT_LEAST_ZERO:
-            if not getattr(self, name) >= 0:
-                raise ConfigError(
-                    f"{flag_of(name)}: found {getattr(self, name)}, expected 0 or more"
-                )
-        for name in ("lr_image", "lr_text"):
-            if getattr(self, name) < 0 and getattr(self, name) != -1:
-                raise ConfigError(
-                    f"{flag_of(name)}: found {getattr(self, name)}, expected 0 or more"
-                )
-        if not 0 < self.layer_decay <= 1:
-            raise ConfigError(
-                f"--layer-decay: found {self.layer_decay}, expected above 0, at most 1"
-            )
-        if not 0 <= self.wise_ft <= 1:
-            raise ConfigError(f"--wise-ft: found {self.wise_ft}, expected 0 to 1")
         if self.wise_ft < 1 and not self.finetuning:
             raise ConfigError("--wise-ft: found no start to average with, expected -ft")
         if self.lora and not self.finetuning:
@@ -214,11 +217,6 @@ class TrainConfig:
             raise ConfigError("--freeze none: found --lora, which trains adapters alone")
         if self.lora and self.wise_ft < 1:
             raise ConfigError("--wise-ft: found --lora; nnclip average mixes the saved model")
-        for name in ("beta1", "beta2", "ema"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(f"{flag_of(name)}: found {getattr(self, name)}, expected 0 to 1")
-        if not 0 < self.crop_scale <= 1:
-            raise ConfigError(f"--crop-scale: found {self.crop_scale}, expected above 0, at most 1")
         if self.context not in ("", "cpu", "cudnn"):
             raise ConfigError(f"--context: found {self.context!r}, expected cpu or cudnn")
         if self.micro_batch_size < 0 or (
@@ -247,16 +245,6 @@ class TrainConfig:
         if self.wd < 0:
             return self.weight_decay
         return self.wd / self.lr if self.lr else 0.0
-
-
-_ABOVE_ZERO = (
-    "batch_size", "epochs", "keep_last", "log_interval", "model_save_interval", "check_interval",
-    "timeout", "keep_together",
-)  # fmt: skip
-_AT_LEAST_ZERO = (
-    "lr", "eps", "weight_decay", "clip_norm", "warmup_iter", "max_iter", "val_interval",
-    "eval_interval", "max_bad", "image_size", "context_length",
-)  # fmt: skip
 
 
 def flag_of(name: str) -> str:

@@ -255,16 +255,3 @@ def tower_identity(weights: ModelWeights, side: str, *how: str) -> str:
             digest.update(np.ascontiguousarray(array, np.float32).data)
     weights.give_back()
     return digest.hexdigest()
-
-
-def by_image(table: PairTable) -> PairTable:
-    """The same pairs with one row for each image, which holds all its captions."""
-    rows: dict[tuple[str, int, int, str], list[str]] = {}
-    for number in range(len(table)):
-        pair = table[number]
-        place = pair.path, pair.offset, pair.size, pair.form
-        rows.setdefault(place, []).extend(pair.captions)
-    pairs = (Pair(path, tuple(c), at, size, form) for (path, at, size, form), c in rows.items())
-    gathered = PairTable(pairs, table.not_read)
-    gathered.dropped = table.dropped
-    return gathered

@@ -11,15 +11,17 @@ import numpy as np
 
 from nnclip.graph.beside import text_inputs, used_columns
 from nnclip.graph.towers import ImageTower, TextTower
-from nnclip.image import NotRead
+from nnclip.image import Colours, NotRead, Preprocess
 from nnclip.sources import TRAINING, VALIDATION
 from nnclip.text import AnyTokenizer
+from nnclip.text.prompts import read_templates
 from nnclip.training.batch import AnyBatch, Batch
 from nnclip.training.communicator import Communicator
 from nnclip.training.config import TrainConfig
+from nnclip.training.data.captions import Captions
 from nnclip.training.data.decode import Recipe
 from nnclip.training.data.loader import Loader
-from nnclip.training.data.pairs import Draw, PairTable
+from nnclip.training.data.pairs import Draw, PairTable, by_image
 from nnclip.training.data.readers import read_pairs, show_pairs
 
 BUCKET = 16  # tokens; a batch's texts are cut to its longest, rounded up to a multiple
@@ -110,7 +112,7 @@ class Feed:
         text: TextTower,
         tokenizer: AnyTokenizer,
         context: int,
-        crop: float | None,
+        training: bool,
     ) -> None:
         """Read the table.
 
@@ -121,7 +123,7 @@ class Feed:
             text: what reads the captions.
             tokenizer: the model's.
             context: tokens of a caption.
-            crop: see `decode.Recipe`.
+            training: whether images and captions are changed by chance, as the settings say.
 
         Raises:
             DataError: no such source, or nothing in it.
@@ -134,12 +136,15 @@ class Feed:
             config.every_caption,
             config.separator,
             config.max_bad,
-            VALIDATION if crop is None else TRAINING,
+            TRAINING if training else VALIDATION,
         )
+        if config.group_captions:
+            self.table = by_image(self.table)
         show_pairs(source, self.table)
         self._config, self.context = config, context
         self._text, self._tokenizer = text, tokenizer
-        self._recipe = Recipe(image.preprocess, crop, config.decoding)
+        self._recipe = recipe_of(config, image.preprocess, training)
+        self._captions = captions_of(config, training)
         self._kept: Loader | None = None
 
     def preview(self, path: Path, communicator: Communicator, position: int) -> None:
@@ -214,9 +219,22 @@ class Feed:
     def _loader(self, communicator: Communicator, workers: int | None = None) -> Loader:
         config = self._config
         workers = self.workers(communicator) if workers is None else workers
-        return Loader(
-            self.table, self._recipe, config.batch_size, config.seed, workers, config.keep_together
-        )
+        rows, seed, together = config.batch_size, config.seed, config.keep_together
+        return Loader(self.table, self._recipe, rows, seed, workers, together, self._captions)
+
+
+def recipe_of(config: TrainConfig, preprocess: Preprocess, training: bool) -> Recipe:
+    """How images become rows; in validation all alike."""
+    if not (training and config.augment):
+        return Recipe(preprocess, None, config.decoding)
+    colours = Colours(config.color_jitter, config.color_jitter_share, config.grayscale)
+    return Recipe(preprocess, config.crop_scale, config.decoding, config.aspect_jitter, colours)
+
+
+def captions_of(config: TrainConfig, training: bool) -> Captions:
+    """How captions are made; in validation whole, and by the first template."""
+    templates = tuple(read_templates(config.templates, "--templates")) if config.templates else ()
+    return Captions(templates, config.caption_dropout) if training else Captions(templates[:1])
 
 
 def token_ids(

@@ -182,9 +182,9 @@ class HeadTrainer(Trainer):
     def _make_trainee(self) -> HeadTrainee:
         return head_trainee(self._model, self._task)
 
-    def _make_feed(self, source: str, crop: float | None) -> FeatureFeed:
+    def _make_feed(self, source: str, training: bool) -> FeatureFeed:
         held_out = self._task.held_out
-        table = held_out if crop is None and held_out is not None else self._task.pairs
+        table = self._task.pairs if training or held_out is None else held_out
         # A tower that learns from its teacher does so without dropout, on its head too.
         learns = () if self._task.tower else self._task.learns
         heads = {k: v for k, v in heads_of(self._model.weights).items() if k in learns}

@@ -15,7 +15,8 @@ from nnclip.preflight import GB, check_packages, check_room, room
 from nnclip.sources.check import check_images
 from nnclip.training.communicator import Communicator
 from nnclip.training.config import TrainConfig
-from nnclip.training.data.pairs import CAPTION, PairTable, Stream
+from nnclip.training.data.captions import choice
+from nnclip.training.data.pairs import PairTable, Stream
 from nnclip.training.folder import check_run
 
 logger = logging.getLogger(__name__)
@@ -137,9 +138,8 @@ def check_captions(config: TrainConfig, batch: int, table: PairTable) -> None:
     for start in range(0, min(BATCHES * batch, len(table)), batch):
         captions = []
         for draw in stream.draws(start, min(batch, len(table) - start)):
-            every = table[draw.index].captions
-            at = draw.rng(CAPTION).integers(len(every)) if len(every) > 1 else 0
-            captions.append(every[at])
+            pair = table[draw.index]
+            captions.append(pair.captions[choice(pair, draw)])
         _, counts = np.unique(captions, return_counts=True)
         twice += int(counts[counts > 1].sum())
         drawn += len(captions)

@@ -90,9 +90,9 @@ class Trainer:
         self.folder = self._keeper.folder
         self.trainee = self._make_trainee()
         with naming("--train-txt-path"):
-            self.feed = self._make_feed(config.train, config.crop_scale)
+            self.feed = self._make_feed(config.train, training=True)
         with naming("--val-txt-path"):
-            self._validation = self._make_feed(config.val, None) if config.val else None
+            self._validation = self._make_feed(config.val, training=False) if config.val else None
         if communicator.rank == 0:
             self._check_data()
         self.step = self._make_step()
@@ -278,11 +278,11 @@ class Trainer:
     def _make_trainee(self) -> Trainee:
         return make_trainee(self.config)
 
-    def _make_feed(self, source: str, crop: float | None) -> AnyFeed:
+    def _make_feed(self, source: str, training: bool) -> AnyFeed:
         model = self.trainee.weights.config
         context = self.config.context_length or model.text.context
         tokenizer = self.trainee.tokenizer
-        return Feed(self.config, source, model.image, model.text, tokenizer, context, crop)
+        return Feed(self.config, source, model.image, model.text, tokenizer, context, training)
 
     def _make_step(self) -> ContrastiveStep:
         config, weights = self.config, self.trainee.weights

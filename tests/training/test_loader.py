@@ -16,6 +16,7 @@ import pytest
 
 from nnclip.errors import DataError
 from nnclip.image import Preprocess
+from nnclip.training.data.captions import Captions
 from nnclip.training.data.decode import Recipe
 from nnclip.training.data.loader import Loader
 from nnclip.training.data.pairs import Pair, PairTable, Stream
@@ -103,11 +104,10 @@ def test_augmentation_changes_from_epoch_to_epoch(pairs_csv: Path) -> None:
 
 def test_one_random_caption_a_picture_and_epoch() -> None:
     table = PairTable([Pair("x.png", ("a", "b", "c"))])
-    from nnclip.training.data.loader import _caption
-
-    drawn = [_caption(table[0], d) for d in Stream(1, seed=3).draws(0, 60)]
+    caption = Captions()
+    drawn = [caption(table[0], d) for d in Stream(1, seed=3).draws(0, 60)]
     assert set(drawn) == {"a", "b", "c"}
-    assert drawn == [_caption(table[0], d) for d in Stream(1, seed=3).draws(0, 60)]
+    assert drawn == [caption(table[0], d) for d in Stream(1, seed=3).draws(0, 60)]
 
 
 @pytest.fixture
@@ -154,6 +154,7 @@ def test_a_dead_worker_is_an_error_not_a_hang(pairs_csv: Path) -> None:
 ORPHANS = """
 import sys, os, signal
 from nnclip.image import Preprocess
+from nnclip.training.data.captions import Captions
 from nnclip.training.data.decode import Recipe
 from nnclip.training.data.loader import Loader
 from nnclip.training.data.readers import read_pairs

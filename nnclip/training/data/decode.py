@@ -1,13 +1,13 @@
 """One pair -> one row of a batch. Runs in worker processes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from nnclip.errors import DataError
-from nnclip.image import USUAL_DECODING, Decoding, Preprocess
+from nnclip.image import USUAL_DECODING, Colours, Decoding, Preprocess
 from nnclip.sources import open_stored
-from nnclip.training.data.pairs import CROP, Draw, Pair
+from nnclip.training.data.pairs import COLOUR, CROP, Draw, Pair
 
 
 @dataclass(frozen=True)
@@ -19,11 +19,16 @@ class Recipe:
         crop: least share of the area that a random crop keeps; None to crop the centre, always
             alike (validation).
         decoding: how files are read.
+        stretch: largest width / height, and height / width, of a random crop.
+        colours: how colours are changed.
     """
 
     preprocess: Preprocess
     crop: float | None = 0.9
     decoding: Decoding = USUAL_DECODING
+    # not in the keys of caches, whose images are all cropped in the centre
+    stretch: float = field(default=4 / 3, repr=False)
+    colours: Colours = field(default=Colours(), repr=False)
 
 
 read_picture = open_stored  # its name before
@@ -36,7 +41,9 @@ def decode(pair: Pair, draw: Draw, recipe: Recipe, row_3RR: np.ndarray) -> str |
         if recipe.crop is None:
             recipe.preprocess(picture, row_3RR)
         else:
-            part = recipe.preprocess.random_crop(picture, draw.rng(CROP), (recipe.crop, 1.0))
+            scale, ratio = (recipe.crop, 1.0), (1 / recipe.stretch, recipe.stretch)
+            part = recipe.preprocess.random_crop(picture, draw.rng(CROP), scale, ratio)
+            part = recipe.colours(part, draw.rng(COLOUR))
             recipe.preprocess.normalise_image(part, row_3RR)
     except DataError as error:
         return str(error)

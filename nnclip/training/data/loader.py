@@ -13,8 +13,9 @@ import numpy as np
 
 from nnclip.errors import DataError
 from nnclip.sources.workers import Workers, result, submit
+from nnclip.training.data.captions import Captions
 from nnclip.training.data.decode import Recipe, decode
-from nnclip.training.data.pairs import CAPTION, Draw, Pair, PairTable, Stream
+from nnclip.training.data.pairs import Draw, Pair, PairTable, Stream
 from nnclip.training.data.shared import Shared, opened
 
 logger = logging.getLogger(__name__)
@@ -22,6 +23,7 @@ logger = logging.getLogger(__name__)
 SLOTS = 3  # batches in memory: one in use, two being filled
 CHUNK = 32  # images that a worker takes at once
 ATTEMPTS = 100  # substitutes tried for one broken image
+AS_THEY_ARE = Captions()
 
 Job = tuple[int, Pair, Draw]  # row of the slot, what, and how
 Failure = tuple[int, str]
@@ -55,6 +57,7 @@ class Loader:
         seed: int = 0,
         workers: int = 0,
         together: int = 1,
+        captions: Captions = AS_THEY_ARE,
     ) -> None:
         """Start the workers.
 
@@ -65,8 +68,9 @@ class Loader:
             seed: of the order and the crops.
             workers: processes; 0 to decode in this one.
             together: see `Stream`.
+            captions: how they are made.
         """
-        self._table, self._recipe = table, recipe
+        self._table, self._recipe, self._captions = table, recipe, captions
         self.stream = Stream(len(table), seed, together)
         side = recipe.preprocess.resolution
         shape = (SLOTS, rows, 3, side, side)
@@ -133,7 +137,7 @@ class Loader:
         for attempt in range(ATTEMPTS):
             failures = [f for part in pending for f in result(part)]
             if not failures:
-                captions = [_caption(self._table[draw.index], draw) for draw in draws]
+                captions = [self._captions(self._table[draw.index], draw) for draw in draws]
                 images = self._slots[slot, : len(draws)]
                 return RawBatch(images, captions, broken, sorted(replaced))
             replaced.update(row for row, _ in failures)
@@ -144,12 +148,6 @@ class Loader:
         raise DataError(
             f"found {ATTEMPTS} broken images in a row, the last: {next(reversed(broken.items()))}"
         )
-
-
-def _caption(pair: Pair, draw: Draw) -> str:
-    if len(pair.captions) == 1:
-        return pair.captions[0]
-    return pair.captions[draw.rng(CAPTION).integers(len(pair.captions))]
 
 
 def _decode_all(rows_N3RR: np.ndarray, recipe: Recipe, jobs: list[Job]) -> list[Failure]:

@@ -90,6 +90,19 @@ class PairTable:
             yield from self[index].captions
 
 
+def by_image(table: PairTable) -> PairTable:
+    """The same pairs with one row for each image, which holds all its captions."""
+    rows: dict[tuple[str, int, int, str], list[str]] = {}
+    for number in range(len(table)):
+        pair = table[number]
+        place = pair.path, pair.offset, pair.size, pair.form
+        rows.setdefault(place, []).extend(pair.captions)
+    pairs = (Pair(path, tuple(c), at, size, form) for (path, at, size, form), c in rows.items())
+    gathered = PairTable(pairs, table.not_read)
+    gathered.dropped = table.dropped
+    return gathered
+
+
 @dataclass(frozen=True)
 class Draw:
     """One pair taken in one epoch; the source of all chance in its preparation.
@@ -109,7 +122,7 @@ class Draw:
         return np.random.default_rng([self.seed, self.epoch, self.index, purpose])
 
 
-CAPTION, CROP, SUBSTITUTE, ORDER = range(4)  # purposes
+CAPTION, CROP, SUBSTITUTE, ORDER, TEMPLATE, WORDS, COLOUR = range(7)  # purposes
 
 
 class Stream:
