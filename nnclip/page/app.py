@@ -31,6 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a name or address under which visitors reach the page, besides 127.0.0.1, localhost, "
         "[::1] and --host; repeat it for several",
     )  # fmt: skip
+    parser.add_argument(
+        "--owner", action=argparse.BooleanOptionalAction,
+        help="whoever reaches the page is its owner: sees whole paths, may download models; "
+        "default: where it listens on this machine alone and no --allow-host is given",
+    )  # fmt: skip
     parser.add_argument("--port", type=int, default=8889, help="(%(default)s)")
     parser.add_argument(
         "-m", "--model", action="append", default=[], metavar="MODEL",

@@ -16,6 +16,7 @@ from nnclip.page.zero_shot import zero_shot_tab
 from nnclip.service.embedded import AnyCollection
 from nnclip.service.limits import MAX_QUEUE, MAX_RUNNING
 from nnclip.service.model_pool import ModelPool
+from nnclip.service.photos import Photos
 from nnclip.service.uploads import Uploads
 
 TABS = {
@@ -44,6 +45,7 @@ def build_page(
     pool: ModelPool,
     collections: Sequence[AnyCollection],
     uploads: Uploads,
+    photos: Photos,
     url: str,
     allow_urls: bool = False,
 ) -> gr.Blocks:
@@ -53,6 +55,7 @@ def build_page(
         pool: the models to choose from.
         collections: the images to search in, one or more.
         uploads: the files that visitors may name.
+        photos: the images of collections that they may see.
         url: where the page will be.
         allow_urls: whether visitors may name addresses of images.
     """
@@ -65,7 +68,7 @@ def build_page(
             with tabs["zero-shot"]:
                 asked = zero_shot_tab(pool, model, bundled, allow_urls)
             with tabs["search"]:
-                searched = search_tab(page, pool, model, collections, bundled)
+                searched = search_tab(page, pool, model, collections, photos, bundled)
             with tabs["compare"]:
                 compare_tab(tabs["compare"], pool, asked)
             with tabs["explain"]:

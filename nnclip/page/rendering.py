@@ -26,8 +26,8 @@ def notice(sentence: str, kind: str = "empty") -> str:
 
 
 def aside(sentence: str) -> str:
-    """A remark."""
-    return f'<p class="aside">{escape(_capital(sentence))}</p>'
+    """A remark; nothing for an empty one."""
+    return sentence and f'<p class="aside">{escape(_capital(sentence))}</p>'
 
 
 def best_first(answer: Answer) -> np.ndarray:

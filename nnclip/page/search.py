@@ -1,30 +1,37 @@
-"""The tab that finds images: by words, or by an image that is like them."""
+"""The tab that finds images: by words, by an image, by an image of the collection, by filters."""
 
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
+from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
 from nnclip.errors import DataError, NnclipError
-from nnclip.host import cores
 from nnclip.page import rendering
-from nnclip.page.events import chosen
-from nnclip.page.grid import grid, grid_component
+from nnclip.page.events import File, image_files
+from nnclip.page.hits import MOST, Asked, coming, found
 from nnclip.page.presets import Example, ideas
 from nnclip.service import values
-from nnclip.service.answers import named, search
-from nnclip.service.collection import Hit
+from nnclip.service.answers import named
 from nnclip.service.embedded import AnyCollection
-from nnclip.service.images import ImageSource, Place, image_at
-from nnclip.service.limits import MAX_HITS
+from nnclip.service.embedder import Embedder
 from nnclip.service.model_pool import ModelPool
+from nnclip.service.photos import Photos
+from nnclip.service.searched import Found, Wanted
 
-THUMBNAIL = 240  # pixels
-AMOUNT = 12
+PAGE = 24  # hits that come at once
 IDEAS_SHOWN = 20
-EMPTY = "Describe an image to find it, or click one to find others like it."
+EMPTY = "Describe an image to find it, or open one to find others like it."
+GALLERY = Path(__file__).with_name("gallery.js").read_text(encoding="utf-8")
+# key of a filter -> what the page calls it, and an example
+FILTERS = {
+    "under": ("Below folder", "2019/summer"),
+    "after": ("Taken since", "2019-07"),
+    "before": ("Taken before", "2020"),
+    "camera": ("Camera", "canon"),
+}
 
 
 @dataclass(frozen=True)
@@ -40,57 +47,142 @@ def search_tab(
     pool: ModelPool,
     model: gr.Dropdown,
     collections: Sequence[AnyCollection],
+    photos: Photos,
     examples: list[Example],
 ) -> SearchTab:
     """Draw the tab and connect it."""
     by_name = {c.name: c for c in collections}
-    captions: dict[Place, str] = {e.path: e.caption for e in examples}
+    query, collection = _questions(by_name)
+    with gr.Row(equal_height=False):
+        image, filters = _image(), _filters()
+    like = gr.Textbox("", label="Like", visible="hidden")  # a token
+    known = gr.HTML(rendering.languages(pool.languages()), elem_id="languages", render=False)
+    _ideas(pool, model, query, known)
+    hits = gr.HTML("", elem_id="hits", js_on_load=GALLERY, padding=False)
+    following = gr.HTML("", elem_id="coming", padding=False)
+    known.render()
+    ask = _asker(pool, by_name, photos)
+    captions = {e.path: e.caption for e in examples}
+
+    def show(*given: Any) -> str:
+        try:
+            asked = ask(*given)
+            return found(asked, photos, captions)
+        except NnclipError as error:
+            return rendering.notice(str(error), "problem")
+
+    def more(event: gr.EventData, *given: Any) -> str:
+        data = event._data if isinstance(event._data, dict) else {}
+        start = values.index(data.get("start"), "start", MOST)
+        return coming(ask(*given, start=start), photos, captions)
+
+    def alike(event: gr.EventData) -> str:
+        token = event._data.get("token") if isinstance(event._data, dict) else None
+        if token != "":
+            photos.find(token)
+        return token or ""
+
+    inputs = [query, image, like, collection, *filters, model]
+    quietly = {"preprocess": False, "api_visibility": "private"}
+    changed = [part.change for part in (query, image, like, collection, *filters, model)]
+    gr.on(
+        [page.load, query.submit, *changed], show, inputs, hits, trigger_mode="always_last",
+        show_progress_on=hits, **quietly,
+    )  # fmt: skip
+    hits.input(more, inputs, following, show_progress="hidden", **quietly)
+    hits.select(alike, None, like, show_progress="hidden", **quietly)
+    collection.change(lambda: "", None, like, show_progress="hidden", **quietly)
+    return SearchTab(query, collection)
+
+
+def _asker(
+    pool: ModelPool, by_name: Mapping[str, AnyCollection], photos: Photos
+) -> Callable[..., Asked]:
+    """What turns the values of the tab into a question and asks it."""
+
+    def ask(
+        text: str, image: File | None, like: str, name: str, *rest: Any, start: int = 0
+    ) -> Asked:
+        *given, least, model = rest
+        collection = named(by_name, name)
+        liked = photos.find(like) if like else None
+        if liked and liked.collection is not collection:
+            raise DataError("found an image of another collection, expected one of this")
+        where = {key: it.strip() for key, it in zip(FILTERS, given, strict=True) if it.strip()}
+        files = image_files(image, None)
+        wanted = Wanted(
+            text,
+            files[0] if files else None,
+            liked.hit.image if liked else "",
+            where,
+            least if least > -1 else None,
+            start,
+            min(PAGE, MOST - start),
+        )
+        embedder = pool.get(model)
+        answer = _found(collection, embedder, wanted)
+        told = repr((text, files, like, name, rest)).encode("utf-8", "surrogatepass")
+        question = hashlib.blake2b(told, digest_size=8).hexdigest()
+        sentence = collection.progress(embedder)
+        if not wanted.terms and not where:
+            sentence = EMPTY
+        return Asked(wanted, collection, answer, like, question, sentence)
+
+    return ask
+
+
+def _found(collection: AnyCollection, embedder: Embedder, wanted: Wanted) -> Found:
+    """The answer; an error names a filter as the page does."""
+    try:
+        return collection.find(embedder, wanted)
+    except DataError as error:
+        key, colon, rest = str(error).partition(":")
+        if key not in FILTERS:
+            raise
+        raise DataError(FILTERS[key][0] + colon + rest) from error
+
+
+def _questions(by_name: Mapping[str, AnyCollection]) -> tuple[gr.Textbox, gr.Dropdown]:
     with gr.Row(equal_height=True):
         query = gr.Textbox(
             label="What to look for",
             value="",
-            placeholder="Describe an image",
+            placeholder="a beach -people",
             elem_id="query",
             scale=5,
             max_lines=1,
         )
         collection = gr.Dropdown(
-            list(by_name), value=next(iter(by_name), ""), label="Pictures", scale=2, min_width=160
+            list(by_name), value=next(iter(by_name), ""), label="Images", scale=2, min_width=160
         )
-        amount = gr.Slider(4, MAX_HITS, AMOUNT, step=4, label="How many", scale=2, min_width=160)
-    _ideas(pool, model, query)
-    hits = grid_component("", elem_id="hits")
-    found = gr.State([])  # the paths that `hits` shows
-
-    def show(query: str | Place, name: str, amount: float, model: str) -> tuple:
-        try:
-            collection, k = named(by_name, name), values.count(amount, "How many")
-            if isinstance(query, str) and not query.strip():
-                return _shown(collection.first(k), captions, EMPTY)
-            embedder = pool.get(model)
-            like = query if isinstance(query, str) else image_at(query)
-            best = search(embedder, collection, like, k)
-            return _shown(best, captions, collection.progress(embedder))
-        except NnclipError as error:
-            return rendering.notice(str(error), "problem"), []
-
-    def by_picture(event: gr.EventData, paths: list, name: str, amount: float, model: str) -> tuple:
-        if not paths:  # the server was started anew meanwhile
-            return rendering.notice(EMPTY), []
-        return show(paths[chosen(event, len(paths))], name, amount, model)
-
-    inputs, outputs = [query, collection, amount, model], [hits, found]
-    options = {"preprocess": False, "show_progress_on": hits, "api_visibility": "private"}
-    gr.on(
-        [page.load, query.submit, query.change, collection.change, amount.release, model.change],
-        show, inputs, outputs, trigger_mode="always_last", **options,
-    )  # fmt: skip
-    hits.select(by_picture, [found, collection, amount, model], outputs, **options)
-    return SearchTab(query, collection)
+    return query, collection
 
 
-def _ideas(pool: ModelPool, model: gr.Dropdown, query: gr.Textbox) -> None:
-    """Texts to click on, in the languages that the model knows, and which these are."""
+def _image() -> gr.Image:
+    with gr.Accordion("With an image of yours", open=False):
+        return gr.Image(
+            type="filepath",
+            label="An image like these",
+            sources=["upload", "clipboard"],
+            height=170,
+            elem_id="query-image",
+            buttons=[],
+        )
+
+
+def _filters() -> list[gr.Textbox | gr.Slider]:
+    """Folder, dates and camera, as FILTERS names them, and the least cosine."""
+    with gr.Accordion("Filters", open=False, elem_id="filters"), gr.Row():
+        texts = [
+            gr.Textbox("", label=label, placeholder=hint, min_width=140, max_lines=1)
+            for label, hint in FILTERS.values()
+        ]
+        least = gr.Slider(-1, 1, -1, step=0.01, label="Least cosine", min_width=180)
+    return [*texts, least]
+
+
+def _ideas(pool: ModelPool, model: gr.Dropdown, query: gr.Textbox, known: gr.HTML) -> None:
+    """Texts to click on, in the languages that the model knows; `known` says which these are."""
     spoken = pool.languages()
     chips = gr.Dataset(
         components=[query],
@@ -98,8 +190,8 @@ def _ideas(pool: ModelPool, model: gr.Dropdown, query: gr.Textbox) -> None:
         type="index",
         label="Ideas",
         samples_per_page=IDEAS_SHOWN,
+        elem_id="ideas",
     )
-    known = gr.HTML(rendering.languages(spoken), elem_id="languages")
 
     def of_model(name: str) -> tuple[gr.Dataset, str]:
         codes = pool.languages(name)
@@ -112,30 +204,3 @@ def _ideas(pool: ModelPool, model: gr.Dropdown, query: gr.Textbox) -> None:
     quietly = {"preprocess": False, "show_progress": "hidden", "api_visibility": "private"}
     model.change(of_model, model, [chips, known], **quietly)
     chips.click(idea, [chips, model], query, **quietly)
-
-
-def _opened(hit: Hit) -> ImageSource | None:
-    """The image of a hit, its thumbnail made; None if it is gone, or was changed, meanwhile."""
-    try:
-        image = image_at(hit.path)
-        rendering.thumbnail(image, THUMBNAIL)
-        return image
-    except DataError:
-        return None
-
-
-def _shown(
-    hits: Sequence[Hit], captions: Mapping[Place, str], sentence: str
-) -> tuple[str, list[Place]]:
-    """A sentence and the grid, with the cosine below each image; and the paths that it shows."""
-    images, places = [], list[Place]()
-    with ThreadPoolExecutor(cores()) as pool:
-        opened = list(pool.map(_opened, hits))
-    for hit, image in zip(hits, opened, strict=True):
-        if image is not None:
-            score = "" if hit.score is None else f"{hit.score:.3f}"
-            places.append(hit.path)
-            images.append((image, captions.get(hit.path, hit.name), score))
-    above = f'<p class="aside">{escape(sentence)}</p>' if sentence else ""
-    html = above + grid(images, "Images, best first", THUMBNAIL, "More like this:")
-    return html, places

@@ -15,7 +15,10 @@ from nnclip.service.embedded import AnyCollection
 from nnclip.service.hosts import Hosts
 from nnclip.service.limits import MAX_BYTES, MAX_SESSIONS
 from nnclip.service.model_pool import ModelPool
+from nnclip.service.photos import Photos
+from nnclip.service.thumbnails import Thumbnails
 from nnclip.service.uploads import Uploads
+from nnclip.weights.download import cache_dir
 
 
 def serve(
@@ -37,12 +40,13 @@ def serve(
     logging.getLogger("httpx").setLevel(logging.WARNING)  # Gradio asks itself whether it is up
     never_fetch()
     uploads = Uploads([get_upload_folder(), assets_dir() / "examples"])
-    guard(Hosts(args.host, args.allow_host), uploads)
+    photos = Photos(Thumbnails(cache_dir() / "thumbnails"), is_owners(args))
+    guard(Hosts(args.host, args.allow_host), uploads, photos)
     collections = _collections(images)
     host = f"[{args.host}]" if ":" in args.host and args.host[0] != "[" else args.host  # IPv6
     shown = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)
     address = f"http://{shown}:{args.port}/"
-    page = build_page(pool, collections, uploads, address, args.allow_urls)
+    page = build_page(pool, collections, uploads, photos, address, args.allow_urls)
     _, url, _ = page.launch(
         server_name=host,
         server_port=args.port,
@@ -70,6 +74,13 @@ def serve(
     if block:
         page.block_thread()
     return url
+
+
+def is_owners(args: argparse.Namespace) -> bool:
+    """Whether the flags say that nobody but the owner reaches the page."""
+    if args.owner is not None:
+        return bool(args.owner)
+    return not args.allow_host and args.host.strip("[]") in ("127.0.0.1", "localhost", "::1")
 
 
 def _collections(images: AnyCollection | None) -> list[AnyCollection]:

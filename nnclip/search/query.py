@@ -1,7 +1,8 @@
 """What is asked of a collection: one object, however it was written.
 
 A text may hold several terms with weights: `beach:1 sunset:0.5 people:-0.4`. A weight stands behind
-a colon, at the end or before a blank; behind a digit (`16:9`) a colon is part of the text.
+a colon, at the end or before a blank; behind a digit (`16:9`) a colon is part of the text. A sign
+before a letter begins a term as well: `beach +a warm sunset -people`.
 
 Axes: T terms, E embedding.
 """
@@ -22,6 +23,7 @@ AGAINST = -0.5  # weight of what images should not show: what they should show d
 HEAVIEST = 100.0
 _SMALLEST = 1e-4  # length of the terms' sum, below which it has no direction
 _WEIGHTED = re.compile(r"(.*?[^\s\d:]):([+-]?(?:\d{1,3}(?:\.\d+)?|\.\d+))(?=\s|$)\s*", re.DOTALL)
+_SIGNED = re.compile(r"(?:^|(?<=\s))([+-])(?=[^\W\d_])")  # not in "t-shirt", "- ", "-20"
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,8 @@ def read_terms(text: str) -> list[Term]:
 
     >>> [(term.value, term.weight) for term in read_terms("a beach:1 people:-0.4")]
     [('a beach', 1.0), ('people', -0.4)]
+    >>> [(term.value, term.weight) for term in read_terms("a beach -people")]
+    [('a beach', 1.0), ('people', -0.5)]
 
     Raises:
         DataError: it is empty.
@@ -151,11 +155,28 @@ def read_terms(text: str) -> list[Term]:
         raise DataError("found an empty query, expected a text")
     found, at = list[Term](), 0
     while match := _WEIGHTED.match(text, at):
-        found.append(Term("text", match[1].strip(), float(match[2])))
+        found += _signed(match[1].strip(), float(match[2]))
         at = match.end()
     if rest := text[at:].strip() if found else text:
-        found.append(Term("text", rest))
+        found += _signed(rest)
     return found
+
+
+def _signed(text: str, weight: float | None = None) -> list[Term]:
+    """The terms of a text that signs divide; a weight is the last one's."""
+    first, *rest = _SIGNED.split(text)
+    if not rest:
+        return [Term("text", text, 1.0 if weight is None else weight)]
+    values = [("+", first), *zip(rest[::2], rest[1::2], strict=True)]
+    terms = [(sign, value.strip()) for sign, value in values if value.strip()]
+    weights: list[float | None] = [*[None] * (len(terms) - 1), weight]
+    return [_term(*term, given) for term, given in zip(terms, weights, strict=True)]
+
+
+def _term(sign: str, value: str, weight: float | None) -> Term:
+    if weight is None:
+        return Term("text", value, AGAINST if sign == "-" else 1.0)
+    return Term("text", value, -abs(weight) if sign == "-" else weight)
 
 
 def _against(text: str) -> list[Term]:

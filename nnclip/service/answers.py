@@ -11,13 +11,12 @@ import numpy as np
 
 from nnclip.errors import ConfigError, DataError
 from nnclip.graph.losses import Scorer
-from nnclip.search.query import read_query
-from nnclip.service.collection import Hit
 from nnclip.service.embedded import AnyCollection
 from nnclip.service.embedder import Embedder
 from nnclip.service.images import ImageSource
 from nnclip.service.limits import MAX_IMAGES, checked_template, checked_texts
 from nnclip.service.model_pool import ModelPool
+from nnclip.service.searched import Hit, Wanted
 from nnclip.service.values import echo
 
 
@@ -97,11 +96,8 @@ def search(
         ConfigError: another model embedded the collection.
     """
     if isinstance(query, str):
-        asked = read_query(checked_texts([query]))
-        vector_E = asked.combined({"text": list(embedder.texts(asked.of("text")))})
-    else:
-        vector_E = embedder.images([query], collection.decoding)[0]
-    return collection.search(embedder, vector_E, k)
+        return collection.find(embedder, Wanted(checked_texts([query])[0], k=k)).hits
+    return collection.find(embedder, Wanted(image=query, k=k)).hits
 
 
 def named(collections: Mapping[str, AnyCollection], name: str) -> AnyCollection:

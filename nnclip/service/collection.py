@@ -4,39 +4,30 @@ Axes: N images, E embedding.
 """
 
 import logging
+import os
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path, PurePath
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from nnclip.errors import DataError, NnclipError
-from nnclip.files import shown
+from nnclip.files import shown, to_name
 from nnclip.image import USUAL_DECODING, image_suffixes
+from nnclip.image.facts import facts_of
 from nnclip.image.skips import USUAL
 from nnclip.search import ImageSearch
 from nnclip.search.memory import MemoryStore
 from nnclip.service.embedder import Embedder
 from nnclip.service.images import Place, image_at
+from nnclip.service.searched import Hit, Searched, facts_of_record
 from nnclip.sources import Ask, Found, read_source
 
 logger = logging.getLogger(__name__)
 
 BATCH = 32
-
-
-@dataclass(frozen=True)
-class Hit:
-    """An image that was found, and its cosine with what was asked, if anything was."""
-
-    path: Place
-    score: float | None = None
-
-    @property
-    def name(self) -> str:
-        """Of the file, as it can be shown."""
-        return shown(PurePath(self.path.name).name)
 
 
 class Index:
@@ -70,7 +61,16 @@ class Index:
                     self._try(path, embedder)
 
     def _add(self, paths: Sequence[Place], embedder: Embedder) -> None:
-        self._store.append(embedder.embed([image_at(path) for path in paths]), paths)
+        images = [image_at(path) for path in paths]
+        rows_NE = embedder.embed(images)
+        facts = (asdict(facts_of(image.read())) for image in images)
+        self._store.append(
+            rows_NE,
+            [
+                {"image": name_of(path), "place": path, **each}
+                for path, each in zip(paths, facts, strict=True)
+            ],
+        )
 
     def _try(self, path: Place, embedder: Embedder) -> None:
         try:
@@ -81,12 +81,20 @@ class Index:
             self.skipped += 1  # after it was named: whoever finds all read finds that said
 
 
-class Collection:
+def name_of(place: Place) -> str:
+    """What an image of a folder is called there, as filters look at it."""
+    if isinstance(place, Path):
+        return to_name(os.path.abspath(place))
+    return to_name(os.path.abspath(place.path)) + (f"/{place.member}" if place.member else "")
+
+
+class Collection(Searched):
     """The images of a folder, or of another source in `nnclip.sources.READERS`.
 
     Attributes:
         name: what a visitor calls it.
         decoding: how its images and queries are read.
+        sources: the folder.
         paths: all that look like images.
         not_read: how many others there are, by suffix.
     """
@@ -95,7 +103,7 @@ class Collection:
 
     def __init__(self, name: str, folder: Path) -> None:
         """Look which images there are; DataError if there is none."""
-        self.name = shown(name)
+        self.name, self.sources = shown(name), [str(folder)]
         if not folder.exists():
             raise DataError(f"{shown(folder)}: found no such folder, expected one with images")
         found = Found()
@@ -117,22 +125,32 @@ class Collection:
                 threading.Thread(target=index.fill, args=(embedder,), daemon=True).start()
             return self._indices[key]
 
-    def search(self, embedder: Embedder, query_E: np.ndarray, k: int) -> list[Hit]:
-        """The images closest to an embedding of unit length, best first, of those read so far.
-
-        Raises:
-            DataError: none was read yet, or none can be.
-        """
+    def opened(self, embedder: Embedder) -> ImageSearch:
+        """See `Searched`; DataError also if none of the files is an image."""
         index = self.prepare(embedder)
         if not len(index.found) and not index.ready:
             raise DataError(f"the images of {self.name} are being read: ask again in a moment")
         if not len(index.found):
             raise DataError(f"none of the {len(self.paths):,} files in {self.name} is an image")
-        return [Hit(hit["image"], hit["cosine"]) for hit in index.found.nearest(query_E, k)]
+        return index.found
 
-    def first(self, k: int) -> list[Hit]:
-        """Some images, for who has not asked yet."""
-        return [Hit(path) for path in self.paths[:k]]
+    def hit(self, record: Any, cosine: float | None = None) -> Hit:
+        """See `Searched`."""
+        return Hit(record["place"], cosine, record["image"], facts_of_record(record))
+
+    def row(self, search: ImageSearch, image: str) -> tuple[int, np.ndarray] | None:
+        """See `Searched`; needs none of the packages of collections on disk."""
+        store = search.store
+        records = store.records(range(len(store)))
+        row = next((row for row, it in enumerate(records) if it["image"] == image), None)
+        return None if row is None else (row, store.embeddings([row])[0])
+
+    def first(self, k: int, start: int = 0) -> list[Hit]:
+        """See `Searched`."""
+        return [Hit(path, None, name_of(path)) for path in self.paths[start : start + k]]
+
+    def __len__(self) -> int:
+        return len(self.paths)
 
     def progress(self, embedder: Embedder) -> str:
         """A sentence on how many images were read; "" once they all were."""

@@ -4,7 +4,6 @@ Axes: E embedding.
 """
 
 import threading
-from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -14,17 +13,16 @@ from nnclip.extras import extra
 from nnclip.files import shown
 from nnclip.image import NotRead
 from nnclip.search import ImageSearch
-from nnclip.search.query import Term, read_query
-from nnclip.service.collection import Collection, Hit
+from nnclip.service.collection import Collection
 from nnclip.service.embedder import Embedder
 from nnclip.service.images import Place
-from nnclip.service.limits import MAX_HITS
+from nnclip.service.searched import Hit, Searched, facts_of_record
 
 MANIFEST = "manifest.json"  # by which a folder is told to be a collection
 URLS = ("postgresql://", "postgres://")
 
 
-class EmbeddedCollection:
+class EmbeddedCollection(Searched):
     """A collection on disk or in a database, searched by its index; others may change it meanwhile.
 
     Attributes:
@@ -60,16 +58,33 @@ class EmbeddedCollection:
                 self._store.manifest.check_model(embedder.model)
                 self._fitting.add(embedder.name)
 
-    def search(self, embedder: Embedder, query_E: np.ndarray, k: int) -> list[Hit]:
-        """The images closest to an embedding of unit length, best first; errors as `prepare`."""
-        self.prepare(embedder)
-        answer = self._found.find(read_query(terms=[Term("vector", query_E)], k=k))
-        return [Hit(place_of(hit.record), hit.cosine) for hit in answer.hits]
+    @property
+    def sources(self) -> list[str]:  # type: ignore[override]
+        """What it was made of, as it is known now."""
+        return list(self._store.sources)
 
-    def first(self, k: int) -> list[Hit]:
-        """Some images, for who has not asked yet."""
-        records = islice(self._store.live(), min(k, MAX_HITS))
-        return [Hit(place_of(record)) for _, record in records]
+    def opened(self, embedder: Embedder) -> ImageSearch:
+        """See `Searched`; errors as `prepare`."""
+        self.prepare(embedder)
+        return self._found
+
+    def hit(self, record: Any, cosine: float | None = None) -> Hit:
+        """See `Searched`."""
+        return Hit(place_of(record), cosine, record["image"], facts_of_record(record))
+
+    def row(self, search: ImageSearch, image: str) -> tuple[int, np.ndarray] | None:
+        """See `Searched`."""
+        return search.known(image)
+
+    def first(self, k: int, start: int = 0) -> list[Hit]:
+        """See `Searched`."""
+        with self._store.steady():
+            rows, _ = self._store.columns(["image"])
+            records = self._store.records(rows[start : start + k].tolist())
+        return [self.hit(record) for record in records]
+
+    def __len__(self) -> int:
+        return len(self._store)
 
     def progress(self, embedder: Embedder) -> str:
         """A sentence on how many images are embedded; "" once they all are."""

@@ -134,6 +134,13 @@ def test_no_file_is_given_out_that_was_not_uploaded(served, forbidden):
     assert ask(f"{served.url}gradio_api/file={own}", method="HEAD").status == 200
 
 
+def test_no_photo_is_given_out_that_no_answer_has_shown(served, folder):
+    for token in ("0" * 32, "g" * 32, "", "..", str(folder / "red.png"), "%2e%2e"):
+        for form in ("320", "1600", "original", "99", "../original", ""):
+            assert ask(f"{served.url}photos/{token}/{form}").status == 404
+            assert ask(f"{served.url}photos/{token}/{form}", b"{}").status == 404
+
+
 def all_places_are_free(served):
     """Whether as many questions as are answered at once are answered."""
     file = {"path": upload(served.url, PICTURE.read_bytes()), **META}
@@ -287,8 +294,9 @@ def test_names_of_files_are_shown_escaped(speaking_h5, start, tmp_path):
         config = json.loads(ask(f"{url}config").text)
         show = next(d for d in config["dependencies"] if d["api_name"] == "show")
         for query in ("a dog", ""):
-            success, output = trigger(url, show["id"], [query, tmp_path.name, 9, ""])
-            assert success and output["data"][0].count("<button") == 3
+            asked = [query, None, "", tmp_path.name, "", "", "", "", -1, ""]
+            success, output = trigger(url, show["id"], asked)
+            assert success and output["data"][0].count('class="tile"') == 3
             assert "<img src=x" not in output["data"][0] and r"caf\xe9" in output["data"][0]
         kept = upload(url, PICTURE.read_bytes(), "<img src=x onerror=alert(1)>.png")
         assert Path(kept).is_file() and "<" not in kept

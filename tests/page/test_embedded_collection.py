@@ -2,6 +2,7 @@
 
 import json
 import re
+import urllib.request
 
 import pytest
 
@@ -19,6 +20,12 @@ def collection(speaking_h5, folder, tmp_path):
     return str(tmp_path / "EMB")
 
 
+def ask_kind(url):
+    with urllib.request.urlopen(url, timeout=60) as answer:
+        assert answer.headers["x-content-type-options"] == "nosniff" and answer.read()
+        return answer.headers["content-type"]
+
+
 def test_a_collection_is_searched_without_its_model_being_named(collection, start):
     process, lines = start("--images", collection)
     try:
@@ -29,8 +36,16 @@ def test_a_collection_is_searched_without_its_model_being_named(collection, star
         config = json.loads(ask(f"{url}config").text)
         show = next(d for d in config["dependencies"] if d["api_name"] == "show")
         for query in ("a dog", ""):
-            success, output = trigger(url, show["id"], [query, "EMB", 9, ""])
-            assert success and output["data"][0].count("<button") == 4
+            asked = [query, None, "", "EMB", "", "", "", "", -1, ""]
+            success, output = trigger(url, show["id"], asked)
+            assert success and output["data"][0].count('class="tile"') == 4
+            tokens = re.findall(r'data-token="(\w{32})"', output["data"][0])
+            for token in tokens:
+                kinds = [ask_kind(f"{url}photos/{token}/{form}") for form in ("320", "original")]
+                assert kinds == ["image/webp", "image/png"]
+        asked[2] = tokens[0]
+        success, output = trigger(url, show["id"], asked)
+        assert success and tokens[0] not in re.findall(r'data-token="(\w{32})"', str(output))
     finally:
         process.terminate()
         process.wait(60)

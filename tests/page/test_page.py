@@ -203,20 +203,53 @@ def test_presets_come_in_the_languages_of_the_model(visit):
     open_tab(page, "Search")
     expect(page.locator("#languages")).to_contain_text("English, Deutsch.")
     page.get_by_text("Stern", exact=True).click()
-    expect(page.locator("#hits button").first).to_contain_text("0.", timeout=PATIENCE)
+    expect(page.locator("#hits .tile").first).to_contain_text("0.", timeout=PATIENCE)
 
 
 def test_search_finds_and_finds_more_like_it(visit):
     page = visit("?tab=search")
-    hits = page.locator("#hits button")
+    hits = page.locator("#hits .tile")
     expect(hits).to_have_count(4, timeout=PATIENCE)
     expect(page.locator("#hits")).to_contain_text("Describe an image to find it")
-    page.locator("#query").get_by_role("textbox").fill("something blue")
+    page.locator("#query").get_by_role("textbox").fill("something blue -a dog")
     expect(hits.first).to_contain_text("0.", timeout=PATIENCE)
-    name = hits.nth(2).get_attribute("title")
-    hits.nth(2).click()
-    expect(hits.first).to_have_attribute("title", name, timeout=PATIENCE)
-    expect(hits.first).to_contain_text("1.000", timeout=PATIENCE)
+    expect(page.locator("#hits .chip")).to_have_text(["something blue +1", "a dog -0.5"])
+    name = hits.nth(2).get_attribute("data-name")
+    hits.nth(2).locator(".alike").click()
+    expect(page.locator("#hits .chip").first).to_contain_text(name, timeout=PATIENCE)
+    expect(hits).to_have_count(3)
+    page.locator("#hits .unlike").click()
+    expect(hits).to_have_count(4, timeout=PATIENCE)
+    page.locator("#filters button").first.click()
+    page.get_by_role("textbox", name="Taken since").fill("soon")
+    expect(page.get_by_role("alert")).to_contain_text("expected a date", timeout=PATIENCE)
+
+
+def test_hits_open_large_and_come_without_end(visit):
+    page = visit("?tab=search&query=a+dog")
+    page.get_by_label("Images", exact=True).click()
+    page.get_by_role("option", name="bundled images").click()
+    tiles = page.locator("#hits .tile")
+    expect(tiles).to_have_count(24, timeout=PATIENCE)
+    page.locator("#hits .more").scroll_into_view_if_needed()
+    expect(tiles).not_to_have_count(24, timeout=PATIENCE)
+    found = tiles.evaluate_all("all => all.map((each) => each.dataset.token)")
+    assert len(set(found)) == len(found) > 24
+    tiles.first.locator(".open").click()
+    image = page.locator("#lightbox img")
+    page.wait_for_function("document.querySelector('#lightbox img').naturalWidth > 100")
+    expect(page.locator("#lightbox .title")).to_have_text(tiles.first.get_attribute("data-name"))
+    page.keyboard.press("ArrowRight")
+    expect(image).to_have_attribute("src", f"/photos/{found[1]}/1600")
+    page.get_by_role("button", name="Copy path").click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    path = tiles.nth(1).get_attribute("data-path")
+    assert page.evaluate("navigator.clipboard.readText()") == path and Path(path).is_file()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download").click()
+    assert Path(download.value.path()).read_bytes() == Path(path).read_bytes()
+    page.keyboard.press("Escape")
+    expect(page.locator("#lightbox")).not_to_be_visible()
 
 
 def test_compare_and_explain(visit):

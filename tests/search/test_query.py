@@ -30,6 +30,14 @@ MODEL = ["--precision", "fp32"]
     ("text", "terms"),
     [
         ("a beach", [("a beach", 1)]),
+        ("beach -people", [("beach", 1), ("people", AGAINST)]),
+        (
+            "beach +a warm sunset -many people",
+            [("beach", 1), ("a warm sunset", 1), ("many people", AGAINST)],
+        ),
+        ("beach:2 -people:0.3", [("beach", 2), ("people", -0.3)]),
+        ("+sea -dogs:-0.2", [("sea", 1), ("dogs", -0.2)]),
+        ("a t-shirt - a cap, -20 degrees", [("a t-shirt - a cap, -20 degrees", 1)]),
         ("beach:1 sunset:0.5 people:-0.4", [("beach", 1), ("sunset", 0.5), ("people", -0.4)]),
         ("a red car:2", [("a red car", 2)]),
         ("snow:.5 a dog", [("snow", 0.5), ("a dog", 1)]),
