@@ -1,0 +1,1 @@
+"""How well the two of each pair fit: scored, filtered, looked at."""
