@@ -24,8 +24,8 @@ from nnclip.scores.scoring import Task, score
 from nnclip.scores.table import WRITERS, Scores, write_rows
 from nnclip.search.embed import BATCH
 from nnclip.sources.check import check_images
+from nnclip.training.data.pairs import by_image
 from nnclip.training.data.readers import read_pairs
-from nnclip.training.features import by_image
 
 HELP = "score how well images and their captions fit (under mpirun: by several processes)"
 FIGURES = (".png", ".svg", ".pdf")

@@ -17,7 +17,7 @@ from nnclip.image.formats import image_suffixes
 from nnclip.scores.table import WRITERS, Scores, write_rows
 from nnclip.search.writing import write_file
 from nnclip.sources import stored_bytes
-from nnclip.training.data.pairs import Pair
+from nnclip.training.data.pairs import Pair, PairTable, by_image
 
 SHARD = 1000  # images
 PATTERN = "pairs-{:06d}.tar"
@@ -38,7 +38,7 @@ def write_kept(path: Path, scores: Scores, kept: np.ndarray) -> int:
     numbers = np.flatnonzero(kept).tolist()
     pairs = [scores.pairs[number] for number in numbers]
     if path.suffix.lower() not in WRITERS:
-        return _write_shards(path, _by_image(pairs))
+        return _write_shards(path, by_image(PairTable(pairs)))
     inside = next((pair for pair in pairs if pair.form or pair.size >= 0), None)
     if inside is not None and path.suffix.lower() != ".parquet":
         raise ConfigError(
@@ -47,7 +47,7 @@ def write_kept(path: Path, scores: Scores, kept: np.ndarray) -> int:
         )
     rows = [row for row, keep in zip(scores.rows(), kept, strict=True) if keep]
     write_rows(path, [_row(path, row, pair, inside) for row, pair in zip(rows, pairs, strict=True)])
-    return len(_by_image(pairs))
+    return len(by_image(PairTable(pairs)))
 
 
 def _row(path: Path, row: dict[str, Any], pair: Pair, inside: Pair | None) -> dict[str, Any]:
@@ -61,19 +61,10 @@ def _row(path: Path, row: dict[str, Any], pair: Pair, inside: Pair | None) -> di
     return {"filepath": to_name(whole if below.startswith("..") else below), **said}
 
 
-def _by_image(pairs: Sequence[Pair]) -> list[Pair]:
-    """The same pairs, those of one image as one with several captions."""
-    found: dict[tuple[str, int, int, str], list[str]] = {}
-    for pair in pairs:
-        place = pair.path, pair.offset, pair.size, pair.form
-        found.setdefault(place, []).extend(pair.captions)
-    return [Pair(path, tuple(c), at, size, form) for (path, at, size, form), c in found.items()]
-
-
-def _write_shards(folder: Path, pairs: Sequence[Pair]) -> int:
+def _write_shards(folder: Path, pairs: PairTable) -> int:
     """Write WebDataset shards: an image, its first caption as `.txt`, all of them as `.json`."""
     for number, start in enumerate(range(0, len(pairs), SHARD)):
-        part = pairs[start : start + SHARD]
+        part = [pairs[row] for row in range(start, min(start + SHARD, len(pairs)))]
 
         def fill(temporary: str, start: int = start, part: Sequence[Pair] = part) -> None:
             with tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as shard:

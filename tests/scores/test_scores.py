@@ -129,7 +129,7 @@ def test_ranks_share_the_blocks(folder, scores, small_h5, tmp_path, monkeypatch)
     """Two processes after one another, as each of them works through its share."""
     monkeypatch.setattr(scoring, "BLOCK", 4)
     from nnclip.image import USUAL_DECODING
-    from nnclip.training.features import by_image
+    from nnclip.training.data.pairs import by_image
 
     table = by_image(read_pairs(str(folder / "pairs.csv")))
     model = CLIP(small_h5, precision="fp32")
