@@ -6,7 +6,7 @@
     model.run("image.jpg", ["a dog", "a cat"])  # the probability of each text
 
 `nnclip.clip` is the face of the library: `load`, `available_models`, `preprocess`, `tokenize`,
-`encode_image`, `encode_text`, `logits` and the class `CLIP` can be had from here, too. They are
+`encode_image`, `encode_text`, `logits` and the class `CLIP` are offered here, too. They are
 imported when first asked for: `import nnclip` alone takes milliseconds. Everything else feeds the
 graph, runs it or reads what it gives.
 """

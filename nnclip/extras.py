@@ -42,7 +42,7 @@ def missing(error: ModuleNotFoundError) -> ConfigError | None:
     package = (error.name or "").split(".")[0]
     if package not in EXTRAS:
         return None
-    return ConfigError(f"found no {package}, expected it for this; {how(EXTRAS[package])}")
+    return ConfigError(f"this needs {package}, which is not installed; {how(EXTRAS[package])}")
 
 
 def how(name: str = "") -> str:

@@ -2,7 +2,7 @@
 
 A child has one thread, the one that forked. A lock that another thread held stays locked there for
 ever, and a library's own threads are gone. So a fork waits until nobody builds a graph and no call
-runs, and what a child cannot use is made anew there.
+runs. What a child cannot use is made again there.
 """
 
 import os

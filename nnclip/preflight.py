@@ -107,7 +107,7 @@ def check_packages(*names: str) -> None:
     """ConfigError that names the extra of the first package that is not installed."""
     for name in names:
         if sys.modules.get(name, name) is None or importlib.util.find_spec(name) is None:
-            raise ConfigError(f"found no {name}, expected it for this; {how(EXTRAS[name])}")
+            raise ConfigError(f"this needs {name}, which is not installed; {how(EXTRAS[name])}")
 
 
 def check_readable(path: str | Path, flag: str) -> None:

@@ -147,7 +147,7 @@ def _gpu(found: dict[str, Any]) -> Verdict:
         how += f" (and {more} more, see above)" if more else ""
         return Verdict(use, False, how, "see docs/gpu.md")
     usable = [one for one in found["devices"] if not one["problem"]]
-    how = f"{len(usable)} to be had with -c cudnn"
+    how = f"{len(usable)} usable with -c cudnn"
     if not all(one["half"] for one in usable):
         how += "; half precision saves memory only, there are no tensor cores"
     if any(one["translated"] for one in usable):

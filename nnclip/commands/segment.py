@@ -18,7 +18,7 @@ from nnclip.preflight import check_file
 
 HELP = "cut an image into regions, one text each, roughly; boxes around them"
 MOST = 256  # texts: colours of a palette
-# of Okabe and Ito, which colour-blind readers tell apart; then their lighter and darker kin
+# of Okabe and Ito, which colour-blind readers tell apart; then lighter and darker ones
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#f0e442", "#666666")
 FIGURES = (".png", ".svg", ".pdf")
 

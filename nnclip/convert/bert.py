@@ -288,7 +288,7 @@ def _code(build: Callable[[BertConfig], Any]) -> Code:
     return Code("transformers", "transformers", build, _features)
 
 
-BERTS = (Part(BertConfig, "BERT and its kin", BERT, write=_write_bert),)
+BERTS = (Part(BertConfig, "BERT encoder", BERT, write=_write_bert),)
 DISTILBERTS = (Part(BertConfig, "DistilBERT", DISTILBERT, write=_write_distilbert),)
 DIALECT = Dialect(
     "bert",

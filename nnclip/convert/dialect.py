@@ -175,7 +175,7 @@ class Dialect:
         check_told: CheckpointError where the metadata lacks what the tensors do not tell.
         folded: the tensors of a source, with layers folded that are stored in parts.
         tokenizing: the JSON files that say how a text tower's tokenizer.json is used, given the
-            tower and its content; None if the dialect keeps no tokenizer of CLIP's kind.
+            tower and its content; None if the dialect stores no tokenizer.
     """
 
     name: str

@@ -189,7 +189,7 @@ def _entry(path: Path, name: str, most: int) -> bytes:
             if entry.compress_type != zipfile.ZIP_STORED or entry.compress_size != entry.file_size:
                 raise CheckpointError(
                     f"{path}: found compressed tensors ({brief(name)}), which torch does not write "
-                    "and which may be of any size; unpack the file and pack it anew with `zip -0`"
+                    "and which may be of any size; unpack the file and pack it again with `zip -0`"
                 )
             if not entry.file_size <= min(most, path.stat().st_size):
                 raise CheckpointError(

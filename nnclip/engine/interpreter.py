@@ -126,7 +126,9 @@ class InterpretedBatches:
             for large in [one for one in self._graphs if one > self._largest]:
                 del self._graphs[large]
         logger.warning(
-            "the GPU's memory does not hold a batch of %d: going on by %d", size, self._largest
+            "the GPU's memory does not hold a batch of %d: batches of %d follow",
+            size,
+            self._largest,
         )
 
     def _graph(self, size: int) -> InterpretedGraph:

@@ -32,7 +32,7 @@ def require_openvino() -> None:
     """
     if not openvino_available():
         raise ConfigError(
-            f"compiling needs OpenVINO: found none, expected it; {how()}, or let NNabla run the "
+            f"compiling needs OpenVINO, which is not installed; {how()}, or let NNabla run the "
             "graph (interpret_graph), some 20 to 50 times slower"
         )
 

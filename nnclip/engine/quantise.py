@@ -94,7 +94,9 @@ def quantize_emitted(
 ) -> CompiledGraph:
     """Compile what `emit_graph` gave with its products in int8; the rest is as in `quantize`."""
     if importlib.util.find_spec("nncf") is None:
-        raise ConfigError(f"precision int8: found no NNCF, expected it; {how('int8')}, or use bf16")
+        raise ConfigError(
+            f"precision int8 needs NNCF, which is not installed; {how('int8')}, or use bf16"
+        )
     from nnclip.engine.core import orphaned
     from nnclip.engine.model import compile_model
 

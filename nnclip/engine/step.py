@@ -66,7 +66,7 @@ def compile_step(
         names it.
 
     Raises:
-        ConfigError: If a name in `of` or `wrt` is unknown, or the precision is not to be had.
+        ConfigError: If a name in `of` or `wrt` is unknown, or this processor lacks the precision.
     """
     if unknown := (set(of) - set(outputs)) | (set(wrt) - set(inputs)):
         raise ConfigError(

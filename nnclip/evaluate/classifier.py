@@ -73,7 +73,7 @@ def _read(path: Path, count: int) -> np.ndarray | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, EOFError) as error:
-        logger.warning("%s: kept class embeddings are damaged, made anew (%s)", path, error)
+        logger.warning("%s: kept class embeddings are damaged, computed again (%s)", path, error)
         return None
 
 

@@ -92,7 +92,7 @@ def read_labelled(
         raise DataError(f"{shown(path)}: no image{folders}{what}")
     names, labels = (_brought if found.classes else _given)(path, labelled, found, classes)
     for label in sorted(set(range(len(names))) - set(labels)) if found.classes else ():
-        logger.warning("class %r has no image: no means count it", names[label])
+        logger.warning("class %r has no image: no mean counts it", names[label])
     if found.not_read:
         logger.warning("%s: %s", shown(path), found.not_read.told)
     name = found.name or to_name(path.stem)

@@ -153,7 +153,9 @@ def _count(marks: np.ndarray, axis: int) -> np.ndarray:
 
 def _check(images: np.ndarray, texts: np.ndarray, image_of_text: np.ndarray) -> None:
     if not len(images) or not len(texts):
-        raise DataError(f"{len(images)} images and {len(texts)} texts, expected some of each")
+        raise DataError(
+            f"{len(images)} images and {len(texts)} texts, expected at least one of each"
+        )
     if images.shape[1] != texts.shape[1]:
         raise DataError(
             f"images have {images.shape[1]} dimensions and texts {texts.shape[1]}: "

@@ -218,7 +218,7 @@ def bert_tower(
 
 
 def _normal() -> NormalInitializer:
-    """Of all matrices and embeddings, as in BERT; made anew, since it keeps its generator."""
+    """Of all matrices and embeddings, as in BERT; made again, since it keeps its generator."""
     return NormalInitializer(0.02)
 
 

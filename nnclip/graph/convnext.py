@@ -112,7 +112,7 @@ class ConvNextConfig:
 
 
 def _spread() -> NormalInitializer:
-    """Made anew for each parameter: an initialiser keeps the random numbers of its making."""
+    """Made again for each parameter: an initialiser keeps the random numbers of its making."""
     return NormalInitializer(SPREAD)
 
 

@@ -163,7 +163,7 @@ class FastVitConfig:
 
 
 def _small() -> NormalInitializer:
-    """Made anew for each parameter: an initialiser keeps the random numbers of its making."""
+    """Made again for each parameter: an initialiser keeps the random numbers of its making."""
     return NormalInitializer(SMALL)
 
 

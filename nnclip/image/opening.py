@@ -118,7 +118,7 @@ def _read(file: IO[bytes], name: str, wanted: _Wanted) -> Image.Image:
 def opened(file: IO[bytes]) -> Image.Image:
     """As `Image.open`: nothing is decoded. JPEGs of more pixels than Pillow allows are opened, too.
 
-    Pillow's limit knows nothing of the few pixels that they are decoded to.
+    Pillow's limit ignores that they are decoded to fewer pixels.
     """
     size = file.seek(0, os.SEEK_END)
     file.seek(0)

@@ -345,7 +345,9 @@ def _check_image(image: object) -> None:
     if not isinstance(image, Image.Image):
         raise DataError(f"an image is {type(image).__name__}, expected PIL.Image: see open_image")
     if 0 in image.size:
-        raise DataError(f"an image has {image.width} x {image.height} pixels, expected some")
+        raise DataError(
+            f"an image has {image.width} x {image.height} pixels, expected at least 1 x 1"
+        )
     try:
         image.load()
     except Exception as error:  # its file is closed, cut or hostile: see `open_image`

@@ -66,5 +66,5 @@ def require_nnabla(what: str) -> None:
     """Make sure that NNabla is installed; ConfigError that names `what` needs it if it is not."""
     if not INSTALLED:
         raise ConfigError(
-            f"{what} needs NNabla: found none, expected it; {how('train')} under Python 3.10"
+            f"{what} needs NNabla, which is not installed; {how('train')} under Python 3.10"
         )

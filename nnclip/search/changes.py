@@ -1,4 +1,4 @@
-"""A collection follows its images: new ones added, changed ones embedded anew, gone ones removed.
+"""A collection follows its images: new ones added, changed ones embedded again, gone ones removed.
 
 Every change is acknowledged by the store before the next one begins, so a crash loses none.
 """
@@ -138,7 +138,7 @@ def _leave_out(store: LastingStore, more: Sequence[str]) -> tuple[str, ...] | No
 
 
 def update(store: LastingStore, model: Model, workers: int = 1, permit: Permit = keep) -> Changes:
-    """Look through all sources anew.
+    """Look through all sources again.
 
     Args:
         store: the collection.

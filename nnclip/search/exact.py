@@ -46,7 +46,7 @@ class Exact:
     """Rows held as float32 where memory allows, else converted strip by strip for each query."""
 
     def __init__(self, blocks: Sequence[Rows]) -> None:
-        """Take arrays (n, E) that together are all rows; the last one may be given anew later."""
+        """Take arrays (n, E) that together are all rows; the last one may be given again later."""
         self._fixed: list[Rows] = list(blocks[:-1])
         if sum(block.size for block in self._fixed) * 4 < SHARE * available_memory():
             self._fixed = [as_float32(self._fixed)] if self._fixed else []

@@ -112,7 +112,9 @@ def listed(
             if holds or "{" in source:  # a pattern of several files
                 moved = "if it moved: `python -m nnclip relocate EMB OLD NEW`"
                 raise DataError(f"{error}. Is a disk not mounted? Or {moved}") from error
-            logger.warning("%s: it is passed over, no image of it is known", error)
+            logger.warning(
+                "%s: the source is passed over; the collection has no image of it", error
+            )
             continue
         for item in items:
             found.setdefault(item.image, item)

@@ -1,4 +1,4 @@
-"""Several processes on one port: started, watched, started anew, drained.
+"""Several processes on one port: started, watched, restarted, drained.
 
 They share the socket and the counters. Each compiles the weights for itself: the compiler packs all
 of them anew, so that nothing of a mapped file is left to share.
@@ -64,13 +64,13 @@ class _Workers:
         self._running[index] = process, time.monotonic()
 
     def _ended(self, index: int, process: BaseProcess, began: float) -> int:
-        """Start a worker anew, or give up; the status of that."""
+        """Restart a worker, or give up; the status of that."""
         young = time.monotonic() - began < YOUNG
         self._failed = self._failed + 1 if young else 0
         if process.exitcode == 2 or self._failed >= TRIES:
             self._closing = True
             return 2
-        logger.warning("worker %d ended with %s: started anew", index, process.exitcode)
+        logger.warning("worker %d ended with %s: restarted", index, process.exitcode)
         self._start(index)
         return 0
 

@@ -113,7 +113,7 @@ class Embedder:
             side: pixels of the image that is shown.
 
         Raises:
-            ConfigError: of this model no maps can be had.
+            ConfigError: this model gives no maps.
             DataError: see `texts` and `images`.
         """
         opened = open_checked(source, self.model.config.image.preprocess)

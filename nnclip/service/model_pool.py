@@ -28,7 +28,7 @@ class ModelPool:
 
     Attributes:
         names: what can be asked, the first is meant where none is named.
-        precisions: the number formats that each of them can be had in here.
+        precisions: the number formats that this machine offers for each.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class ModelPool:
         self.precisions = [p for p in available_precisions() if p != "int8" or quantises]
 
     def variants(self) -> list[str]:
-        """Every model in every precision that can be had here: "bundled · bf16"."""
+        """Every model in every precision that this machine offers: "bundled · bf16"."""
         return [f"{name}{BETWEEN}{p}" for name in self.names for p in self.precisions]
 
     def loaded(self, name: str | None = None) -> Embedder | None:

@@ -37,7 +37,9 @@ def try_mpirun(path: str | None = None) -> Launcher:
     own = Path(sys.executable).with_name("mpirun")
     path = path or (str(own) if own.is_file() else shutil.which("mpirun"))
     if path is None:
-        return Launcher(problem=f"found no mpirun, expected it; {how('train')}")
+        return Launcher(
+            problem=f"several ranks need mpirun, which is not installed; {how('train')}"
+        )
     environment = {
         **os.environ,
         "OMPI_ALLOW_RUN_AS_ROOT": "1",

@@ -160,7 +160,7 @@ def is_published(name: str) -> bool:
 
 
 def sources(name: str, origin: str | None = None) -> tuple[Source, ...]:
-    """Where `name` can be had, the preferred place first.
+    """The sources of `name`, the preferred one first.
 
     Args:
         name: of `CATALOGUE`; open_clip's MODEL:TAG; a repository of the hub, `hf-hub:OWNER/NAME` or

@@ -55,7 +55,7 @@ def fetch(
         origin: whose file, one of `catalogue.ORIGINS`; if not given, whichever is in the cache,
             else the first that answers.
         patience: when to give up on a bad line.
-        newest: ask the hub whether a repository has changed since; what changed is converted anew.
+        newest: ask the hub whether a repository has changed since; what changed is converted again.
 
     Raises:
         ConfigError: no such name or address.
@@ -73,7 +73,7 @@ def fetch(
                 raise
             except DownloadError as error:
                 if there is not None:
-                    logger.warning("%s: the cache's is taken: %s", name, error)
+                    logger.warning("%s: the copy in the cache is used: %s", name, error)
                     return there[1]
                 if len(found) == 1:
                     raise

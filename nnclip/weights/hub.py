@@ -75,7 +75,7 @@ def fetch_snapshot(repository: str, revision: str = "main") -> Path:
             if folder is None:
                 raise
             level = logging.INFO if _offline() else logging.WARNING
-            logger.log(level, "%s: the hub is not reached: taken from its cache", repository)
+            logger.log(level, "%s: the hub does not answer: its cache is used", repository)
             return folder
 
 

@@ -64,7 +64,7 @@ def _revisions(folder: Path) -> dict[str, str]:
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError) as error:
-        logger.warning("%s: cannot be read (%s): begun anew", folder / REVISIONS, error)
+        logger.warning("%s: cannot be read (%s): a new list begins", folder / REVISIONS, error)
         return {}
     told = found.items() if isinstance(found, dict) else ()
     return {k: v for k, v in told if isinstance(v, str) and v == Path(v).name}

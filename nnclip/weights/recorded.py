@@ -59,7 +59,7 @@ def digests(cache: Path) -> dict[str, dict[str, str]]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        logger.warning("%s: cannot be read (%s): digests begin anew", cache / FILE, error)
+        logger.warning("%s: cannot be read (%s): a new record begins", cache / FILE, error)
         return {}
     if not isinstance(found, dict):
         return {}

@@ -78,5 +78,5 @@ def test_what_needs_nnabla_says_so(code, what):
     hidden += "\n    print(type(e).__name__, e)"
     done = subprocess.run([sys.executable, "-c", hidden], capture_output=True, text=True)
     said = done.stdout + done.stderr
-    assert f"{what} needs NNabla: found none, expected it; pip install" in said
+    assert f"{what} needs NNabla, which is not installed; pip install" in said
     assert "Traceback" not in said

@@ -126,7 +126,9 @@ def test_other_processes_changes_are_seen(folder, model, pictures, tmp_path):
 def test_a_database_without_its_driver_is_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "psycopg", None)
     monkeypatch.delitem(sys.modules, "nnclip.search.postgres", raising=False)
-    with pytest.raises(ConfigError, match=r"found no psycopg, expected it.*\[postgres\]"):
+    with pytest.raises(
+        ConfigError, match=r"this needs psycopg, which is not installed.*\[postgres\]"
+    ):
         open_store("postgresql://nobody@/none")
 
 

@@ -66,7 +66,7 @@ def test_what_changed_is_converted_anew(hub, tmp_path: Path, open_clip_files) ->
     revisions = json.loads((second.parent / "revisions.json").read_text())
     assert revisions == {"main": second.name, OTHER: second.name}
     gone = hub.run(f"hf-hub:{NAME}", HF_ENDPOINT="http://127.0.0.1:9")
-    assert kept(gone, tmp_path) == second and "not reached: taken from its cache" in gone.stderr
+    assert kept(gone, tmp_path) == second and "does not answer: its cache is used" in gone.stderr
 
 
 @pytest.mark.torch
@@ -82,7 +82,7 @@ def test_a_hub_that_is_not_reached_leaves_what_is_kept(
     assert kept(offline, tmp_path) == path and len(hub.requests) == count
     elsewhere = {"HF_HOME": str(tmp_path / "empty"), "HF_ENDPOINT": "http://127.0.0.1:9"}
     alone = hub.run("ViT-B-32:openai", **elsewhere)  # the hub's cache was emptied
-    assert kept(alone, tmp_path) == path and "the cache's is taken" in alone.stderr
+    assert kept(alone, tmp_path) == path and "the copy in the cache is used" in alone.stderr
 
 
 @pytest.mark.torch

@@ -14,8 +14,7 @@ def gpu_precision(wanted: str | None) -> str:
     precision = wanted or ("tf32" if tf32_allowed() else "fp32")
     if precision not in GPU_PRECISIONS:
         raise ConfigError(
-            f"precision {precision}: found a GPU's context, which computes in "
-            f"{', '.join(GPU_PRECISIONS)}"
+            f"precision {precision}: found a GPU, expected one of {', '.join(GPU_PRECISIONS)}"
         )
     return precision
 
