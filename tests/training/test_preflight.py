@@ -124,7 +124,9 @@ def test_room_for_a_checkpoint_is_asked_for_before(settings: TrainConfig) -> Non
 def test_a_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     check_packages("numpy")
     monkeypatch.setitem(sys.modules, "tensorboard", None)  # as if it were not installed
-    with pytest.raises(ConfigError, match=r"this needs tensorboard, which is not installed.*pip install"):
+    with pytest.raises(
+        ConfigError, match=r"this needs tensorboard, which is not installed.*pip install"
+    ):
         check_packages("tensorboard")
 
 
