@@ -12,8 +12,9 @@ from nnclip.errors import ConfigError, DataError
 from nnclip.image import Preprocess
 from nnclip.training import features
 from nnclip.training.data.decode import Recipe
+from nnclip.training.data.pairs import by_image
 from nnclip.training.data.readers import read_pairs
-from nnclip.training.features import FeatureCache, Tower, by_image, tower_identity
+from nnclip.training.features import FeatureCache, Tower, tower_identity
 from nnclip.training.head_feed import FeaturePairs, feature_pairs, read_parallel
 from nnclip.weights.model import load_model
 
