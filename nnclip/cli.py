@@ -16,7 +16,8 @@ from nnclip.files import shown
 from nnclip.logs import log_to_stderr
 
 COMMANDS_DIR = Path(__file__).parent / "commands"
-NO_COMMANDS = ("__init__", "filters", "options", "training_run")  # files in it that are none
+# files in it that are none
+NO_COMMANDS = ("__init__", "evaluate_tasks", "filters", "options", "training_run")
 
 
 def command_names() -> list[str]:

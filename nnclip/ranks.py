@@ -38,6 +38,10 @@ class LoneRank:
         """(n, ...) of every rank -> (size * n, ...), by rank; n is the same on all."""
         return rows
 
+    def passed_on(self, array: np.ndarray) -> np.ndarray:
+        """What the rank before gives; the rank after gets `array`, of the same shape and dtype."""
+        return array
+
     def sum_array(self, array: np.ndarray) -> None:
         """Replace `array` by its sum over the ranks."""
 
@@ -79,6 +83,16 @@ class MpiRank(LoneRank):
         gathered = np.empty((self.size * len(rows), *rows.shape[1:]), rows.dtype)
         self._wait(self._world.Iallgather(rows, gathered), "gathering features")
         return gathered
+
+    def passed_on(self, array: np.ndarray) -> np.ndarray:
+        """See `LoneRank`."""
+        array = np.ascontiguousarray(array)
+        got = np.empty_like(array)
+        before, after = (self.rank - 1) % self.size, (self.rank + 1) % self.size
+        sent = self._world.Isend(array, after)
+        self._wait(self._world.Irecv(got, before), "passing features on")
+        self._wait(sent, "passing features on")
+        return got
 
     def sum_array(self, array: np.ndarray) -> None:
         """See `LoneRank`."""

@@ -130,11 +130,16 @@ def run(args: argparse.Namespace) -> int:
 
 def frozen(source: str, args: argparse.Namespace) -> Frozen:
     """The model of that name or file, as the flags want it to compute."""
+    return open_frozen(source, args.precision, args.context or "cpu")
+
+
+def open_frozen(source: str, precision: str | None = None, context: str = "cpu") -> Frozen:
+    """The model of that name or file; see `Frozen`."""
     path = find_model(source)
     weights = load_model(path, mapped=True)
     tokenizer = weights.config.text.tokenizer(weights.metadata, path)
-    precision = args.precision or os.environ.get("NNCLIP_PRECISION")
-    return Frozen(weights, tokenizer, precision, args.context or "cpu")
+    precision = precision or os.environ.get("NNCLIP_PRECISION")
+    return Frozen(weights, tokenizer, precision, context)
 
 
 def checked_table(args: argparse.Namespace, source: str) -> PairTable:

@@ -1,11 +1,16 @@
 """`train.py`: what a trainer is given beside its settings, and the way in."""
 
+import logging
+import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
+from nnclip.commands.cache_features import open_frozen
 from nnclip.errors import ConfigError, NnclipError
 from nnclip.evaluate import tasks
 from nnclip.evaluate.captioned import CaptionedImages, read_captioned
@@ -14,16 +19,26 @@ from nnclip.evaluate.ranks import Ranks
 from nnclip.evaluate.report import Record
 from nnclip.files import shown
 from nnclip.graph.losses import Scorer
+from nnclip.preflight import check_folder
 from nnclip.sources import Sample, open_stored
 from nnclip.sources.check import check_images
 from nnclip.text.prompts import TEMPLATES
 from nnclip.training.communicator import Communicator
 from nnclip.training.config import TrainConfig
+from nnclip.training.data.decode import Recipe
+from nnclip.training.data.pairs import PairTable
+from nnclip.training.distil import Teach, Teacher, places
 from nnclip.training.encoder import Encoder
+from nnclip.training.features import FeatureCache
 from nnclip.training.flags import parse_flags
+from nnclip.training.heads import heads_of
 from nnclip.training.launch import launch
+from nnclip.training.machine import threads_of
+from nnclip.training.making import Company
 from nnclip.training.sizes import SIZES
 from nnclip.training.trainer import Trainer
+
+logger = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,8 +55,44 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def make_trainer(config: TrainConfig, communicator: Communicator, context: str) -> Trainer:
-    """The trainer of these settings, with the data sets that it is measured on."""
-    return Trainer(config, communicator, context, judges_of(config, communicator))
+    """The trainer of these settings, with its teacher and the data sets that it is measured on."""
+    teach = teacher_of(config, communicator) if config.distil else None
+    return Trainer(config, communicator, context, Company(judges_of(config, communicator), teach))
+
+
+def teacher_of(config: TrainConfig, communicator: Communicator) -> Teach:
+    """What makes a teacher's features of a table, once: they are kept on disk.
+
+    Raises:
+        ConfigError: the teacher has heads, or its folder cannot be written.
+        CheckpointError, DownloadError: there is no such model.
+    """
+    model = open_frozen(config.distil)
+    if heads_of(model.weights):
+        raise ConfigError(
+            f"--distil {config.distil}: found a model with heads, expected two towers"
+        )
+    workers = config.workers if config.workers >= 0 else threads_of(communicator)
+    folder = Path(config.distil_cache or Path(config.monitor_path) / "features")
+    if communicator.rank == 0:
+        check_folder(folder, "--distil-cache")
+    cache = FeatureCache(folder, workers=workers, complete=communicator.size > 1)
+
+    def teach(table: PairTable) -> Teacher:
+        grouped, image_of, first_text = places(table)
+        scale = math.exp(float(model.weights.array("logit_scale")))
+        if config.dry_run:  # a step takes as long whatever the teacher says
+            logger.info("--dry-run: the teacher's features are not computed")
+            embed = model.weights.config.embed
+            counts = len(grouped), sum(1 for _ in grouped.captions())
+            rows = [np.broadcast_to(np.float32(1), (count, embed)) for count in counts]
+            return Teacher(table, rows[0], rows[1], image_of, first_text, scale)
+        recipe = Recipe(model.weights.config.image.preprocess, None, config.decoding)
+        images = cache.images(grouped, recipe, model.image())
+        texts = cache.texts(list(grouped.captions()), model.text())
+        return Teacher(table, images.rows, texts.rows, image_of, first_text, scale)
+
+    return teach
 
 
 Data = LabelledImages | CaptionedImages

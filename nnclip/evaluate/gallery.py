@@ -17,6 +17,7 @@ from nnclip.evaluate.figures.answers import (
     heat_map_figure,
     probabilities_figure,
 )
+from nnclip.evaluate.figures.few import shots_figure
 from nnclip.evaluate.figures.groups import attack_figure, bias_figure
 from nnclip.evaluate.figures.search import NEAREST, nearest_figure
 from nnclip.evaluate.figures.training import curves_figure, read_curves, samples_figure
@@ -131,6 +132,11 @@ def prediction_figures(
     names = [texts[j] for j in shown]
     figure = heat_map_figure(images[:ACROSS], similarities[:ACROSS][:, shown], names)
     return [*written, save(figure, folder, "heat-map")]
+
+
+def few_shot_figures(folder: Path, metrics: dict[str, float]) -> list[Path]:
+    """Accuracy over the number of shots."""
+    return [save(shots_figure(metrics), folder, "shots")]
 
 
 def training_figures(folder: Path, run: Path, data: CaptionedImages | None) -> list[Path]:

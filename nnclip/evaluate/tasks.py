@@ -95,7 +95,8 @@ class Subject:
         return make_record(dataset, self.model, self.pretrained, task, metrics, **about)
 
 
-def _skipped(found: Embedded) -> list[dict[str, str]]:
+def skipped_of(found: Embedded) -> list[dict[str, str]]:
+    """What a record says of the images that could not be read."""
     return [{"image": name, "reason": reason} for name, reason in found.skipped]
 
 
@@ -133,7 +134,7 @@ def _classification_record(
         images=len(answers.labels),
         classes=len(data.classes),
         empty_classes=empty,
-        skipped=_skipped(found),
+        skipped=skipped_of(found),
         not_read=dict(data.not_read),
         per_class=answers.per_class(),
         **about,
@@ -165,7 +166,7 @@ def retrieval(
     row_of = {data.paths[index]: row for row, index in enumerate(found.kept)}
     about: dict[str, Any] = {
         "missing": list(map(to_name, data.missing)),
-        "skipped": _skipped(found),
+        "skipped": skipped_of(found),
         "not_read": dict(data.not_read),
     }
     parts = [readable.only(code) for code in languages] or [readable]
@@ -211,12 +212,7 @@ def probe(
     Raises:
         DataError: they have not, or there is too little to fit.
     """
-    if train.classes != test.classes:
-        odd = set(train.classes) ^ set(test.classes)
-        raise DataError(
-            f"{train.name} and {test.name} have different classes: {', '.join(sorted(odd)[:5])} "
-            "only in one of them; name them all with --classes"
-        )
+    check_classes(train, test)
     seen, found = subject.images(train.sources), subject.images(test.sources)
     examples = Examples(seen.rows, train.labels[seen.kept])
     asked = Examples(found.rows, test.labels[found.kept])
@@ -224,7 +220,7 @@ def probe(
     extra = {
         "strength": used,
         "train_images": len(seen.rows),
-        "train_skipped": _skipped(seen),
+        "train_skipped": skipped_of(seen),
         "train_not_read": dict(train.not_read),
     }
     return (
@@ -232,6 +228,16 @@ def probe(
         _classification_record(subject, test, answers, found, "linear_probe", **extra),
         found,
     )
+
+
+def check_classes(train: LabelledImages, test: LabelledImages) -> None:
+    """DataError where two data sets have different classes."""
+    if train.classes != test.classes:
+        odd = set(train.classes) ^ set(test.classes)
+        raise DataError(
+            f"{train.name} and {test.name} have different classes: {', '.join(sorted(odd)[:5])} "
+            "only in one of them; name them all with --classes"
+        )
 
 
 def typographic(
@@ -257,7 +263,7 @@ def typographic(
     attack = Attack(clean, answers, written[found.kept])
     counts = {
         "images": len(clean.labels),
-        "skipped": _skipped(found),
+        "skipped": skipped_of(found),
         "not_read": dict(data.not_read),
     }
     return (
@@ -288,7 +294,7 @@ def bias(
     about = {
         "groups": table,
         "images": len(groups),
-        "skipped": _skipped(found),
+        "skipped": skipped_of(found),
         "not_read": dict(data.not_read),
     }
     return measured, subject.record(data.name, "bias", measured.metrics(), **about), found

@@ -4,7 +4,7 @@ Axes: N batch, L tokens, R resolution.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -34,10 +34,12 @@ class Batch:
     Attributes:
         images: (N, 3, R, R) float32, normalised.
         ids: (N, L) int32.
+        teacher: side -> a teacher's embeddings (N, E); none without one.
     """
 
     images: np.ndarray
     ids: np.ndarray
+    teacher: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.images)

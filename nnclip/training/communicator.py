@@ -44,6 +44,10 @@ class Communicator(Protocol):
         """(n, ...) of every rank -> (size * n, ...), by rank; n is the same on all."""
         ...
 
+    def passed_on(self, array: np.ndarray) -> np.ndarray:
+        """What the rank before gives; the rank after gets `array`, of the same shape and dtype."""
+        ...
+
     def sum_array(self, array: np.ndarray) -> None:
         """Replace `array` by its sum over the ranks."""
         ...

@@ -97,6 +97,12 @@ class TrainConfig:
         "softmax is CLIP's, sigmoid is SigLIP's (default: the model's own; from scratch, softmax)",
         choices=LOSSES,
     )
+    distil: str = option(
+        "", "teacher, an .h5 or a published name: its probabilities are learned beside the pairs"
+    )
+    distil_cache: str = option(
+        "", "folder of the teacher's features (default: features in --monitor-path)"
+    )
     freeze: str = option(
         "",
         "parameters that stay: image, text, or names with * (comma-separated); none unfreezes "
@@ -215,6 +221,10 @@ class TrainConfig:
             raise ConfigError("--lora: found no model to adapt, expected -ft")
         if self.lora and self.freeze.split(",")[0].strip() == "none":
             raise ConfigError("--freeze none: found --lora, which trains adapters alone")
+        if self.distil and self.templates:
+            raise ConfigError(
+                "--templates: found --distil, whose teacher reads captions as they are"
+            )
         if self.lora and self.wise_ft < 1:
             raise ConfigError("--wise-ft: found --lora; nnclip average mixes the saved model")
         if self.context not in ("", "cpu", "cudnn"):

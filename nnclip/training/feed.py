@@ -62,6 +62,19 @@ class AnyTable(Protocol):
         ...
 
 
+class AnyTeacher(Protocol):
+    """See `distil.Teacher`."""
+
+    @property
+    def scale(self) -> float:
+        """What it multiplies cosines by."""
+        ...
+
+    def of(self, draws: Sequence[Draw]) -> dict[str, np.ndarray]:
+        """Side -> its embeddings of these draws."""
+        ...
+
+
 class AnyFeed(Protocol):
     """What makes batches; see `Feed`."""
 
@@ -102,6 +115,7 @@ class Feed:
     Attributes:
         table: the pairs.
         context: tokens of a caption, at most.
+        teacher: whose embeddings batches bring along; None for none.
     """
 
     def __init__(
@@ -146,6 +160,7 @@ class Feed:
         self._recipe = recipe_of(config, image.preprocess, training)
         self._captions = captions_of(config, training)
         self._kept: Loader | None = None
+        self.teacher: AnyTeacher | None = None
 
     def preview(self, path: Path, communicator: Communicator, position: int) -> None:
         """Write a contact sheet of this rank's next batch; see `preview.write_preview`."""
@@ -203,7 +218,8 @@ class Feed:
 
     def _batches(self, loader: Loader, spans: Iterable[list[Draw]]) -> Iterator[FedBatch]:
         for raw in loader.batches(iter(spans)):
-            batch = Batch(raw.images, self.ids(raw.captions))
+            told = self.teacher.of(raw.draws) if self.teacher is not None else {}
+            batch = Batch(raw.images, self.ids(raw.captions), told)
             yield FedBatch(batch, raw.broken, raw.replaced)
 
     def ids(self, captions: list[str]) -> np.ndarray:

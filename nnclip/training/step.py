@@ -3,9 +3,8 @@
 Axes: N this rank's batch, M all ranks' batches, E embedding, L tokens, R resolution.
 
 Each rank computes only its own rows of the loss: its images against all texts, its texts against
-all images. The features of the others enter as inputs; what flows back to them is summed over
-the ranks and completes the gradient of each rank's own features, so the sum over ranks of the
-parameters' gradients is exactly the gradient of the whole batch's loss.
+all images. See `ranks_loss`: the sum over ranks of the parameters' gradients is exactly the
+gradient of the whole batch's loss.
 
 A batch whose activations do not fit is cut: features of all pieces first, then the loss of the
 whole batch, then each piece again with the gradients of its features. That, too, is exact.
@@ -31,6 +30,7 @@ from nnclip.graph.similarity import normalise
 from nnclip.nnabla import nn
 from nnclip.training.batch import AnyBatch
 from nnclip.training.communicator import Communicator
+from nnclip.training.ranks_loss import SIDES, TARGET, RanksLoss
 from nnclip.weights.tower import whole_side_of
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -141,10 +141,7 @@ class ContrastiveStep:
         self._scalars = {name: both[name] for name in self._loss_kind.scalars}
         towers = {name: v for name, v in both.items() if name not in self._scalars}
         self.trained = {name: v for name, v in both.items() if v.need_grad}
-        sides = ("image", "text")
-        self._moving = [s for s in sides if s in {whole_side_of(n) for n in self.trained}]
-        self._asked = self._loss_kind.gathers if self._shares else ()
-        others = [f"all_{side}" for side in self._asked]
+        self._moving = [s for s in SIDES if s in {whole_side_of(n) for n in self.trained}]
         self._whole = _Program(self._build_whole, both, make, of=("scaled",))
         self._statistics = [v for name, v in towers.items() if is_statistic(name)]
         trained = self._options.trained_statistics
@@ -153,7 +150,11 @@ class ContrastiveStep:
         if trained:
             frozen = partial(self._build_features, trained=False)
             self._evaluated = _Program(frozen, towers, make, of=())
-        self._loss = _Program(self._build_loss, self._scalars, make, wrt=(*sides, *others))
+
+        def program(first: int, wrt: tuple[str, ...]) -> _Program:
+            return _Program(partial(self._build_loss, first), self._scalars, make, wrt=wrt)
+
+        self._loss = RanksLoss(self._loss_kind, communicator, self._shares, self._scalars, program)
         self._backward = _Program(build, towers, make, of=self._moving)
 
     def __call__(self, batch: AnyBatch, scale: float = 1.0) -> StepResult:
@@ -168,9 +169,9 @@ class ContrastiveStep:
         """
         rows = self._options.micro_batch or len(batch)
         if self._communicator.size > 1 or len(batch) > rows:
-            return self._in_stages(batch.pieces(rows), scale)
-        factor = np.array([scale], np.float32)
-        found = self._whole(batch.inputs(self._config.text) | {"scale": factor})
+            return self._in_stages(batch, batch.pieces(rows), scale)
+        factor = {"scale": np.array([scale], np.float32)}
+        found = self._whole(batch.inputs(self._config.text) | factor | self._targets(batch))
         return StepResult(float(found["loss"]), found["image"], found["text"])
 
     def features(self, batch: AnyBatch) -> tuple[np.ndarray, np.ndarray]:
@@ -182,11 +183,15 @@ class ContrastiveStep:
         """Side -> its features (N, E), of the sides whose inputs are given, for evaluation."""
         return self._evaluated(arrays)
 
-    def _in_stages(self, pieces: Sequence[AnyBatch], scale: float) -> StepResult:
+    def _targets(self, batch: AnyBatch) -> dict[str, np.ndarray]:
+        """What the loss is told beside features; names begin with `TARGET`."""
+        return {}
+
+    def _in_stages(self, batch: AnyBatch, pieces: Sequence[AnyBatch], scale: float) -> StepResult:
         """All features first, then the loss, then the gradients of each piece."""
         found = [self._features(piece.inputs(self._config.text)) for piece in pieces]
         image, text = (np.concatenate([f[side] for f in found]) for side in ("image", "text"))
-        loss, d_image, d_text = self._loss_of(image, text, scale)
+        loss, d_image, d_text = self._loss(image, text, scale, self._targets(batch))
         at = 0
         for number, piece in enumerate(pieces if self._moving else ()):
             rows = slice(at, at := at + len(piece))
@@ -212,28 +217,6 @@ class ContrastiveStep:
         image, text = (side in self._moving for side in ("image", "text"))
         return {k: a for k, a in arrays.items() if (image if k in OF_IMAGES else text)}
 
-    def _loss_of(
-        self, image: np.ndarray, text: np.ndarray, scale: float
-    ) -> tuple[float, np.ndarray, np.ndarray]:
-        """The whole batch's loss, and its gradients by this rank's features."""
-        communicator, arrays = self._communicator, {"image": image, "text": text}
-        others = {f"all_{side}": communicator.gather_rows(arrays[side]) for side in self._asked}
-        found = self._loss(arrays | others)
-        gradients = {side: found[f"grad_{side}"] for side in ("image", "text")}
-        own = slice(communicator.rank * len(image), (communicator.rank + 1) * len(image))
-        for side in self._asked:
-            everyone = found[f"grad_all_{side}"]
-            communicator.sum_array(everyone)
-            gradients[side] += everyone[own]
-        share = np.float32(scale / communicator.size)  # the loss is the mean over the ranks
-        for scalar in self._scalars.values():
-            if scalar.need_grad:
-                float_memory(scalar.grad)[...] *= share
-        loss = np.array(found["loss"], np.float64).reshape(1)
-        communicator.sum_array(loss)
-        mean = float(loss[0]) / communicator.size
-        return mean, gradients["image"] * share, gradients["text"] * share
-
     def _build_features(self, shapes: Shapes, trained: bool) -> Graph:
         inputs = {name: nn.Variable(shape) for name, shape in shapes.items()}
         with building(self._scope):
@@ -243,16 +226,20 @@ class ContrastiveStep:
         inputs = {name: nn.Variable(shape) for name, shape in shapes.items()}
         with building(self._scope):
             outputs = self._towers(inputs, self._options.trained_statistics)
-            outputs["loss"] = self._loss_graph(outputs, first=0)
+            targets = {k: v for k, v in inputs.items() if k.startswith(TARGET)}
+            outputs["loss"] = self._loss_graph(outputs | targets, first=0)
             with nn.context_scope(float_context()):
                 outputs["scaled"] = outputs["loss"].reshape((1,)) * inputs["scale"]
         return inputs, outputs
 
-    def _build_loss(self, shapes: Shapes) -> Graph:
-        inputs = {name: nn.Variable(shape, need_grad=True) for name, shape in shapes.items()}
-        first = self._communicator.rank * shapes["image"][0] if self._shares else 0
+    def _build_loss(self, first: int, shapes: Shapes) -> Graph:
+        """The loss of features; `first` counts batches, see `RanksLoss`."""
+        inputs = {
+            name: nn.Variable(shape, need_grad=not name.startswith(TARGET))
+            for name, shape in shapes.items()
+        }
         with building(self._scope):
-            return inputs, {"loss": self._loss_graph(inputs, first)}
+            return inputs, {"loss": self._loss_graph(inputs, first * shapes["image"][0])}
 
     def _loss_graph(self, features: dict[str, nn.Variable], first: int) -> nn.Variable:
         """The loss of features by name: `image`, `text`, and `all_` of both where ranks share.

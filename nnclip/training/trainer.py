@@ -2,7 +2,6 @@
 
 import logging
 import time
-from collections.abc import Sequence
 from contextlib import closing, nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -21,13 +20,14 @@ from nnclip.training.communicator import Communicator, check_equal
 from nnclip.training.config import TrainConfig
 from nnclip.training.curves import draw_curves
 from nnclip.training.ema import averaging
-from nnclip.training.examining import Examiner, Judge
+from nnclip.training.examining import Examiner
 from nnclip.training.feed import AnyFeed, FedBatch, Feed
 from nnclip.training.flags import write_settings
 from nnclip.training.keeper import RunKeeper
 from nnclip.training.kept import KeptWeights
 from nnclip.training.machine import choose_engine
-from nnclip.training.model import Trainee, make_trainee, trains_statistics
+from nnclip.training.making import Company, feed_of, step_of
+from nnclip.training.model import Trainee, make_trainee
 from nnclip.training.preflight import check_data, check_disk, naming
 from nnclip.training.rates import rate_factors, told_rates
 from nnclip.training.resolved import (
@@ -47,12 +47,14 @@ from nnclip.training.runstate import (
 )
 from nnclip.training.schedule import make_schedule
 from nnclip.training.solvers import LossScale, make_optimiser
-from nnclip.training.step import ContrastiveStep, StepOptions, StepResult
+from nnclip.training.step import ContrastiveStep, StepResult
 from nnclip.training.stopping import StopSignals
 from nnclip.training.validation import Embeddings, accuracies, validate
 from nnclip.training.watch import Progress
 
 logger = logging.getLogger(__name__)
+
+ALONE = Company()
 
 
 class Trainer:
@@ -70,7 +72,7 @@ class Trainer:
         config: TrainConfig,
         communicator: Communicator,
         context: str,
-        judges: Sequence[Judge] = (),
+        company: Company = ALONE,
     ) -> None:
         """Read the tables, make the model, and go where a checkpoint says.
 
@@ -78,13 +80,13 @@ class Trainer:
             config: the settings.
             communicator: the ranks.
             context: `cpu` or `cudnn`.
-            judges: the data sets of `--eval`.
+            company: what the run is given beside them.
 
         Raises:
             NnclipError: of all kinds, see `model`, `data.readers` and `checkpoint`.
         """
         self.config, self.communicator, self._context = config, communicator, context
-        self._judges = judges
+        self._company = company
         self._engine = choose_engine(config, context, communicator)
         self._keeper = RunKeeper(config, communicator.rank)
         self.folder = self._keeper.folder
@@ -200,7 +202,12 @@ class Trainer:
         if step % config.check_interval == 0:
             self._check_ranks()
         self._examiner.examine(
-            self.state, step == self.total, self._validation, self._judged, self._judges, boards
+            self.state,
+            step == self.total,
+            self._validation,
+            self._judged,
+            self._company.judges,
+            boards,
         )
         if step % config.model_save_interval == 0 or self._stop or step == self.total:
             self._save()
@@ -279,22 +286,9 @@ class Trainer:
         return make_trainee(self.config)
 
     def _make_feed(self, source: str, training: bool) -> AnyFeed:
-        model = self.trainee.weights.config
-        context = self.config.context_length or model.text.context
-        tokenizer = self.trainee.tokenizer
-        return Feed(self.config, source, model.image, model.text, tokenizer, context, training)
+        return feed_of(self.config, self.trainee, source, training, self._company)
 
     def _make_step(self) -> ContrastiveStep:
-        config, weights = self.config, self.trainee.weights
-        return ContrastiveStep(
-            weights.config,
-            weights.scope,
-            self.communicator,
-            self._engine.step_maker(),
-            StepOptions(
-                config.aggregate,
-                config.micro_batch_size,
-                config.recompute,
-                trains_statistics(config, self.trainee.variables()),
-            ),
-        )
+        assert isinstance(self.feed, Feed)
+        maker = self._engine.step_maker()
+        return step_of(self.config, self.trainee, self.communicator, maker, self.feed)

@@ -79,6 +79,13 @@ def test_predict_bias_and_attack(capsys, small_h5, colour_folder, tmp_path):
     assert {"heat-map.png", "probabilities-2.png", "bias.png", "typographic-attack.png"} <= drawn
 
 
+def test_few_shot(capsys, small_h5, colour_folder, tmp_path):
+    flags = ["--shots", "1,2", "--draws", "1", "--figures", str(tmp_path / "figures")]
+    record = measured(capsys, small_h5, "few-shot", colour_folder, colour_folder, *flags)
+    assert record["task"] == "few_shot" and record["metrics"]["tip_adapter_2_shots_acc1"] > 0.4
+    assert (tmp_path / "figures" / "shots.png").exists()
+
+
 def test_linear_probe(capsys, small_h5, colour_folder):
     record = measured(capsys, small_h5, "linear-probe", colour_folder, colour_folder)
     assert record["task"] == "linear_probe" and record["metrics"]["acc1"] > 0.5

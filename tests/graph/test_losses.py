@@ -68,11 +68,20 @@ def test_the_mean_over_ranks_is_the_loss_of_the_whole(features, ranks, loss):
     everyone = {f"all_{side}": features[side] for side in loss.gathers}
     for first in range(0, 6, rows):
         own = {side: x[first : first + rows] for side, x in features.items()}
-        units = {name: normalise(v) for name, v in variables(own | everyone).items()}
         scalars = variables({k: np.array(v) for k, v in scalars_of(loss).items()})
-        value = loss.graph(units, scalars, first)
-        value.forward()
-        losses.append(float(value.d))
+        chunks = [(own | everyone, first)]
+        if loss.chunks:  # the texts of one rank after the other, its own begin at row 0
+            others = {at: features["text"][at : at + rows] for at in range(0, 6, rows)}
+            chunks = [
+                (own | {"text": text}, 0 if at == first else rows) for at, text in others.items()
+            ]
+        total = 0.0
+        for arrays, row in chunks:
+            units = {name: normalise(v) for name, v in variables(arrays).items()}
+            value = loss.graph(units, scalars, row)
+            value.forward()
+            total += float(value.d)
+        losses.append(total)
     whole = Scorer(loss, scalars_of(loss)).value(cosines(features))
     assert np.mean(losses) == pytest.approx(whole, rel=1e-6)
     assert np.ptp(losses) > 1e-3

@@ -7,14 +7,14 @@ import sys
 
 import numpy as np
 
+from nnclip.commands.training_run import make_trainer
 from nnclip.training.communicator import connect
 from nnclip.training.flags import parse_flags
-from nnclip.training.trainer import Trainer
 
 if __name__ == "__main__":
     config = parse_flags(sys.argv[2:])
     communicator = connect(60)
-    trainer = Trainer(config, communicator, "cpu")
+    trainer = make_trainer(config, communicator, "cpu")
     with trainer.feed.training(communicator, 0, 1) as batches:
         fed = next(batches)
         result, _ = trainer.one_step(fed)

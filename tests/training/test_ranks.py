@@ -53,6 +53,15 @@ def test_two_ranks_with_aggregation_are_one_rank_with_the_whole_batch(
     assert expected[scale] != 0
 
 
+@pytest.mark.heavy
+def test_distillation_over_two_ranks_is_that_of_one(
+    one_step: Run, other_h5: Path, tmp_path: Path
+) -> None:
+    teacher = ["--distil", other_h5, "--distil-cache", tmp_path / "features"]
+    expected = one_step(1, "-b", 16, *teacher)
+    assert_same_step(one_step(2, "-b", 8, "-ag", *teacher), expected)
+
+
 def test_pieces_are_the_whole_batch(one_step: Run) -> None:
     expected = one_step(1, "-b", 16)
     assert_same_step(one_step(1, "-b", 16, "--micro-batch-size", 4), expected)

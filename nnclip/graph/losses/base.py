@@ -35,6 +35,9 @@ class Loss:
         among: logits of a few choices, the logarithm of the sum of exp(logit) over all choices ->
             what `probabilities` over all would say of the few.
         meaning: how logits become probabilities, as a sentence; "{logits}" stands for them.
+        chunks: whether the loss of some images is the sum over the texts of each rank apart. Then
+            texts are passed around instead of gathered: `graph` sees those of one rank at a time,
+            and a first row of N says that none of them belongs to an image.
     """
 
     name: str
@@ -46,6 +49,7 @@ class Loss:
     answer: Callable[[nn.Variable], nn.Variable]
     among: Callable[[np.ndarray, float], np.ndarray]
     meaning: str
+    chunks: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """SigLIP's loss: every image and text is judged apart, as belonging together or not.
 
-Axes: N own batch, M all batches, E embedding.
+Axes: N images, M texts of one rank, E embedding.
 """
 
 import math
@@ -15,15 +15,13 @@ from nnclip.nnabla import F, nn
 def sigmoid_loss(embeddings: Variables, scalars: Variables, first: int = 0) -> nn.Variable:
     """Binary cross-entropy of every image with every text, per image.
 
-    See `Loss.graph`. Each image meets each text on one rank only, so a rank needs the others'
-    texts, not their images.
+    See `Loss.graph`. Every logit counts apart, so the loss is a sum over chunks of texts.
 
     Source: Sigmoid Loss for Language Image Pre-Training, algorithm 1.
     """
-    image_NE = embeddings["image"]
-    texts = embeddings.get("all_text", embeddings["text"])
-    n, m = image_NE.shape[0], texts.shape[0]
-    logits_NM = similarity(image_NE, texts, scalars)
+    image_NE, text_ME = embeddings["image"], embeddings["text"]
+    n, m = image_NE.shape[0], text_ME.shape[0]
+    logits_NM = similarity(image_NE, text_ME, scalars)
     together_NM = nn.Variable.from_numpy_array(np.eye(n, m, first, dtype=np.float32))
     return F.sum(F.sigmoid_cross_entropy(logits_NM, together_NM)) * (1 / n)
 
@@ -48,7 +46,8 @@ def sigmoid_among(logits: np.ndarray, log_total: float) -> np.ndarray:
 SIGMOID = Loss(
     name="sigmoid",
     scalars={"logit_scale": math.log(10.0), "logit_bias": -10.0},
-    gathers=("text",),
+    gathers=(),
+    chunks=True,
     graph=sigmoid_loss,
     value=sigmoid_value,
     probabilities=sigmoid,

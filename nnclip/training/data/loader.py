@@ -38,12 +38,14 @@ class RawBatch:
         captions: one an image.
         broken: name -> what is wrong with it, of the images that were replaced.
         replaced: their rows.
+        draws: of which pairs they are.
     """
 
     images: np.ndarray
     captions: list[str]
     broken: dict[str, str]
     replaced: list[int]
+    draws: list[Draw]
 
 
 class Loader:
@@ -139,7 +141,7 @@ class Loader:
             if not failures:
                 captions = [self._captions(self._table[draw.index], draw) for draw in draws]
                 images = self._slots[slot, : len(draws)]
-                return RawBatch(images, captions, broken, sorted(replaced))
+                return RawBatch(images, captions, broken, sorted(replaced), draws)
             replaced.update(row for row, _ in failures)
             for row, reason in failures:
                 broken[self._table[draws[row].index].name] = reason
