@@ -102,16 +102,27 @@ class Explaining:
                 a half times its own.
             refine: whether borders follow those of colours.
 
-        Returns: (H, W) int64 of 0 to M - 1, for the image's own size; `nnclip.explain.boxes` finds
+        Returns: (H, W) int32 of 0 to M - 1, for the image's own size; `nnclip.explain.boxes` finds
             the regions in it.
 
         Raises:
-            DataError: an image or text that cannot be read.
+            DataError: an image or text that cannot be read, an image much longer than wide.
             ConfigError: fewer than two texts, another method, a resolution that the tower cannot
                 have, or no OpenVINO.
         """
-        opened = image if isinstance(image, Image.Image) else open_image(image)
         text_TE = unit(self.encode_text(self.tokenize(texts)))
+        return self.segment_embeddings(image, text_TE, method, resolution, refine)
+
+    def segment_embeddings(
+        self,
+        image: AnImage,
+        text_TE: np.ndarray,
+        method: str | None = None,
+        resolution: int | None = None,
+        refine: bool = True,
+    ) -> np.ndarray:
+        """As `segment`, of texts whose embeddings (M, E), of unit length, are there already."""
+        opened = image if isinstance(image, Image.Image) else open_image(image)
         return segment(self._subject(), opened, text_TE, method or DEFAULT, resolution, refine)
 
     def view(self, image: Image.Image, resolution: int = SHOWN) -> Image.Image:

@@ -11,15 +11,13 @@ from nnclip.commands.options import add_model_arguments, load_model
 from nnclip.errors import ConfigError, DataError
 from nnclip.explain import DEFAULT, Box, boxes
 from nnclip.explain.dense import DENSE
+from nnclip.explain.regions import COLOURS, MOST, mask_of
 from nnclip.extras import extra
 from nnclip.files import shown, to_name
 from nnclip.image import open_image
 from nnclip.preflight import check_file
 
 HELP = "cut an image into regions, one text each, roughly; boxes around them"
-MOST = 256  # texts: colours of a palette
-# of Okabe and Ito, which colour-blind readers tell apart; then lighter and darker ones
-COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#f0e442", "#666666")
 FIGURES = (".png", ".svg", ".pdf")
 
 
@@ -107,11 +105,9 @@ def _check(args: argparse.Namespace) -> None:
 
 def _write_mask(path: Path, labels_HW: np.ndarray) -> None:
     """A PNG with a palette: pixels are numbers of texts, from 0."""
-    mask = Image.fromarray(labels_HW.astype(np.uint8), "P")
-    mask.putpalette(bytes.fromhex("".join(c[1:] for c in COLOURS)) * (MOST // len(COLOURS)))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        mask.save(path)
+        mask_of(labels_HW).save(path)
     except OSError as error:
         raise DataError(f"{shown(path)}: cannot be written ({error.strerror or error})") from error
 

@@ -6,7 +6,11 @@ Axes: H and W pixels.
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
+MOST = 256  # labels of a mask
+# of Okabe and Ito, which colour-blind readers tell apart
+COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#f0e442", "#666666")
 LEAST = 0.01  # share of the image that a region has at least
 
 
@@ -25,6 +29,13 @@ class Box(NamedTuple):
     right: int
     bottom: int
     share: float
+
+
+def mask_of(labels_HW: np.ndarray) -> Image.Image:
+    """An image whose pixels are the numbers of labels, below MOST, under a palette of colours."""
+    mask = Image.fromarray(labels_HW.astype(np.uint8), "P")
+    mask.putpalette(bytes.fromhex("".join(c[1:] for c in COLOURS)) * (MOST // len(COLOURS)))
+    return mask
 
 
 def boxes(labels_HW: np.ndarray, least: float = LEAST) -> list[Box]:

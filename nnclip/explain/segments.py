@@ -8,12 +8,13 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from nnclip.errors import ConfigError
+from nnclip.errors import ConfigError, DataError
 from nnclip.explain.dense import DENSE
 from nnclip.explain.guided import guided
 from nnclip.explain.subject import Subject, usual_resolution
 
 LONGEST = 512  # pixels of the image that is segmented
+LONGEST_SIDE = 8  # times the shorter one
 APART = 0.5  # step between two windows, as a share of one
 FINER = 1.5  # than the tower's own resolution: the best of `benchmarks/explain.py`
 RADIUS, SMOOTHNESS = 0.2, 1e-3  # of the refinement, see `guided`
@@ -48,9 +49,10 @@ def segment(
             half times its own.
         refine: whether borders follow those of colours.
 
-    Returns: (H, W) int64 of 0 to T - 1, for the image's own size.
+    Returns: (H, W) int32 of 0 to T - 1, for the image's own size.
 
     Raises:
+        DataError: an image that is much longer than wide.
         ConfigError: fewer than two texts, another method, or a resolution that the tower cannot
             have.
     """
@@ -64,13 +66,18 @@ def segment(
             f"found {len(text_TE)} text, expected at least 2: each pixel gets the one that fits "
             'best; add what else is there, as in -t dog -t "the background"'
         )
+    if max(image.size) > LONGEST_SIDE * min(image.size):
+        raise DataError(
+            f"found an image of {image.width} x {image.height}, expected one side at most "
+            f"{LONGEST_SIDE} times the other; crop it"
+        )
     small = image.convert("RGB")
     small.thumbnail((LONGEST, LONGEST))
     maps_THW = _maps(subject, image, small.size, text_TE, method, resolution)
     if refine:
         maps_THW = guided(maps_THW, small, RADIUS, SMOOTHNESS)
     labels = Image.fromarray(maps_THW.argmax(0).astype(np.int32))
-    return np.asarray(labels.resize(image.size, Image.Resampling.NEAREST)).astype(np.int64)
+    return np.asarray(labels.resize(image.size, Image.Resampling.NEAREST))
 
 
 def _maps(

@@ -9,7 +9,7 @@ from fastapi.responses import HTMLResponse
 from starlette.exceptions import HTTPException
 
 from nnclip import __version__
-from nnclip.serve import APIS, health, immich, openai, ours, weaviate
+from nnclip.serve import APIS, health, immich, openai, ours, places, weaviate
 from nnclip.serve.asking import Desk
 from nnclip.serve.collections import Collections
 from nnclip.serve.faults import UNFORESEEN, Refused, invalid, response
@@ -36,6 +36,7 @@ def build_app(desk: Desk, collections: Collections, apis: Sequence[str] = APIS) 
     )
     app.include_router(health.router(desk))
     app.include_router(ours.router(desk, collections))
+    app.include_router(places.router(desk))
     for name in apis:
         app.include_router(ROUTERS[name](desk))
     app.include_router(_docs(app))

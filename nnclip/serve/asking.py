@@ -7,8 +7,9 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,12 +19,13 @@ from fastapi import Request
 
 from nnclip.embeddings import unit
 from nnclip.errors import ConfigError, DataError, NnclipError
+from nnclip.explain.dense import DENSE
 from nnclip.image import USUAL_DECODING, Decoding
 from nnclip.serve.faults import Refused
 from nnclip.serve.inputs import Images
 from nnclip.serve.metrics import Metrics
 from nnclip.service.embedder import Embedder
-from nnclip.service.images import ImageBytes
+from nnclip.service.images import ImageBytes, open_checked
 from nnclip.service.limits import ANSWER_SECONDS
 from nnclip.service.model_pool import ModelPool
 from nnclip.service.turns import BusyError, Turns, Work
@@ -34,6 +36,8 @@ FETCHING = 16  # threads that fetch addresses
 LOADING_SECONDS = 2  # after which a client asks again for a model that is being loaded
 ROW = re.compile(r"^text \d+ ")  # how a tokenizer calls a text among others
 IMAGES, TEXTS = 8, 32  # inputs of one request that are worked on at once
+LARGEST = 1024  # pixels of the longer side of an image that is cut into regions
+GRADIENTS = 4  # maps, each of which takes some three answers
 
 
 @dataclass(frozen=True)
@@ -160,6 +164,46 @@ class Desk:
         rows = _rows([features for features, _, _ in found], normalise)
         return Texts(rows, sum(tokens for _, tokens, _ in found), cut)
 
+    async def maps(
+        self,
+        request: Request,
+        embedder: Embedder,
+        image: ImageBytes,
+        texts_ME: np.ndarray,
+        method: str,
+    ) -> np.ndarray:
+        """(M, G, G): where in an image texts are found, see `CLIP.explain`.
+
+        Raises:
+            Refused: the input `image` is none; the model has no such maps; there is no time or
+                room.
+        """
+
+        def work(start: int, stop: int) -> list[np.ndarray]:
+            preprocess = embedder.model.config.image.preprocess
+            with _of_image(), open_checked(image, preprocess) as opened:
+                rows_ME = texts_ME[start:stop]
+                return list(embedder.model.explain_embeddings(opened, rows_ME, method))
+
+        names = ["image"] * len(texts_ME)
+        piece = len(names) if method in DENSE else GRADIENTS
+        return np.stack(await self.turn(request, names, piece, work))
+
+    async def regions(
+        self, request: Request, embedder: Embedder, image: ImageBytes, texts_ME: np.ndarray
+    ) -> np.ndarray:
+        """(H, W): the number of each pixel's text, see `CLIP.segment`; Refused as for `maps`.
+
+        The longer side of the image has at most LARGEST pixels then.
+        """
+
+        def work(_start: int, _stop: int) -> list[np.ndarray]:
+            with _of_image(), open_checked(image, longest=LARGEST) as opened:
+                opened.thumbnail((LARGEST, LARGEST))
+                return [embedder.model.segment_embeddings(opened, texts_ME)]
+
+        return np.asarray((await self.turn(request, ["image"], 1, work))[0])
+
     async def turn(
         self, request: Request, names: Sequence[str], piece: int, work: Work
     ) -> list[Any]:
@@ -183,6 +227,15 @@ class Desk:
             raise Refused(400, f"{name}: {error}", name) from error
         self.metrics.observe("wait", count, time.perf_counter() - began)
         return found
+
+
+@contextmanager
+def _of_image() -> Iterator[None]:
+    """What cannot be done inside is said of the first input."""
+    try:
+        yield
+    except (DataError, ConfigError) as error:
+        raise _OneFails(0, str(error)) from error
 
 
 def _piece(embed: Any, inputs: Sequence[Any], start: int, stop: int) -> list[Any]:

@@ -190,7 +190,7 @@ async def _classify(desk: Desk, asked: ClassifyRequest, request: Request) -> Res
         for index, cosines in enumerate(cosines_NM)
     ]
     loss = scorer.loss
-    return _answer(
+    return answer(
         {"model": embedder.name, "loss": loss.name, "meaning": loss.meaning, "data": data}
     )
 
@@ -210,7 +210,7 @@ async def _score(desk: Desk, asked: ScoreRequest, request: Request) -> Response:
         {"index": index, "cosine": cosine, "logit": logit}
         for index, (cosine, logit) in enumerate(zip(cosines, logits, strict=True))
     ]
-    return _answer({"model": embedder.name, "data": data})
+    return answer({"model": embedder.name, "data": data})
 
 
 async def _search(
@@ -243,7 +243,7 @@ async def _search(
         for hit in found.hits
     ]
     told_of = {"images": found.images, "passed": found.passed, "data": hits}
-    return _answer({"model": embedder.name, "collection": collection, **told_of}, headers)
+    return answer({"model": embedder.name, "collection": collection, **told_of}, headers)
 
 
 def _query(asked: SearchRequest) -> Query:
@@ -271,6 +271,7 @@ def _query(asked: SearchRequest) -> Query:
     return replace(query, terms=tuple(term for term in weighed if term.weight))
 
 
-def _answer(content: dict[str, Any], headers: dict[str, str] | None = None) -> Response:
+def answer(content: dict[str, Any], headers: dict[str, str] | None = None) -> Response:
+    """JSON, arrays included."""
     body = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY, default=str)
     return Response(body, headers=headers, media_type="application/json")

@@ -61,7 +61,8 @@ def test_health_ready_metrics_and_the_list_of_routes(served):
     assert "POST /v1/embeddings" in page and "encoding_format" in page
     assert not re.search(r"(src|href)=.?https?:", page)
     document = served.get("/openapi.json").json()
-    assert {"/v1/embeddings", "/v1/classify", "/v1/score", "/v1/search", "/predict", "/vectorize",
+    assert {"/v1/embeddings", "/v1/classify", "/v1/score", "/v1/search", "/v1/explain",
+            "/v1/segment", "/predict", "/vectorize",
             "/health", "/ready"} <= document["paths"].keys()  # fmt: skip
 
 
