@@ -65,7 +65,7 @@ def open_regular(path: str | Path, flags: int = 0) -> BinaryIO:
 def read_regular(
     path: str | Path, most: int, offset: int = 0, size: int = -1
 ) -> tuple[bytes, os.stat_result]:
-    """Read a regular file, or `size` bytes of it from `offset` on; and what the system says of it.
+    """Read a regular file, or `size` bytes of it from `offset` on; and its status.
 
     Args:
         path: where it is.

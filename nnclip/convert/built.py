@@ -39,7 +39,7 @@ def links_to(files: dict[str, Path]) -> Iterator[Path]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without what libraries tell while they build."""
+    """Inside, libraries print nothing while they build."""
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:

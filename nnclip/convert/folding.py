@@ -87,7 +87,7 @@ def convolved(tensors: Tensors, at: str, kernel: int) -> Layer:
 
 
 def unchanged(shape_OCKK: tuple[int, ...]) -> np.ndarray:
-    """The filter (O, C, K, K) of as many groups as there are, that gives what it gets."""
+    """The identity: a filter (O, C, K, K) of as many groups as there are."""
     w = np.zeros(shape_OCKK)
     middle = shape_OCKK[-1] // 2
     out = np.arange(shape_OCKK[0])

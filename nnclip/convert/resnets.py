@@ -1,4 +1,4 @@
-"""Names of residual networks, which torch's and the published ones share but for their spelling.
+"""Names of residual networks: torch's and the published ones differ in spelling alone.
 
 Every tensor is named here in full: a batch normalisation has four, and `bn1` is a name like any
 other, not a bias `b` and a layer `n1`.

@@ -1,4 +1,4 @@
-"""Keeps OpenVINO and NNCF from telling a web analytics service of their use, as they do unasked.
+"""Turns off OpenVINO's and NNCF's reports of their use, which are on by default.
 
 Where the package that tells cannot be imported, both use stubs of their own that send nothing.
 """

@@ -9,7 +9,7 @@ import numpy as np
 
 
 def label_ranks(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """At which place the right class stands, 1 the best.
+    """The rank of the right class, 1 the best.
 
     Rows are examples, columns are classes:
 

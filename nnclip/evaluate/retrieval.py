@@ -1,4 +1,4 @@
-"""Retrieval: at which place a text finds its image, and an image the best of its texts.
+"""Retrieval: the rank of each text's image, and of each image's best text.
 
 Similarities are computed block by block and never kept: a million pairs need the two tables of
 embeddings and a few hundred megabytes.

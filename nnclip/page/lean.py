@@ -1,4 +1,4 @@
-"""Imports Gradio without what a server has no use for, in half the time.
+"""Imports Gradio without the parts that a server does not use, in half the time.
 
 At each start Gradio parses its own source to write stubs for editors, and imports pandas for tables
 that this page does not have.

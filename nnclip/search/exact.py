@@ -83,14 +83,14 @@ class Exact:
 
 
 def ranked(found: int, images: int) -> np.ndarray:
-    """How many per cent of the other images the nearest ones leave behind, the best first."""
+    """Percentiles of the nearest images, the best first."""
     if images < 2:
         return np.full(found, np.nan)
     return 100 * (images - 1 - np.arange(found)) / (images - 1)
 
 
 def standing(cosines: np.ndarray, sorted_scores: np.ndarray, images: int = 0) -> np.ndarray:
-    """How many per cent of the other images have a lower score.
+    """The percentile of a score: per cent of the other images with a lower one.
 
     Args:
         cosines: of the images.
@@ -118,7 +118,7 @@ def scores(rows_NE: Rows, query_E: np.ndarray) -> np.ndarray:
 
 
 def best(scores_N: np.ndarray, k: int) -> np.ndarray:
-    """Where the `k` largest scores are, best first; the earlier one where two are equal.
+    """Positions of the `k` largest scores, best first; among equal ones the earlier first.
 
     At least `k` rows reach the least of the `k` best maxima of runs, and few more do:
     only these are sorted.

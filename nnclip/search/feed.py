@@ -58,7 +58,7 @@ class Decoded:
 
 
 def decode(items: Sequence[Item], preprocess: Preprocess, decoding: Decoding) -> Decoded:
-    """Read some images; those that cannot be read are told."""
+    """Read some images; those that cannot be read are reported."""
     rows, tried = [], []
     for item in items:
         changed, length, digest = 0, 0, ""

@@ -1,4 +1,4 @@
-"""One writer at a time: it holds a file's lock, which its end releases, whatever ends it."""
+"""One writer at a time, by a file lock that the system releases when the process ends."""
 
 import logging
 from collections.abc import Iterator

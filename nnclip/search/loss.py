@@ -43,7 +43,7 @@ Permit = Callable[[Loss], bool]  # whether these images are to be removed
 
 
 def keep(loss: Loss) -> bool:
-    """A `Permit` that says what is gone, and no."""
+    """A `Permit` that reports what is gone and keeps it."""
     for line in [*loss.lines(), "they are kept: permit it if they are to be removed"]:
         logger.warning("%s", line)
     return False

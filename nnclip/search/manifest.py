@@ -91,7 +91,7 @@ class Manifest:
         return Decoding(self.exact_pixels, self.as_seen)
 
     def settled(self) -> "Manifest":
-        """The head of a new collection: what nothing was said about is as usual."""
+        """The head of a new collection, with defaults for what it does not say."""
         usual, exact, as_seen = USUAL_DECODING, self.exact_pixels, self.as_seen
         return replace(
             self,

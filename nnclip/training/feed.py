@@ -58,7 +58,7 @@ class AnyTable(Protocol):
     def __len__(self) -> int: ...
 
     def fingerprint(self) -> int:
-        """A number that other pairs, or the same in another order, hardly have."""
+        """A hash of the pairs and of their order."""
         ...
 
 

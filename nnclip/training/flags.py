@@ -160,7 +160,7 @@ ONCE = ("resume", "overwrite", "dry_run")  # of one call, not of the run
 
 
 def write_settings(path: Path, config: TrainConfig) -> None:
-    """Every resolved value, as a file that `--config` takes; without what is of one call."""
+    """Every resolved value, as a file that `--config` takes, without flags of a single call."""
     path.parent.mkdir(parents=True, exist_ok=True)
     values = {name: v for name, v in dataclasses.asdict(config).items() if name not in ONCE}
     path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")

@@ -26,7 +26,7 @@ Make = Callable[[TrainConfig, Communicator, str], Trainer]
 
 
 def launch(name: str, config: TrainConfig, make: Make) -> int:
-    """Run what `make` makes of the settings, the ranks and the context; returns the exit status.
+    """Make a trainer by `make` and run it; returns the exit status.
 
     An exception that left one rank of a job alone would hang the others: every way out of here
     but a success ends the whole job.

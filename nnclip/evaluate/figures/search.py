@@ -1,4 +1,4 @@
-"""The figure of a query: the five nearest images, and where they stand among all."""
+"""The figure of a query: the five nearest images, and their ranks among all."""
 
 from collections.abc import Sequence
 

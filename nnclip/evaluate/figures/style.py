@@ -57,7 +57,7 @@ def _settings() -> dict[str, object]:
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """matplotlib with the house's settings, which the caller's own are not touched by."""
+    """matplotlib with nnclip's settings inside; the caller's own stay."""
     with matplotlib.rc_context(_settings()), warnings.catch_warnings():
         warnings.filterwarnings("ignore", MISSING_GLYPH)  # `save` tells, once
         yield
@@ -136,7 +136,7 @@ def bars(
 
 
 def label(text: str, length: int) -> str:
-    """At most `length` characters, as matplotlib has to be given them.
+    """A label of at most `length` characters, escaped for matplotlib.
 
     It draws letters one by one from left to right: those of Arabic and Persian are joined and
     put in the order of the page before.

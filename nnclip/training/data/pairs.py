@@ -81,7 +81,7 @@ class PairTable:
         return Pair(path, tuple(captions), int(offset), int(size), form)
 
     def fingerprint(self) -> int:
-        """A number that other pairs, or the same in another order, hardly have."""
+        """A hash of the pairs and of their order."""
         return zlib.crc32(self._rows)
 
     def captions(self) -> Iterator[str]:
