@@ -15,7 +15,7 @@ from nnclip.service.model_pool import ModelPool
 EMPTY = "Choose an image in the first tab: both answers appear here."
 
 
-def compare_tab(tab: gr.Tab, pool: ModelPool, asked: ZeroShotTab) -> None:
+def compare_tab(tab: gr.Tab, pool: ModelPool, model: gr.Dropdown, asked: ZeroShotTab) -> None:
     """Fill the tab and connect it to the first one's image and categories."""
     variants = pool.variants()
     gr.Markdown(
@@ -29,6 +29,11 @@ def compare_tab(tab: gr.Tab, pool: ModelPool, asked: ZeroShotTab) -> None:
     summary = gr.HTML(rendering.notice(EMPTY), elem_id="summary", padding=False)
     with gr.Row(equal_height=False):
         answers = [gr.HTML(elem_classes="result", padding=False) for _ in range(2)]
+
+    model.change(  # one that came since is offered, too
+        lambda: [gr.Dropdown(choices=pool.variants())] * 2, None, [left, right],
+        show_progress="hidden", api_visibility="private",
+    )  # fmt: skip
 
     def compare(picture: File | None, lines: str, template: str, *names: str) -> tuple:
         if picture is None:

@@ -70,7 +70,7 @@ def explain_tab(tab: gr.Tab, pool: ModelPool, model: gr.Dropdown, examples: list
             pictures = [rendering.thumbnail(image) for image in images]
             names = [e.caption for e in shown]
             table = rendering.heat_table(pictures, names, words, values(answer), form)
-            return table, _story(pool, model)
+            return rendering.remark(answer.remark) + table, _story(pool, model)
         except NnclipError as error:
             return rendering.notice(str(error), "problem"), gr.skip()
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from html import escape
 
 from nnclip.errors import DataError
-from nnclip.page.rendering import aside
+from nnclip.page.rendering import aside, remark
 from nnclip.service.embedded import AnyCollection
 from nnclip.service.images import Place, image_at
 from nnclip.service.photos import SMALL, Photos
@@ -25,7 +25,8 @@ class Asked:
         found: the answer.
         liked: the token of the image that the others should be like, "" for none.
         question: what tells it from other questions, wherever it starts.
-        sentence: a remark.
+        sentence: how far the collection was read, or what can be done here.
+        remark: on the model.
     """
 
     wanted: Wanted
@@ -34,6 +35,7 @@ class Asked:
     liked: str
     question: str
     sentence: str
+    remark: str = ""
 
     @property
     def next(self) -> int | None:
@@ -51,9 +53,10 @@ def found(asked: Asked, photos: Photos, captions: Mapping[Place, str]) -> str:
     )
     tiles = _tiles(asked, photos, captions)
     empty = "" if asked.found.hits else f'<div class="notice"><p>{_nothing(asked)}</p></div>'
+    said = aside(" ".join(filter(None, [asked.sentence, *_remarks(asked)])))
     return (
-        f'<div class="found" data-question="{asked.question}">{_chips(asked, photos)}'
-        f"{''.join(map(aside, filter(None, [asked.sentence, *_remarks(asked)])))}"
+        f'<div class="found" data-question="{asked.question}">{remark(asked.remark)}'
+        f"{_chips(asked, photos)}{said}"
         f'<ul class="grid" aria-label="Images, best first">{tiles}</ul>{empty}{more}</div>'
     )
 

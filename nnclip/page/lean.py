@@ -22,6 +22,15 @@ ENVIRONMENT = {
 }
 
 
+_before: dict[str, str | None] = {}
+
+
+def environment_before() -> dict[str, str]:
+    """The variables of this process as they were before `import_gradio`, for other processes."""
+    found = {**os.environ, **_before}
+    return {name: value for name, value in found.items() if value is not None}
+
+
 class Later(ModuleType):
     """Stands for a module that is imported when something of it is asked for."""
 
@@ -38,6 +47,7 @@ def import_gradio() -> None:
     spec = importlib.util.find_spec("gradio")
     if "gradio" in sys.modules or spec is None or spec.loader is None:
         return
+    _before.update({name: os.environ.get(name) for name in ENVIRONMENT})
     os.environ.update(ENVIRONMENT)
     if "pandas" not in sys.modules:
         sys.modules["pandas"] = later = Later("pandas")

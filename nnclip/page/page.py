@@ -8,6 +8,7 @@ from nnclip.page.api import api_tab
 from nnclip.page.compare import compare_tab
 from nnclip.page.events import CheckedBlocks
 from nnclip.page.explain import explain_tab
+from nnclip.page.models import models_part
 from nnclip.page.presets import examples
 from nnclip.page.search import search_tab
 from nnclip.page.sharing import connect_link
@@ -48,6 +49,7 @@ def build_page(
     photos: Photos,
     url: str,
     allow_urls: bool = False,
+    owner: bool = False,
 ) -> gr.Blocks:
     """All tabs, connected.
 
@@ -58,11 +60,14 @@ def build_page(
         photos: the images of collections that they may see.
         url: where the page will be.
         allow_urls: whether visitors may name addresses of images.
+        owner: whether nobody but the owner reaches it, who may download models.
     """
     bundled = examples()
     options = {"title": "nnclip", "analytics_enabled": False, "fill_width": True}
     with CheckedBlocks(uploads, delete_cache=UPLOADS_KEPT, **options) as page:
         model, share = _header(pool)
+        if owner:
+            models_part(page, pool, model)
         with gr.Tabs(elem_id="tabs"):
             tabs = {name: gr.Tab(label, id=name) for name, label in TABS.items()}
             with tabs["zero-shot"]:
@@ -70,13 +75,13 @@ def build_page(
             with tabs["search"]:
                 searched = search_tab(page, pool, model, collections, photos, bundled)
             with tabs["compare"]:
-                compare_tab(tabs["compare"], pool, asked)
+                compare_tab(tabs["compare"], pool, model, asked)
             with tabs["explain"]:
                 explain_tab(tabs["explain"], pool, model, bundled)
             with tabs["api"]:
                 api_tab(pool, collections, url)
         page.load(None, js=PASTE, api_visibility="private")
-        connect_link(page, tabs, model, share, asked, searched, bundled)
+        connect_link(page, tabs, pool, model, share, asked, searched, bundled)
     return page.queue(max_size=MAX_QUEUE, default_concurrency_limit=MAX_RUNNING, api_open=False)
 
 

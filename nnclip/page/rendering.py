@@ -30,6 +30,16 @@ def aside(sentence: str) -> str:
     return sentence and f'<p class="aside">{escape(_capital(sentence))}</p>'
 
 
+def remark(sentence: str) -> str:
+    """What to know of a model beside its answer; the owner is told where others are."""
+    if not sentence:
+        return ""
+    return (
+        f'<p class="remark">{escape(sentence)}<span class="owners"> “Other models”, above, has '
+        "some that know photographs.</span></p>"
+    )
+
+
 def best_first(answer: Answer) -> np.ndarray:
     """The categories of the first image whose bars are shown, by their numbers."""
     return np.argsort(-answer.probabilities[0], kind="stable")[:SHOWN]
@@ -54,7 +64,8 @@ def bars(answer: Answer, title: str = "", note: str = "", chosen: bool = False) 
     tail = f"{more:,} more, each {_percent(rest)} at most. " if more > 0 else ""
     heading = f"<h3>{escape(title)}</h3>" if title else ""
     return (
-        f'<div class="answer">{heading}<ol class="bars" aria-label="Probabilities">{rows}</ol>'
+        f'<div class="answer">{heading}{remark(answer.remark)}'
+        f'<ol class="bars" aria-label="Probabilities">{rows}</ol>'
         f'<p class="aside">{tail}{escape(note) or _taken(answer)}</p></div>'
     )
 
@@ -93,7 +104,8 @@ def strip(answer: Answer, images: Sequence[ImageSource]) -> str:
     )
     more = len(texts) - len(columns)
     tail = f"The {len(columns)} strongest of {len(texts):,} categories. " if more else ""
-    return f'<div class="answer">{table}<p class="aside">{tail}{_taken(answer)}</p></div>'
+    below = f'<p class="aside">{tail}{_taken(answer)}</p>'
+    return f'<div class="answer">{remark(answer.remark)}{table}{below}</div>'
 
 
 def heat_table(

@@ -126,7 +126,8 @@ def _asker(
         sentence = collection.progress(embedder)
         if not wanted.terms and not where:
             sentence = EMPTY
-        return Asked(wanted, collection, answer, like, question, sentence)
+        remark = embedder.remark if wanted.terms else ""
+        return Asked(wanted, collection, answer, like, question, sentence, remark)
 
     return ask
 

@@ -40,13 +40,14 @@ def serve(
     logging.getLogger("httpx").setLevel(logging.WARNING)  # Gradio asks itself whether it is up
     never_fetch()
     uploads = Uploads([get_upload_folder(), assets_dir() / "examples"])
-    photos = Photos(Thumbnails(cache_dir() / "thumbnails"), is_owners(args))
+    owner = is_owners(args)
+    photos = Photos(Thumbnails(cache_dir() / "thumbnails"), owner)
     guard(Hosts(args.host, args.allow_host), uploads, photos)
     collections = _collections(images)
     host = f"[{args.host}]" if ":" in args.host and args.host[0] != "[" else args.host  # IPv6
     shown = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)
     address = f"http://{shown}:{args.port}/"
-    page = build_page(pool, collections, uploads, photos, address, args.allow_urls)
+    page = build_page(pool, collections, uploads, photos, address, args.allow_urls, owner)
     _, url, _ = page.launch(
         server_name=host,
         server_port=args.port,

@@ -14,6 +14,7 @@ import gradio as gr
 from nnclip.page.presets import TEMPLATES, Example
 from nnclip.page.search import SearchTab
 from nnclip.page.zero_shot import ZeroShotTab
+from nnclip.service.model_pool import ModelPool
 
 LONGEST = 4000  # characters of an address, which browsers and proxies let through
 
@@ -64,6 +65,7 @@ class Settings:
 def connect_link(
     page: gr.Blocks,
     tabs: dict[str, gr.Tab],
+    pool: ModelPool,
     model: gr.Dropdown,
     share: gr.Button,
     asked: ZeroShotTab,
@@ -78,19 +80,22 @@ def connect_link(
         "model": model,
         "query": searched.query,
     }
-    models = [value for _, value in model.choices]
     files = {e.name: str(e.path) for e in examples}
     first = examples[0].name if examples else ""
-    usual = Settings(model=models[0], categories=asked.categories.value, example=first)
+    usual = Settings(model=pool.names[0], categories=asked.categories.value, example=first)
 
     def begin(request: gr.Request) -> list[Any]:
         given = Settings.of(dict(request.query_params), usual)
-        known = {"example": files, "model": models}
+        known = {"example": files, "model": pool.names}
         values = []
         for name in parts:
             value = getattr(given, name)
             fits = value != getattr(usual, name) and value in known.get(name, [value])
-            values.append(value if fits else gr.skip())
+            if name == "model":  # one that came since the page was made is offered, too
+                changed = {"value": value} if fits else {}
+                values.append(gr.Dropdown(choices=pool.names, **changed))
+            else:
+                values.append(value if fits else gr.skip())
         picture = files.get(given.example, files.get(first))
         tab = gr.Tabs(selected=given.tab) if given.tab in tabs else gr.skip()
         return [tab, picture or gr.skip(), *values]

@@ -30,6 +30,7 @@ class Answer:
         cosines: (N, M) float32, -1..1.
         scorer: turns cosines into logits and probabilities.
         seconds: how long it took.
+        remark: what whoever reads it should know of the model.
     """
 
     categories: list[str]
@@ -37,6 +38,7 @@ class Answer:
     cosines: np.ndarray
     scorer: Scorer
     seconds: float
+    remark: str = ""
 
     @property
     def logits(self) -> np.ndarray:
@@ -75,7 +77,7 @@ def classify(
     filled = [around.replace("{}", text) for text in texts]
     cosines = embedder.images(images) @ embedder.texts(filled).T
     seconds = time.perf_counter() - start
-    return Answer(texts, filled, cosines, embedder.model.scorer, seconds)
+    return Answer(texts, filled, cosines, embedder.model.scorer, seconds, embedder.remark)
 
 
 def search(

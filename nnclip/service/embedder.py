@@ -5,6 +5,7 @@ Axes: N images, M texts, E embedding.
 """
 
 import logging
+import os
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -13,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from nnclip.assets import asset
 from nnclip.clip import CLIP
 from nnclip.embeddings import unit
 from nnclip.errors import NnclipError
@@ -21,13 +23,22 @@ from nnclip.service.batching import DynamicBatching, Observe, unobserved
 from nnclip.service.images import ImageSource, open_checked
 from nnclip.service.languages import languages_of
 from nnclip.service.lru_cache import LRUCache
+from nnclip.weights.known import BUNDLED
 
 logger = logging.getLogger(__name__)
 
 TEXTS_KEPT = 5_000  # 10 MB of 512 numbers
 IMAGES_KEPT = 2_000
 TRIALS = 5
+OF_BUNDLED = "The bundled model knows drawn emoji and shapes only: of photographs it guesses."
 WARM = (1, 10, 20, 40)  # words: texts of different lengths have graphs of their own
+
+
+def _is_bundled(model: CLIP) -> bool:
+    try:
+        return os.path.samefile(model.path, asset(BUNDLED))
+    except (OSError, NnclipError):  # there is none
+        return False
 
 
 class Places(NamedTuple):
@@ -49,12 +60,14 @@ class Embedder:
         name: what a visitor calls the model.
         model: it.
         languages: codes of those it was taught, if its file says so.
+        remark: what whoever reads its answers should know; "" for most models.
     """
 
     def __init__(self, name: str, model: CLIP, observe: Observe = unobserved) -> None:
         """Embed by `model`; `observe` is told "image" or "text", rows and seconds of its calls."""
         self.name, self.model = name, model
         self.languages = languages_of(model.metadata)
+        self.remark = OF_BUNDLED if _is_bundled(model) else ""
         self._texts: LRUCache[tuple[np.ndarray, int]] = LRUCache(TEXTS_KEPT)
         self._images: LRUCache[np.ndarray] = LRUCache(IMAGES_KEPT)
         self._observe = observe

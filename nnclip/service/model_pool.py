@@ -68,6 +68,12 @@ class ModelPool:
         quantises = importlib.util.find_spec("nncf") is not None
         self.precisions = [p for p in available_precisions() if p != "int8" or quantises]
 
+    def offer(self, name: str, source: str) -> None:
+        """Offer one more model; one of that name stays."""
+        with self._lock:
+            self._sources.setdefault(name, source)
+            self.names = list(self._sources)
+
     def variants(self) -> list[str]:
         """Every model in every precision that this machine offers: "bundled · bf16"."""
         return [f"{name}{BETWEEN}{p}" for name in self.names for p in self.precisions]
