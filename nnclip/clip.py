@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from nnclip.errors import ConfigError
+from nnclip.fastest import LEAST_COSINE
 from nnclip.image import Preprocess
 from nnclip.model import CLIP, Array
 from nnclip.text import openai_tokenizer
@@ -51,6 +52,8 @@ def load(
     context: str = "cpu",
     streams: int | None = None,
     calibration: Sequence[Image.Image | np.ndarray] | None = None,
+    calibration_texts: Sequence[str] | None = None,
+    least_cosine: float = LEAST_COSINE,
     cache_dir: str | Path | None = None,
 ) -> CLIP:
     """Load a model and make it the current one; the arguments and errors are those of `CLIP`.
@@ -64,6 +67,8 @@ def load(
         context=context,
         streams=streams,
         calibration=calibration,
+        calibration_texts=calibration_texts,
+        least_cosine=least_cosine,
         cache_dir=cache_dir,
     )
     return _current

@@ -14,27 +14,28 @@ from typing import Any, TypeVar
 import numpy as np
 from PIL import Image
 
-from nnclip.assets import asset, assets_dir
+from nnclip.assets import asset
+from nnclip.calibration import Calibration
 from nnclip.embeddings import unit
 from nnclip.engine import Agreement
 from nnclip.errors import CheckpointError, ConfigError, DataError
 from nnclip.explaining import Explaining
 from nnclip.exported import ExportedWeights, read_exported
+from nnclip.fastest import AUTO, LEAST_COSINE, fastest
 from nnclip.forks import NNABLA_LOCK
 from nnclip.graph.beside import text_variables
 from nnclip.graph.features import image_features, text_features
 from nnclip.graph.losses import LOSSES, Scorer, scalar_parameters
 from nnclip.graph.similarity import normalise, similarity
-from nnclip.image import USUAL_DECODING, Decoding, open_image
+from nnclip.image import USUAL_DECODING, Decoding
 from nnclip.nnabla import F, nn
-from nnclip.towers import Towers
+from nnclip.towers import Towers, scales_dir
 from nnclip.weights.catalogue import CATALOGUE, HUB, is_published
 from nnclip.weights.digest import parameter_digest
 from nnclip.weights.download import fetch
 from nnclip.weights.known import BUNDLED, BUNDLED_NAME
 from nnclip.weights.model import ModelWeights, load_model, save_model
 
-BUNDLED_PICTURES = 32  # at most so many calibrate int8 where no others are given
 Array = TypeVar("Array", np.ndarray, nn.Variable)
 
 
@@ -56,6 +57,8 @@ class CLIP(Explaining):
         context: str = "cpu",
         streams: int | None = None,
         calibration: Sequence[Image.Image | np.ndarray] | None = None,
+        calibration_texts: Sequence[str] | None = None,
+        least_cosine: float = LEAST_COSINE,
         cache_dir: str | Path | None = None,
     ) -> None:
         """Load a model.
@@ -71,17 +74,21 @@ class CLIP(Explaining):
             model_path: `source`, by the keyword of System A's class (docs/systems.md).
             precision: "fp32", "bf16" or "int8", on a GPU "fp32", "tf32" or "fp16"; None asks
                 NNCLIP_PRECISION, then takes the fastest exact-enough one of this processor (bf16
-                where it is native), on a GPU fp32.
+                where it is native), on a GPU fp32. "auto" measures, once for a model and a
+                processor, which one is the fastest within `least_cosine`.
             context: "cpu", or the name of an NNabla extension such as "cudnn" ("cudnn:1" for the
                 second GPU).
             streams: how many calls run side by side on the CPU; None for one call at full speed.
             calibration: a few dozen typical images, or what `preprocess` made of them, by which
-                int8 chooses its scales before the first image is answered (some 10 to 60
-                seconds); None for the images that come with nnclip. Texts are computed in float.
-                See `drift` for what it costs.
-            cache_dir: folder in which compiled towers are kept for the next process, on the CPU and
-                not in int8: compiling takes half as long then, for about as much room on disk as
-                the weights take in float32.
+                int8 chooses its scales before the first image is answered (some 10 to 60 seconds;
+                they are kept in the cache for the next process); None for the images that come
+                with nnclip. See `drifts` for what it costs.
+            calibration_texts: the same for texts; None for the captions that come with nnclip.
+            least_cosine: "auto" takes no precision in which a calibration image or text has a
+                smaller cosine with its features in float32.
+            cache_dir: folder in which compiled towers are kept for the next process, on the CPU:
+                compiling takes half as long then, for about as much room on disk as the weights
+                take in float32. int8 keeps its scales there, too.
 
         Raises:
             CheckpointError: the file is damaged, foreign or does not fit together.
@@ -98,27 +105,34 @@ class CLIP(Explaining):
         self.path, self.config, self.metadata = path, weights.config, weights.metadata
         self._weights = weights
         self.tokenizer = self.config.text.tokenizer(self.metadata, path)
-        self._towers = Towers(
-            weights,
-            precision or os.environ.get("NNCLIP_PRECISION"),
-            context,
-            streams,
-            lambda: self._typical(calibration),
-            Path(cache_dir) if cache_dir is not None else None,
-            weights.tower if isinstance(weights, ExportedWeights) else None,
-        )
+        typical = Calibration(self.config, self.tokenizer, calibration, calibration_texts)
+        place = Path(cache_dir) if cache_dir is not None else None
+        written = weights.tower if isinstance(weights, ExportedWeights) else None
+
+        def towers(precision: str | None) -> Towers:
+            return Towers(weights, precision, context, streams, typical, place, written)
+
+        precision = precision or os.environ.get("NNCLIP_PRECISION")
+        asked = precision
+        if precision == AUTO and context == "cpu":
+            folder = place or scales_dir()
+            precision = fastest(weights, towers, typical, least_cosine, folder)
+        self._towers = towers(precision)
         self._forget_explained()
         self._settings = {
             "precision": self.precision,
             "context": context,
             "streams": streams,
             "calibration": calibration,
+            "calibration_texts": calibration_texts,
             "cache_dir": cache_dir,
         }
-        if calibration is not None and self.precision != "int8":
-            raise ConfigError(
-                f"calibration: found it with precision {self.precision}, expected it with int8"
-            )
+        for name, given in (("", calibration), ("_texts", calibration_texts)):
+            if given is not None and self.precision != "int8" and asked != AUTO:
+                raise ConfigError(
+                    f"calibration{name}: found it with precision {self.precision}, expected it "
+                    "with int8"
+                )
 
     def __reduce__(self) -> tuple[Callable[..., "CLIP"], tuple[Any, ...]]:
         """Pickle and copy the model as its file, the digest of its parameters and its settings.
@@ -144,7 +158,12 @@ class CLIP(Explaining):
     @property
     def drift(self) -> Agreement | None:
         """Cosines of int8 features with fp32's on the calibration images, once there are some."""
-        return self._towers.drift
+        return self.drifts.get("image")
+
+    @property
+    def drifts(self) -> dict[str, Agreement]:
+        """The same by side, "image" and "text", of those that have answered in int8."""
+        return dict(self._towers.drifts)
 
     def parameters(self) -> dict[str, nn.Variable]:
         """Published name -> the NNabla Variable that the graph uses, for any solver.
@@ -312,19 +331,6 @@ class CLIP(Explaining):
     def run(self, image: str | Path | BytesIO, texts: Sequence[str]) -> np.ndarray:
         """An image file and M texts -> the probability of each text, (M,) float32."""
         return self.probabilities(self.preprocess_image(image), self.preprocess_texts(texts))[0]
-
-    def _typical(self, images: Sequence[Image.Image | np.ndarray] | None) -> np.ndarray:
-        """Calibration images as the image tower takes them, (N, 3, R, R)."""
-        if images is None:
-            paths = sorted((assets_dir() / "examples").glob("*.jpg"))[:BUNDLED_PICTURES]
-            images = [open_image(path) for path in paths]
-        arrays = [p if isinstance(p, np.ndarray) else self.preprocess(p) for p in images]
-        if not arrays:
-            raise DataError("calibration: found no image, expected a few dozen typical ones")
-        size = self.config.image.resolution
-        for array in arrays:
-            _check_shape("a calibration image", array.shape, (3, size, size))
-        return np.stack(arrays)
 
     def _build(self, build: Callable[[], nn.Variable]) -> nn.Variable:
         """Part of the caller's graph, in the caller's mode, with this model's parameters."""

@@ -20,13 +20,12 @@ from nnclip.engine import (
     CompiledGraph,
     EmittedGraph,
     InterpretedBatches,
-    agreement,
     compile_emitted,
+    compile_quantised,
     default_precision,
     emit_graph,
     free_length,
     openvino_available,
-    quantize_emitted,
 )
 from nnclip.engine.cuda import gpu_context, gpu_precision, is_gpu
 from nnclip.engine.interpreter import LARGEST
@@ -38,6 +37,8 @@ from nnclip.graph.beside import empty_inputs, text_inputs, used_columns
 from nnclip.graph.features import image_features, text_features
 from nnclip.graph.parameters import building
 from nnclip.nnabla import get_extension_context, nn, require_nnabla
+from nnclip.weights.digest import parameter_digest
+from nnclip.weights.download import cache_dir
 from nnclip.weights.model import ModelWeights
 
 logger = logging.getLogger(__name__)
@@ -55,9 +56,9 @@ class Towers:
     """The towers of one model; calls from several threads are safe.
 
     Attributes:
-        precision: How images are computed; with int8, texts are in the best float precision.
-        drift: How close int8 features of the calibration images are to fp32's; None before the
-            image tower was made, and in other precisions.
+        precision: How images and texts are computed.
+        drifts: How close int8 features of the calibration arrays are to fp32's, by side ("image",
+            "text"); empty before a tower was made, and in other precisions.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class Towers:
         precision: str | None,
         context: str,
         streams: int | None,
-        calibration: Callable[[], np.ndarray] | None = None,
+        calibration: Callable[[str], dict[str, np.ndarray]] | None = None,
         cache_dir: Path | None = None,
         written: Callable[[str], EmittedGraph] | None = None,
     ) -> None:
@@ -78,8 +79,8 @@ class Towers:
                 for fp32 on a GPU, which also knows tf32 and fp16.
             context: "cpu", or the name of an NNabla extension; "cudnn:1" for the second GPU.
             streams: how many calls run side by side; None for one at full speed.
-            calibration: gives the images (N, 3, R, R) that int8 needs.
-            cache_dir: folder that keeps what was compiled; what int8 calibrates is not kept.
+            calibration: gives the inputs of a side, "image" or "text", that int8 needs.
+            cache_dir: folder that keeps what was compiled, and int8's scales.
             written: gives the graph of a side, "image" or "text", where that of an exported folder
                 stands for the parameters. A text's ids are all that it reads.
 
@@ -103,7 +104,7 @@ class Towers:
             self._context, self.precision = _interpreted(context, precision)
         self._streams, self._cache_dir = streams, cache_dir
         self._calibration, self._written = calibration, written
-        self.drift: Agreement | None = None
+        self.drifts: dict[str, Agreement] = {}
         self._runners: dict[str | int, Runner] = {}
         self._process = os.getpid()
         self._renew()
@@ -111,7 +112,7 @@ class Towers:
 
     @property
     def float_precision(self) -> str:
-        """How texts are computed, and what is differentiated: never in int8."""
+        """How what is differentiated is computed: never in int8."""
         return default_precision() if self.precision == "int8" else self.precision
 
     def _renew(self) -> None:
@@ -176,8 +177,8 @@ class Towers:
                 largest = LARGEST if is_gpu(self._context_name) else NOMINAL
                 return InterpretedBatches(partial(self._graph, key), self.precision, largest)
             emitted = self._emitted(key)
-        if self.precision == "int8" and key == "image":
-            return self._quantized(emitted)
+        if self.precision == "int8":
+            return self._quantised("image" if key == "image" else "text", emitted)
         options: dict[str, Any] = {"streams": self._streams, "cache_dir": self._cache_dir}
         return compile_emitted(emitted, precision=self.float_precision, **options)
 
@@ -192,22 +193,35 @@ class Towers:
         shorter = emit_graph(*self._graph(key - 1, NOMINAL), arrays=arrays)
         return free_length(emitted, shorter)
 
-    def _quantized(self, emitted: EmittedGraph) -> CompiledGraph:
-        """The image tower in int8; says what that costs."""
+    def _quantised(self, side: str, emitted: EmittedGraph) -> CompiledGraph:
+        """A tower in int8; says what that costs."""
+        from nnclip.engine.kept import kept, key_of
+        from nnclip.engine.sensitive import quantised_within
+
         if self._calibration is None:
-            raise ConfigError("precision int8: found no calibration images, expected some")
-        pictures = {"images": self._calibration()}
-        wanted = compile_emitted(emitted)(**pictures)["features"]
-        graph = quantize_emitted(emitted, pictures, streams=self._streams)
-        self.drift = agreement(graph(**pictures)["features"], wanted)
-        logger.log(
-            logging.INFO if self.drift.least_cosine > LEAST_COSINE else logging.WARNING,
-            "int8 images against fp32, on %d calibration images: cosine at least %.4f, mean %.4f",
-            len(wanted),
-            self.drift.least_cosine,
-            self.drift.mean_cosine,
+            raise ConfigError("precision int8: found nothing to calibrate on, expected some")
+        inputs = self._calibration(side)
+        if self._written and side == "text":
+            inputs = {"ids": inputs["ids"]}
+
+        names = f"{parameter_digest(self._weights)} {self._weights.config} {side}"
+        folder = self._cache_dir or scales_dir()
+        graph, drift = kept(
+            folder,
+            key_of(names, inputs),
+            emitted,
+            lambda: quantised_within(emitted, inputs, LEAST_COSINE),
         )
-        return graph
+        self.drifts[side] = drift
+        logger.log(
+            logging.INFO if drift.least_cosine > LEAST_COSINE else logging.WARNING,
+            "int8 %ss against fp32, on %d of them: cosine at least %.4f, mean %.4f",
+            side,
+            len(next(iter(inputs.values()))),
+            drift.least_cosine,
+            drift.mean_cosine,
+        )
+        return compile_quantised(graph, streams=self._streams)
 
     def _graph(
         self, key: str | int, batch: int
@@ -221,6 +235,11 @@ class Towers:
             size = config.image.resolution
             images = nn.Variable((batch, 3, size, size))
             return {"images": images}, {"features": image_features(images, config)}
+
+
+def scales_dir() -> Path:
+    """The folder that keeps int8's scales, and what "auto" measured, for the next process."""
+    return cache_dir() / "int8"
 
 
 def _to(length: int, array_NL: np.ndarray, fill: int) -> np.ndarray:

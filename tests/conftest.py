@@ -1,6 +1,7 @@
 """What all tests share: a small model with random weights, in memory and on disk."""
 
 import dataclasses
+from collections.abc import Iterator
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,16 @@ def pytest_configure(config: pytest.Config) -> None:
         return None if name.split(".")[0] in TORCH else find(name, *arguments)
 
     PathFinder.find_spec = staticmethod(without_torch)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def scales(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """int8's scales are kept in a folder of the run: nothing of the user's is read or written."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("int8")
+        for module in ("nnclip.towers", "nnclip.model"):
+            patch.setattr(f"{module}.scales_dir", lambda: folder)
+        yield
 
 
 @pytest.fixture(scope="session")

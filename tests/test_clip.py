@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from nnclip import clip
-from nnclip.engine import available_precisions
+from nnclip.engine import agreement, available_precisions
 from nnclip.errors import CheckpointError, ConfigError, DataError, NnclipError
 
 TEXTS = ["a diagram", "a dog", "a cat that sleeps"]
@@ -324,19 +324,34 @@ def test_int8_tells_what_it_costs(
     assert int8.drift.least_cosine == pytest.approx(cosine.min(), abs=1e-5)
     assert int8.drift.mean_cosine == pytest.approx(cosine.mean(), abs=1e-5)
     assert f"{int8.drift.least_cosine:.4f}" in caplog.text
-    text = clip.CLIP(small_h5).encode_text(exact.tokenize(TEXTS))
-    np.testing.assert_array_equal(int8.encode_text(exact.tokenize(TEXTS)), text)
+    assert list(int8.drifts) == ["image"]
+    ids = exact.tokenize(TEXTS)
+    found = agreement(int8.encode_text(ids), exact.encode_text(ids))
+    assert 0.98 < found.least_cosine < 1
+    assert int8.drifts["image"] == int8.drift
+    assert 0.98 < int8.drifts["text"].least_cosine < 1
 
 
 def test_int8_calibrates_on_arrays_or_on_the_bundled_pictures(
     small_h5: Path, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NNCLIP_PRECISION", "int8")
-    monkeypatch.setattr("nnclip.model.BUNDLED_PICTURES", 4)
+    monkeypatch.setattr("nnclip.calibration.BUNDLED_IMAGES", 4)
     for calibration in (images, None):
         int8 = clip.CLIP(small_h5, calibration=calibration)
         assert int8.encode_image(images).shape == (2, 32)
         assert int8.drift is not None
+
+
+def test_int8_calibrates_on_texts_that_are_given(small_h5: Path) -> None:
+    int8 = clip.CLIP(small_h5, precision="int8", calibration_texts=TEXTS)
+    ids = int8.tokenize(TEXTS)
+    found = agreement(int8.encode_text(ids), clip.CLIP(small_h5, precision="fp32").encode_text(ids))
+    assert int8.drifts["text"].least_cosine == pytest.approx(found.least_cosine, abs=1e-6)
+    with pytest.raises(DataError, match="calibration_texts: found no text"):
+        clip.CLIP(small_h5, precision="int8", calibration_texts=[]).encode_text(ids)
+    with pytest.raises(ConfigError, match="calibration_texts: found it with precision fp32"):
+        clip.CLIP(small_h5, precision="fp32", calibration_texts=TEXTS)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import numpy as np
 
 from nnclip.commands.options import add_decoding, decoding_of
 from nnclip.engine import PRECISIONS
+from nnclip.fastest import AUTO
 from nnclip.image import USUAL_DECODING
 from nnclip.model import find_model
 from nnclip.preflight import check_folder, check_readable
@@ -91,7 +92,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_cache_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags that say how features are made."""
     parser.add_argument(
-        "--precision", choices=PRECISIONS, help="of the towers; default: as for classify"
+        "--precision", choices=(*PRECISIONS, AUTO), help="of the towers; default: as for classify"
     )
     parser.add_argument("--half", action="store_true", help="keep features as float16")
     parser.add_argument(

@@ -6,6 +6,7 @@ import os
 from nnclip import clip
 from nnclip.engine import PRECISIONS
 from nnclip.engine.cuda import GPU_PRECISIONS, gpu_context, gpu_precision, is_gpu
+from nnclip.fastest import AUTO
 from nnclip.host import cores
 from nnclip.image import Decoding
 from nnclip.image.skips import IGNORE_FILE, USUAL, checked_patterns
@@ -20,8 +21,9 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--precision",
-        choices=tuple(dict.fromkeys(PRECISIONS + GPU_PRECISIONS)),
-        help="how to compute (tf32, fp16: GPUs); default: NNCLIP_PRECISION, else bf16 where the "
+        choices=tuple(dict.fromkeys((*PRECISIONS, AUTO, *GPU_PRECISIONS))),
+        help="how to compute (auto: the fastest whose answers were measured to stay close to "
+        "fp32's; tf32, fp16: GPUs); default: NNCLIP_PRECISION, else bf16 where the "
         "processor has it",
     )
     parser.add_argument(

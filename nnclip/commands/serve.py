@@ -5,6 +5,7 @@ import argparse
 from nnclip.engine import PRECISIONS
 from nnclip.errors import ConfigError
 from nnclip.extras import extra
+from nnclip.fastest import AUTO
 from nnclip.serve import APIS
 
 HELP = "serve embeddings, labels and search to programs: OpenAI's, Weaviate's and Immich's APIs"
@@ -20,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "under another name; repeat it for several, the first is meant where a request names none",
     )  # fmt: skip
     parser.add_argument(
-        "--precision", choices=PRECISIONS,
+        "--precision", choices=(*PRECISIONS, AUTO),
         help="default: NNCLIP_PRECISION, else the fastest exact enough one",
     )  # fmt: skip
     parser.add_argument(

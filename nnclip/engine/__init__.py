@@ -19,7 +19,13 @@ from nnclip.engine.precision import (
     default_precision,
     openvino_available,
 )
-from nnclip.engine.quantise import Agreement, agreement, quantize, quantize_emitted
+from nnclip.engine.quantise import (
+    Agreement,
+    agreement,
+    compile_quantised,
+    quantised,
+    quantize,
+)
 from nnclip.engine.runtime import CompiledGraph
 from nnclip.engine.written import read_graph
 from nnclip.forks import NNABLA_LOCK
@@ -39,14 +45,15 @@ __all__ = [
     "available_precisions",
     "compile_emitted",
     "compile_graph",
+    "compile_quantised",
     "compile_step",
     "default_precision",
     "emit_graph",
     "free_length",
     "interpret_graph",
     "openvino_available",
+    "quantised",
     "quantize",
-    "quantize_emitted",
     "read_graph",
     "save_ir",
     "save_nnp",

@@ -8,8 +8,8 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -86,24 +86,42 @@ def quantize(
         DataError: If the calibration arrays do not fit, or there is nothing in them.
         UnsupportedOpError: As in `compile_graph`.
     """
-    return quantize_emitted(emit_graph(inputs, outputs), calibration, **options)
+    return compile_quantised(quantised(emit_graph(inputs, outputs), calibration), **options)
 
 
-def quantize_emitted(
-    graph: EmittedGraph, calibration: Mapping[str, np.ndarray], *, chunk: int = 32, **options: Any
-) -> CompiledGraph:
-    """Compile what `emit_graph` gave with its products in int8; the rest is as in `quantize`."""
+def compile_quantised(graph: EmittedGraph, *, chunk: int = 32, **options: Any) -> CompiledGraph:
+    """Compile what `quantised` gave; `options` are those of `quantize`."""
+    from nnclip.engine.model import compile_model
+
+    # int8 covers the products; everything between them runs in the processor's best format
+    compiling = partial(compile_model, graph.model, default_precision(), **options)
+    return CompiledGraph(compiling, graph.specs, graph.outputs, "int8", chunk)
+
+
+def quantised(
+    graph: EmittedGraph, calibration: Mapping[str, np.ndarray], floats: Collection[str] = ()
+) -> EmittedGraph:
+    """A graph with its products in int8, not yet compiled.
+
+    Args:
+        graph: what `emit_graph` gave.
+        calibration: Arrays like those that will be given later, by name of the input.
+        floats: Names of products that stay in float, beside those that always do.
+
+    Raises:
+        ConfigError: If NNCF is not installed, or cannot run in this process.
+        DataError: If the calibration arrays do not fit, or there is nothing in them.
+    """
     if importlib.util.find_spec("nncf") is None:
         raise ConfigError(
             f"precision int8 needs NNCF, which is not installed; {how('int8')}, or use bf16"
         )
     from nnclip.engine.core import orphaned
-    from nnclip.engine.model import compile_model
 
     if orphaned():
         raise ConfigError(
             "int8: found a process forked from one that ran OpenVINO, where NNCF cannot calibrate; "
-            "let the model answer an image before the fork, spawn the process, or use fp32"
+            "let the model answer before the fork, spawn the process, or use fp32"
         )
     arrays = checked(graph.specs, calibration)
     size = len(arrays[0])
@@ -113,11 +131,8 @@ def quantize_emitted(
         {s.name: a[at : at + CALIBRATION_BATCH] for s, a in zip(graph.specs, arrays, strict=True)}
         for at in range(0, size, CALIBRATION_BATCH)
     ]
-    # int8 covers the products; everything between them runs in the processor's best format
     with OPENVINO_CALLS:  # NNCF's own
-        model = _quantized(graph.model, batches)
-    compiling = partial(compile_model, model, default_precision(), **options)
-    return CompiledGraph(compiling, graph.specs, graph.outputs, "int8", chunk)
+        return replace(graph, model=_quantized(graph.model, batches, floats))
 
 
 def _ends(model: ov.Model) -> list[str]:
@@ -149,7 +164,9 @@ def _multiplied(model: ov.Model) -> list[str]:
     return names
 
 
-def _quantized(model: ov.Model, batches: list[dict[str, np.ndarray]]) -> Any:
+def _quantized(
+    model: ov.Model, batches: list[dict[str, np.ndarray]], floats: Collection[str]
+) -> Any:
     """Let NNCF quantise a model, quietly: no usage report, no progress bars on stdout."""
     os.environ.setdefault("NNCF_CI", "1")  # NNCF's own switch against sending usage reports
     with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
@@ -170,7 +187,7 @@ def _quantized(model: ov.Model, batches: list[dict[str, np.ndarray]]) -> Any:
             nncf.Dataset(batches),
             model_type=nncf.ModelType.TRANSFORMER,
             subset_size=len(batches),
-            ignored_scope=nncf.IgnoredScope(names=_ends(model) + _multiplied(model)),
+            ignored_scope=nncf.IgnoredScope(names=[*_ends(model), *_multiplied(model), *floats]),
             advanced_parameters=nncf.AdvancedQuantizationParameters(
                 # smoothing lowered the least cosine of a random tower from 0.9993 to 0.9978
                 smooth_quant_alphas=off,

@@ -102,10 +102,10 @@ def test_it_is_read_again_and_answers_as_nnabla_does(case: Case) -> None:
 
 @pytest.mark.parametrize("precision", [pytest.param("bf16", marks=BF16), "int8"])
 def test_it_answers_in_other_precisions(case: Case, precision: str) -> None:
-    """In int8, texts are in the best float precision."""
     noise = np.random.default_rng(1).integers(0, 256, (8, 40, 40, 3), dtype=np.uint8)
     calibration = list(map(Image.fromarray, noise)) if precision == "int8" else None
-    model = CLIP(case.path, precision=precision, calibration=calibration)
+    texts = list(CAPTIONS) if precision == "int8" else None
+    model = CLIP(case.path, precision=precision, calibration=calibration, calibration_texts=texts)
     images = np.stack([model.preprocess(Image.fromarray(one)) for one in noise])
     case = case._replace(images=images)
     found, wanted = case.features(model), case.features(case.model)
