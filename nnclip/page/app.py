@@ -4,14 +4,16 @@ Needs no network, and lets nobody outside this machine in unless --host says so.
 """
 
 import argparse
+import errno
 import os
 import signal
+import socket
 import sys
 import tempfile
 import threading
 from collections.abc import Sequence
 
-from nnclip.errors import NnclipError
+from nnclip.errors import ConfigError, NnclipError
 from nnclip.files import shown
 from nnclip.page.lean import import_gradio
 from nnclip.service.embedded import EmbeddedCollection, open_collection
@@ -68,10 +70,30 @@ def run(args: argparse.Namespace) -> int:
         return _run(args)
 
 
+def check_address(host: str, port: int) -> None:
+    """ConfigError, before anything is loaded, unless a page can listen there."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host.strip("[]"), port))
+        except OSError as error:
+            taken = error.errno == errno.EADDRINUSE
+            what = f"port {port} is taken" if taken else f"{error.strerror or error}"
+            way = "choose another with --port" if taken else "expected other --host or --port"
+            raise ConfigError(f"cannot listen on {shown(host)}: {what}; {way}") from error
+        except (OverflowError, UnicodeError) as error:
+            raise ConfigError(
+                f"found the address {shown(host)}:{port}, expected a name or an IP address "
+                "(--host) and a port from 1 to 65535 (--port)"
+            ) from error
+
+
 def _run(args: argparse.Namespace) -> int:
     # Docker's stop ends the page as Ctrl+C does: uploads are removed
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
+        check_address(args.host, args.port)
         images = open_collection(args.images) if args.images else None
         if isinstance(images, EmbeddedCollection) and not args.model:
             args.model = [images.model or BUNDLED_NAME]

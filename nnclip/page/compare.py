@@ -1,5 +1,7 @@
 """The tab that shows two models, or two precisions of one, side by side."""
 
+from collections.abc import Iterator
+
 import gradio as gr
 import numpy as np
 
@@ -10,7 +12,7 @@ from nnclip.page.zero_shot import ZeroShotTab
 from nnclip.service.answers import Answer, classify
 from nnclip.service.embedder import Embedder
 from nnclip.service.images import ImageFile
-from nnclip.service.model_pool import ModelPool
+from nnclip.service.model_pool import BETWEEN, ModelPool
 
 EMPTY = "Choose an image in the first tab: both answers appear here."
 
@@ -35,21 +37,27 @@ def compare_tab(tab: gr.Tab, pool: ModelPool, model: gr.Dropdown, asked: ZeroSho
         show_progress="hidden", api_visibility="private",
     )  # fmt: skip
 
-    def compare(picture: File | None, lines: str, template: str, *names: str) -> tuple:
+    def compare(
+        picture: File | None, lines: str, template: str, *names: str
+    ) -> Iterator[tuple[str, ...]]:
         if picture is None:
-            return rendering.notice(EMPTY), "", ""
+            yield rendering.notice(EMPTY), "", ""
+            return
         try:
+            if waited := [name for name in dict.fromkeys(names) if not pool.loaded(name)]:
+                yield rendering.notice(_waiting(waited)), "", ""
             images = image_files(picture, None)
             models = [pool.get(name) for name in names]
-            both = [classify(model, images, lines, template) for model in models]
+            both = [classify(model, images, lines, template, strict=False) for model in models]
             notes = [_note(model, images[0]) for model in models]
         except NnclipError as error:
-            return rendering.notice(str(error), "problem"), "", ""
+            yield rendering.notice(str(error), "problem"), "", ""
+            return
         panels = [
             rendering.bars(answer, name, note)
             for answer, name, note in zip(both, names, notes, strict=True)
         ]
-        return rendering.beside(images[0], difference(*both)), *panels
+        yield rendering.beside(images[0], difference(*both)), *panels
 
     gr.on(
         [tab.select, left.change, right.change],
@@ -63,6 +71,13 @@ def compare_tab(tab: gr.Tab, pool: ModelPool, model: gr.Dropdown, asked: ZeroSho
     )
 
 
+def _waiting(names: list[str]) -> str:
+    """What has to be loaded first, and why that takes a while."""
+    int8 = any(name.endswith(f"{BETWEEN}int8") for name in names)
+    scales = " The scales of int8 are chosen with the bundled images, once." if int8 else ""
+    return f"Waiting for {' and '.join(names)} to be loaded and compiled.{scales}"
+
+
 def _note(embedder: Embedder, image: ImageFile) -> str:
     """How quick a model is, and what int8 costs."""
     quick = f"{1000 * embedder.pace(image):.1f} ms an image."
@@ -74,6 +89,8 @@ def _note(embedder: Embedder, image: ImageFile) -> str:
 
 def difference(left: Answer, right: Answer) -> str:
     """One sentence on how far two answers about the same texts lie apart."""
+    if left.texts != right.texts:
+        return "One of the models cannot read all categories: the answers are not compared."
     apart = np.abs(left.probabilities - right.probabilities)[0]
     same = left.probabilities[0].argmax() == right.probabilities[0].argmax()
     return (

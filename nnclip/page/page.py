@@ -1,6 +1,7 @@
 """The page: a header, and one tab for each thing that can be done."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import gradio as gr
 
@@ -39,6 +40,7 @@ PASTE = """
     place.dispatchEvent(new DragEvent('drop', {dataTransfer: data, bubbles: true}));
 })
 """
+FONTS = Path(__file__).with_name("fonts.js").read_text(encoding="utf-8")
 UPLOADS_KEPT = (600, 3600)  # seconds: look every, remove what is older
 
 
@@ -80,7 +82,8 @@ def build_page(
                 explain_tab(tabs["explain"], pool, model, bundled)
             with tabs["api"]:
                 api_tab(pool, collections, url)
-        page.load(None, js=PASTE, api_visibility="private")
+        for script in (PASTE, FONTS):
+            page.load(None, js=script, api_visibility="private")
         connect_link(page, tabs, pool, model, share, asked, searched, bundled)
     return page.queue(max_size=MAX_QUEUE, default_concurrency_limit=MAX_RUNNING, api_open=False)
 

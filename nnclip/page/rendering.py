@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 from collections.abc import Callable, Sequence
 from html import escape
 
@@ -10,12 +11,13 @@ from PIL import Image
 
 from nnclip.service.answers import Answer
 from nnclip.service.images import ImageSource, open_checked
-from nnclip.service.languages import NAMES
+from nnclip.service.languages import ENGLISH_NAMES, NAMES
 from nnclip.service.lru_cache import LRUCache
 
 SHOWN = 24  # bars
 COLUMNS = 12  # of the heat strip
 THUMBNAIL = 96  # pixels
+COMMAS = r"[,;|、，؛،]"
 _thumbnails: LRUCache[str] = LRUCache(2048)
 
 
@@ -52,10 +54,11 @@ def bars(answer: Answer, title: str = "", note: str = "", chosen: bool = False) 
     """
     texts = answer.categories
     order = np.argsort(-answer.probabilities[0], kind="stable")
+    shares = np.zeros(len(texts)) if answer.empty else answer.probabilities[0]
     rows = "".join(
-        f'<li style="--p:{answer.probabilities[0, i]:.4f}">{_button(place) if chosen else "<div>"}'
+        f'<li style="--p:{shares[i]:.4f}">{_button(place) if chosen else "<div>"}'
         f'<span class="text" dir="auto">{escape(texts[i])}</span>'
-        f'<span class="value">{_percent(answer.probabilities[0, i])}</span>'
+        f'<span class="value">{_value(answer, i)}</span>'
         f"{'</button>' if chosen else '</div>'}</li>"
         for place, i in enumerate(order[:SHOWN])
     )
@@ -64,7 +67,7 @@ def bars(answer: Answer, title: str = "", note: str = "", chosen: bool = False) 
     tail = f"{more:,} more, each {_percent(rest)} at most. " if more > 0 else ""
     heading = f"<h3>{escape(title)}</h3>" if title else ""
     return (
-        f'<div class="answer">{heading}{remark(answer.remark)}'
+        f'<div class="answer">{heading}{remark(answer.remark)}{_caution(answer)}'
         f'<ol class="bars" aria-label="Probabilities">{rows}</ol>'
         f'<p class="aside">{tail}{escape(note) or _taken(answer)}</p></div>'
     )
@@ -99,13 +102,13 @@ def strip(answer: Answer, images: Sequence[ImageSource]) -> str:
         [thumbnail(image) for image in images],
         [f"image {index + 1}" for index in range(len(images))],
         [texts[i] for i in columns],
-        answer.probabilities[:, columns],
-        _percent,
+        answer.cosines if answer.empty else answer.probabilities[:, columns],
+        decimals(3) if answer.empty else _percent,
     )
     more = len(texts) - len(columns)
     tail = f"The {len(columns)} strongest of {len(texts):,} categories. " if more else ""
     below = f'<p class="aside">{tail}{_taken(answer)}</p>'
-    return f'<div class="answer">{remark(answer.remark)}{table}{below}</div>'
+    return f'<div class="answer">{remark(answer.remark)}{_caution(answer)}{table}{below}</div>'
 
 
 def heat_table(
@@ -179,10 +182,38 @@ def beside(image: ImageSource, sentence: str) -> str:
 def languages(codes: Sequence[str]) -> str:
     """In which languages to ask; "" if that is not known."""
     names = [
-        f'<span lang="{escape(code)}" dir="auto">{escape(NAMES.get(code, code))}</span>'
+        f'<span lang="{escape(code)}" dir="auto" data-name="{ENGLISH_NAMES.get(code, "")}">'
+        f"{escape(NAMES.get(code, code))}</span>"
         for code in codes
     ]
     return f'<p class="aside">This model understands {", ".join(names)}.</p>' if names else ""
+
+
+def _caution(answer: Answer) -> str:
+    """What is amiss with the categories."""
+    said = []
+    if answer.empty:
+        several = len(re.findall(COMMAS, answer.categories[0])) > 0
+        said.append(
+            "This is one category: put each on a line of its own."
+            if several
+            else "One category alone would have 100 %, whatever it is: add others, one per line."
+        )
+    if answer.left_out:
+        named = [f"“{text[:40]}…” ({tokens:,})" for text, tokens in answer.left_out.items()]
+        more = f" and {len(named) - 3:,} more" if len(named) > 3 else ""
+        said.append(
+            f"Left out, because the model reads at most {answer.most} tokens: "
+            f"{', '.join(named[:3])}{more}."
+        )
+    return aside(" ".join(said))
+
+
+def _value(answer: Answer, place: int) -> str:
+    """What stands at the end of a bar."""
+    if answer.empty:
+        return f"cosine {answer.cosines[0, place]:.3f}"
+    return _percent(answer.probabilities[0, place])
 
 
 def _percent(value: float) -> str:

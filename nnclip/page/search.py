@@ -61,6 +61,7 @@ def search_tab(
     hits = gr.HTML("", elem_id="hits", js_on_load=GALLERY, padding=False)
     following = gr.HTML("", elem_id="coming", padding=False)
     known.render()
+    gr.HTML('<p id="fonts" class="aside"></p>', padding=False)
     ask = _asker(pool, by_name, photos)
     captions = {e.path: e.caption for e in examples}
 

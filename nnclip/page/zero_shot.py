@@ -80,7 +80,7 @@ def zero_shot_tab(
             return rendering.notice(EMPTY)
         try:
             images = image_files(one, several)
-            found = classify(pool.get(name), images, lines, template)
+            found = classify(pool.get(name), images, lines, template, strict=False)
             alone = len(images) == 1
             return rendering.bars(found, chosen=True) if alone else rendering.strip(found, images)
         except NnclipError as error:
@@ -99,7 +99,7 @@ def zero_shot_tab(
     )
     quietly = {"preprocess": False, "show_progress": "hidden", "api_visibility": "private"}
     for then in (answered.then, wanted.change):  # the answer is there before its maps
-        then(finder(pool), [*asked, wanted], places, **quietly)
+        then(finder(pool), [*asked, wanted], places, trigger_mode="always_last", **quietly)
     return tab
 
 

@@ -5,11 +5,11 @@ Axes: N images, M texts, E embedding.
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from nnclip.errors import ConfigError, DataError
+from nnclip.errors import ConfigError, DataError, TextTooLongError
 from nnclip.graph.losses import Scorer
 from nnclip.service.embedded import AnyCollection
 from nnclip.service.embedder import Embedder
@@ -31,6 +31,8 @@ class Answer:
         scorer: turns cosines into logits and probabilities.
         seconds: how long it took.
         remark: what whoever reads it should know of the model.
+        left_out: categories that the model cannot read, each with its tokens.
+        most: tokens that it reads.
     """
 
     categories: list[str]
@@ -39,6 +41,13 @@ class Answer:
     scorer: Scorer
     seconds: float
     remark: str = ""
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    most: int = 0
+
+    @property
+    def empty(self) -> bool:
+        """Whether the probability says nothing: it is 1 for any text that stands alone."""
+        return len(self.texts) == 1 and bool((self.probabilities == 1).all())
 
     @property
     def logits(self) -> np.ndarray:
@@ -56,6 +65,7 @@ def classify(
     images: Sequence[ImageSource],
     categories: str | Sequence[str],
     template: str | None = None,
+    strict: bool = True,
 ) -> Answer:
     """Compare images with texts.
 
@@ -64,6 +74,7 @@ def classify(
         images: one to MAX_IMAGES.
         categories: lines of a text, or a list.
         template: the text round each category, with one {}; "" and None stand for "{}".
+        strict: a text longer than the model reads is an error; else it is left out, unless all are.
 
     Raises:
         DataError: too few or too many of anything, a text longer than the model reads, a file that
@@ -75,9 +86,38 @@ def classify(
     texts = checked_texts(categories)
     around = checked_template(template)
     filled = [around.replace("{}", text) for text in texts]
-    cosines = embedder.images(images) @ embedder.texts(filled).T
-    seconds = time.perf_counter() - start
-    return Answer(texts, filled, cosines, embedder.model.scorer, seconds, embedder.remark)
+    long: dict[str, TextTooLongError] = {}
+    try:
+        text_ME = embedder.texts(filled)
+    except TextTooLongError:
+        long = {} if strict else _too_long(embedder, filled)
+        if strict or len(long) == len(filled):
+            raise
+        texts = [text for text, whole in zip(texts, filled, strict=True) if whole not in long]
+        filled = [whole for whole in filled if whole not in long]
+        text_ME = embedder.texts(filled)
+    cosines = embedder.images(images) @ text_ME.T
+    return Answer(
+        texts,
+        filled,
+        cosines,
+        embedder.model.scorer,
+        time.perf_counter() - start,
+        embedder.remark,
+        {text: error.tokens for text, error in long.items()},
+        embedder.model.config.text.context,
+    )
+
+
+def _too_long(embedder: Embedder, texts: Sequence[str]) -> dict[str, TextTooLongError]:
+    """Those of some texts that the model cannot read."""
+    found = {}
+    for text in texts:
+        try:
+            embedder.model.tokenize([text])
+        except TextTooLongError as error:
+            found[text] = error
+    return found
 
 
 def search(

@@ -8,6 +8,11 @@ NAMES = {
     "fr": "français", "id": "Bahasa Indonesia", "it": "italiano", "ja": "日本語", "ko": "한국어",
     "pt": "português", "ru": "русский", "tr": "Türkçe", "zh": "中文",
 }  # fmt: skip
+ENGLISH_NAMES = {
+    "ar": "Arabic", "de": "German", "en": "English", "es": "Spanish", "fa": "Persian",
+    "fr": "French", "id": "Indonesian", "it": "Italian", "ja": "Japanese", "ko": "Korean",
+    "pt": "Portuguese", "ru": "Russian", "tr": "Turkish", "zh": "Chinese",
+}  # fmt: skip
 
 
 def languages_of(metadata: Mapping[str, Any]) -> tuple[str, ...]:

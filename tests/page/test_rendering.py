@@ -1,10 +1,11 @@
+import dataclasses
 import math
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from nnclip.graph.losses import SOFTMAX, Scorer
+from nnclip.graph.losses import SIGMOID, SOFTMAX, Scorer
 from nnclip.image.heat import heat
 from nnclip.page import rendering
 from nnclip.service.answers import Answer
@@ -43,6 +44,44 @@ def test_bars_choose_a_map_where_there_are_maps(picture):
     found = rendering.where(open_checked(picture), maps, [one.categories[i] for i in order])
     assert [f'data-place="{i}"' in found for i in range(4)] == [True, True, True, False]
     assert found.count(" hidden>") == 2 and "&lt;img src=x" in found
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a dog", "One category alone"),
+        ("a dog, a cat", "put each on a line of its own"),
+        ("犬、猫", "put each on a line of its own"),
+    ],
+)
+def test_one_category_gets_a_remark_and_no_percentage(text, said, picture):
+    one = answer([[0.213]], [text])
+    for html in (rendering.bars(one), rendering.strip(one, [picture])):
+        assert said in html and "100 %" not in html.replace("have 100 %", "") and "0.213" in html
+        assert "100.0 %" not in html
+    two = answer([[0.2, 0.1]], ["a dog, black", "a cat"])
+    assert "One category" not in rendering.bars(two) and "own" not in rendering.bars(two)
+
+
+def test_a_category_apart_keeps_its_percentage_with_the_sigmoid_loss():
+    scorer = Scorer(SIGMOID, {"logit_scale": math.log(10), "logit_bias": -2.0})
+    one = Answer(["a dog"], ["a dog"], np.array([[0.3]], np.float32), scorer, 0.01)
+    assert "73.1 %" in rendering.bars(one) and "One category" not in rendering.bars(one)
+
+
+def test_what_was_left_out_is_named():
+    one = dataclasses.replace(
+        answer([[0.1, 0.2]], "ab"), left_out={EVIL * 9: 402, "c" * 50: 99}, most=77
+    )
+    html = rendering.bars(one)
+    assert "at most 77 tokens" in html and "(402)" in html and "<img src=x" not in html
+
+
+def test_a_remark_on_the_model_stands_beside_the_answer(picture):
+    one = dataclasses.replace(answer([[0.1, 0.2]], "ab"), remark=EVIL)
+    for html in (rendering.bars(one), rendering.strip(one, [picture])):
+        assert "&lt;img src=x" in html and 'class="remark"' in html
+    assert "remark" not in rendering.bars(answer([[0.1, 0.2]], "ab"))
 
 
 def test_only_the_best_of_many_are_listed():

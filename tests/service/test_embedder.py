@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from nnclip.clip import CLIP
-from nnclip.errors import DataError
+from nnclip.errors import DataError, TextTooLongError
 from nnclip.service.answers import classify
 from nnclip.service.embedder import Embedder
 from nnclip.service.images import ImageBytes, ImageFile
@@ -70,3 +70,17 @@ def test_places_are_what_the_model_explains(embedder, picture):
     found = embedder.places(ImageFile.find(picture), texts, 40)
     assert found.view.size == (40, 40)
     np.testing.assert_allclose(found.maps, embedder.model.explain(picture, texts), atol=1e-4)
+
+
+def test_a_text_that_is_too_long_fails_alone_where_that_is_wanted(embedder, picture):
+    texts, long = ["a dog", "word " * 300, "a cat"], ("word " * 300).strip()
+    images = [ImageFile.find(picture)]
+    with pytest.raises(TextTooLongError):
+        classify(embedder, images, texts)
+    found = classify(embedder, images, texts, "a photo of {}", strict=False)
+    assert found.categories == ["a dog", "a cat"] and list(found.left_out) == [f"a photo of {long}"]
+    assert found.left_out[f"a photo of {long}"] > found.most == embedder.model.config.text.context
+    alone = classify(embedder, images, ["a dog", "a cat"], "a photo of {}")
+    np.testing.assert_array_equal(found.cosines, alone.cosines)
+    with pytest.raises(TextTooLongError):
+        classify(embedder, images, [long], strict=False)
