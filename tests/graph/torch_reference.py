@@ -120,17 +120,28 @@ def _answer(
     for tower, blocks in (("image", model.visual), ("text", model)):
         for block in blocks.transformer.resblocks:
             block.register_forward_hook(lambda *args, tower=tower: hidden[tower].append(args[-1]))
+    features: dict[str, torch.Tensor] = {}
+    for tower in hidden:  # those of the one forward pass, before they are normalised
+        encode = getattr(model, f"encode_{tower}")
+
+        def encoded(batch, normalize=False, tower=tower, encode=encode):
+            features[tower] = encode(batch)
+            return (
+                torch.nn.functional.normalize(features[tower], dim=-1)
+                if normalize
+                else features[tower]
+            )
+
+        setattr(model, f"encode_{tower}", encoded)
     x, t = torch.from_numpy(images), torch.from_numpy(ids)
-    with torch.no_grad():
-        features = {"image": model.encode_image(x), "text": model.encode_text(t)}
-        values = {f"{tower}/features": array.numpy() for tower, array in features.items()}
-        read = {"image": torch.zeros(len(x), dtype=torch.int64), "text": t.argmax(dim=1)}
-        for tower, outputs in hidden.items():
-            states = [y if batch_first else y.transpose(0, 1) for y in outputs]
-            states[-1] = states[-1][torch.arange(len(x)), read[tower]][:, None]
-            values |= {f"{tower}/{i}": y.numpy() for i, y in enumerate(states)}
     logits, loss = logits_and_loss(x, t)
     loss.backward()
+    values = {f"{tower}/features": array.detach().numpy() for tower, array in features.items()}
+    read = {"image": torch.zeros(len(x), dtype=torch.int64), "text": t.argmax(dim=1)}
+    for tower, outputs in hidden.items():
+        states = [y.detach() if batch_first else y.detach().transpose(0, 1) for y in outputs]
+        states[-1] = states[-1][torch.arange(len(x)), read[tower]][:, None]
+        values |= {f"{tower}/{i}": y.numpy() for i, y in enumerate(states)}
     values |= {"logits": logits.detach().numpy(), "loss": loss.detach().numpy()}
     gradients = dict(model.named_parameters())
     return Answer(values, {k: gradients[torch_name(k)].grad.numpy() for k in flatten(scope)})

@@ -30,13 +30,15 @@ def models(tmp_path_factory, small_h5, other_h5):
 @pytest.fixture(scope="module")
 def both(tmp_path_factory, models):
     """Traces and features: with NNabla, and without."""
-    found = []
-    for hidden in ("", "1"):
-        out = tmp_path_factory.mktemp("out") / "found"
+    outs, runs = [tmp_path_factory.mktemp("out") / "found" for _ in range(2)], []
+    for out, hidden in zip(outs, ("", "1"), strict=True):  # both at once
         environment = {**os.environ, "NNCLIP_TEST_WITHOUT_NNABLA": hidden}
         command = [sys.executable, HERE / "traces.py", out, *models.values()]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
+        runs.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
+    found = []
+    for out, done in zip(outs, runs, strict=True):
+        said = done.communicate()[1]
+        assert done.returncode == 0, said
         with np.load(f"{out}.npz") as features:
             found.append((json.loads(Path(f"{out}.json").read_text()), dict(features)))
     return found

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import logging
 import multiprocessing
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,13 +21,17 @@ from nnclip.training.launch import launch, settled
 from nnclip.training.trainer import Trainer
 
 
+def made(model: Path, table: Path, folder: Path) -> TrainConfig:
+    return TrainConfig(
+        train=str(table), finetuning=True, model_load_path=str(model), batch_size=8,
+        max_iter=4, warmup_iter=0, lr=1e-5, workers=0, log_interval=1, model_save_interval=2,
+        monitor_path=str(folder), keep_last=9, context="cpu",
+    )  # fmt: skip
+
+
 @pytest.fixture
 def settings(small_h5: Path, pairs_csv: Path, tmp_path: Path) -> TrainConfig:
-    return TrainConfig(
-        train=str(pairs_csv), finetuning=True, model_load_path=str(small_h5), batch_size=8,
-        max_iter=4, warmup_iter=0, lr=1e-5, workers=0, log_interval=1, model_save_interval=2,
-        monitor_path=str(tmp_path / "run"), keep_last=9, context="cpu",
-    )  # fmt: skip
+    return made(small_h5, pairs_csv, tmp_path / "run")
 
 
 def train(config: TrainConfig, **changes: object) -> Trainer:
@@ -34,6 +39,19 @@ def train(config: TrainConfig, **changes: object) -> Trainer:
     trainer = Trainer(config, Alone(), "cpu")
     trainer.run()
     return trainer
+
+
+@pytest.fixture(scope="module")
+def finished(small_h5: Path, pairs_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of `settings` that has ended, to be copied."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    return train(made(small_h5, pairs_csv, folder)).folder
+
+
+@pytest.fixture
+def first(finished: Path, settings: TrainConfig) -> Path:
+    """The folder of `settings`, where its run has ended."""
+    return Path(shutil.copytree(finished, settings.monitor_path))
 
 
 @pytest.fixture
@@ -54,14 +72,15 @@ def contents(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_a_folder_of_another_run_is_refused_and_stays_as_it_was(settings: TrainConfig) -> None:
-    first = train(settings)
-    before = contents(first.folder)
+def test_a_folder_of_another_run_is_refused_and_stays_as_it_was(
+    settings: TrainConfig, first: Path
+) -> None:
+    before = contents(first)
     with pytest.raises(ConfigError, match=r"found run\.json of another run.*--overwrite"):
         train(settings, max_iter=2)
     with pytest.raises(ConfigError, match="run"):  # also without the first look
         Trainer(dataclasses.replace(settings, max_iter=2), Alone(), "cpu").run()
-    assert contents(first.folder) == before
+    assert contents(first) == before
 
 
 @pytest.mark.parametrize("left", ["step-000000002.h5", "log.jsonl", "model.h5", "best.h5"])
@@ -75,43 +94,44 @@ def test_any_file_of_a_run_makes_a_folder_used(settings: TrainConfig, left: str)
     assert [path.name for path in folder.iterdir()] == [left]
 
 
-def test_overwrite_removes_the_old_run_once_the_new_one_is_ready(settings: TrainConfig) -> None:
-    old = train(settings)
-    before, name = contents(old.folder), read_run(old.folder)["run"]
+def test_overwrite_removes_the_old_run_once_the_new_one_is_ready(
+    settings: TrainConfig, first: Path
+) -> None:
+    before, name = contents(first), read_run(first)["run"]
     with pytest.raises(NnclipError):  # found out before anything is removed
         train(settings, overwrite=True, train="none.csv")
-    assert contents(old.folder) == before
-    (old.folder / "notes.txt").write_text("mine")
+    assert contents(first) == before
+    (first / "notes.txt").write_text("mine")
     train(settings, overwrite=True, max_iter=1)
-    assert [step_of(path) for path in checkpoints(old.folder)] == [1]
-    assert [line["step"] for line in read_log(old.folder)] == [1]
-    assert read_run(old.folder)["run"] != name
-    assert (old.folder / "notes.txt").read_text() == "mine"
+    assert [step_of(path) for path in checkpoints(first)] == [1]
+    assert [line["step"] for line in read_log(first)] == [1]
+    assert read_run(first)["run"] != name
+    assert (first / "notes.txt").read_text() == "mine"
 
 
 def test_a_resumed_run_keeps_its_name_and_a_branch_has_its_own(
-    settings: TrainConfig, tmp_path: Path
+    settings: TrainConfig, first: Path, tmp_path: Path
 ) -> None:
-    first = train(settings)
-    name = read_run(first.folder)["run"]
+    name = read_run(first)["run"]
     train(settings, resume="latest", max_iter=6)
-    assert read_run(first.folder)["run"] == name
+    assert read_run(first)["run"] == name
     branch = str(tmp_path / "branch")
-    middle = str(first.folder / "step-000000002.h5")
+    middle = str(first / "step-000000002.h5")
     train(settings, resume=middle, monitor_path=branch, max_iter=4)
     assert read_run(Path(branch))["run"] != name
     train(settings, resume="latest", monitor_path=branch, max_iter=5)
     with pytest.raises(ConfigError, match="another run"):
-        train(settings, resume=str(first.folder / "step-000000006.h5"), monitor_path=branch)
+        train(settings, resume=str(first / "step-000000006.h5"), monitor_path=branch)
 
 
-def test_an_earlier_checkpoint_does_not_lose_the_later_ones(settings: TrainConfig) -> None:
-    first = train(settings)
-    middle = str(first.folder / "step-000000002.h5")
-    before = contents(first.folder)
+def test_an_earlier_checkpoint_does_not_lose_the_later_ones(
+    settings: TrainConfig, first: Path
+) -> None:
+    middle = str(first / "step-000000002.h5")
+    before = contents(first)
     with pytest.raises(ConfigError, match=r"later checkpoints.*step-000000004\.h5"):
         train(settings, resume=middle, monitor_path="")
-    assert contents(first.folder) == before
+    assert contents(first) == before
     again = train(settings, resume=middle, max_iter=3, overwrite=True)
     assert [step_of(path) for path in checkpoints(again.folder)] == [2, 3]
 
@@ -203,10 +223,8 @@ CHANGES = {
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_what_changed_since_the_checkpoint_is_told(
-    settings: TrainConfig, name: str, caplog: pytest.LogCaptureFixture
+    settings: TrainConfig, first: Path, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    train(settings, max_iter=4)
-    caplog.clear()
     value, said = CHANGES[name]
     train(settings, resume="latest", **{name: value})
     lines = [r.message for r in caplog.records if r.levelno == logging.WARNING]
@@ -239,12 +257,13 @@ def test_another_table_is_told(
         ({"max_iter": 0, "epochs": 0.5}, "a larger --epochs"),
     ],
 )
-def test_what_makes_no_sense_is_refused(settings: TrainConfig, changes: dict, said: str) -> None:
-    first = train(settings)
-    before = contents(first.folder)
+def test_what_makes_no_sense_is_refused(
+    settings: TrainConfig, first: Path, changes: dict, said: str
+) -> None:
+    before = contents(first)
     with pytest.raises(NnclipError, match=said):
         train(settings, resume="latest", **changes)
-    assert contents(first.folder) == before
+    assert contents(first) == before
 
 
 @pytest.mark.parametrize("saved", [False, True])
