@@ -87,6 +87,12 @@ def _translate(
     tokenizer = weights.metadata.get("tokenizer") if _has_json(weights, dialect) else None
     if tokenizer and dialect.tokenizing:
         settings = {**settings, **dialect.tokenizing(what.towers[-1], tokenizer)}
+    elif not tokenizer and dialect.side != "image" and weights.metadata.get("tokenizer"):
+        logger.warning(
+            "tokenizer: found the model's own vocabulary, but %s's code knows only CLIP's: the "
+            "checkpoint comes without it; give it the ids of nnclip's tokenize, and keep the .h5",
+            dialect.name,
+        )
     _tell_pipeline(dialect, weights.metadata)
     dtypes = dict.fromkeys(arrays, "float32")
     if half:

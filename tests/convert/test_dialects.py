@@ -12,9 +12,11 @@ import nnabla as nn
 import numpy as np
 import pytest
 
+from nnclip.assets import asset
 from nnclip.convert import h5_to_torch, torch_to_h5
 from nnclip.convert.answers import inputs_of
 from nnclip.convert.source import DIALECTS, open_source, sha256_of
+from nnclip.weights.known import BUNDLED
 from nnclip.weights.model import load_model
 from tests.lazy import lazy
 
@@ -102,6 +104,14 @@ def test_other_code_reads_what_is_written(dialect, archive, tmp_path, difference
     h5_to_torch.convert_h5(h5, destination, DIALECTS[dialect])
     model = LOADERS[dialect](folder, archive)
     assert max(differences(model.eval(), h5)) < TOLERANCE
+
+
+def test_a_vocabulary_that_the_other_code_cannot_keep_is_named(tmp_path, caplog):
+    assert (
+        h5_to_torch.main([str(asset(BUNDLED)), str(tmp_path / "a"), "--dialect", "open_clip"]) == 0
+    )
+    assert "the model's own vocabulary, but open_clip's code knows only CLIP's" in caplog.text
+    assert not (tmp_path / "a" / "tokenizer.json").exists()
 
 
 def test_a_bias_on_the_logits_is_kept_both_ways(tmp_path, open_clip_sigmoid):
