@@ -48,6 +48,7 @@ MARGIN = Loss(
     probabilities=shares,
     answer=lambda logits: logits**2 / F.sum(logits**2, axis=1, keepdims=True),
     among=lambda logits, log_total: logits**2 / 100,
+    chunks=False,
     meaning="the share of the square of {logits}",
 )
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -109,3 +110,20 @@ def test_the_page_lists_every_flag_and_no_other(root: Path) -> None:
     text = page + clusters.split("## Slurm")[1]
     mentioned = set(re.findall(r"`(--?[a-z][a-z0-9_-]*)", text))
     assert mentioned <= known, mentioned - known
+
+
+def commands_of(page: str) -> list[str]:
+    """The lines of a page's shell blocks that call train.py, without what stands before it."""
+    blocks = re.findall(r"```\n(.*?)```", page, re.DOTALL)
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    return [line.split("train.py", 1)[1] for line in lines if "train.py" in line]
+
+
+def test_the_recipes_of_fine_tuning_can_be_asked_for(root: Path) -> None:
+    page = (root / "docs" / "fine-tuning.md").read_text(encoding="utf-8")
+    configs = [parse_flags(shlex.split(command)) for command in commands_of(page)]
+    assert len(configs) == 3
+    small, middle, large = configs
+    assert small.wise_ft < 1 and len(small.eval) == 2
+    assert middle.layer_decay < 1 and middle.batch_size % middle.micro_batch_size == 0
+    assert large.aggregate and large.loss == "sigmoid" and not large.finetuning

@@ -34,10 +34,10 @@ class Loss:
         answer: `probabilities` along the last axis, as part of a graph.
         among: logits of a few choices, the logarithm of the sum of exp(logit) over all choices ->
             what `probabilities` over all would say of the few.
-        meaning: how logits become probabilities, as a sentence; "{logits}" stands for them.
         chunks: whether the loss of some images is the sum over the texts of each rank apart. Then
             texts are passed around instead of gathered: `graph` sees those of one rank at a time,
             and a first row of N says that none of them belongs to an image.
+        meaning: how logits become probabilities, as a sentence; "{logits}" stands for them.
     """
 
     name: str
@@ -48,8 +48,8 @@ class Loss:
     probabilities: Callable[[np.ndarray, int], np.ndarray]
     answer: Callable[[nn.Variable], nn.Variable]
     among: Callable[[np.ndarray, float], np.ndarray]
+    chunks: bool
     meaning: str
-    chunks: bool = False
 
 
 @dataclass(frozen=True)

@@ -47,12 +47,12 @@ SIGMOID = Loss(
     name="sigmoid",
     scalars={"logit_scale": math.log(10.0), "logit_bias": -10.0},
     gathers=(),
-    chunks=True,
     graph=sigmoid_loss,
     value=sigmoid_value,
     probabilities=sigmoid,
     answer=F.sigmoid,
     among=sigmoid_among,
+    chunks=True,
     meaning="the sigmoid of {logits}, 1 / (1 + exp(-x)), says how likely each choice fits, "
     "whatever the others are",
 )

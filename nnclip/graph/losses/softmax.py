@@ -50,6 +50,7 @@ SOFTMAX = Loss(
     probabilities=softmax,
     answer=F.softmax,
     among=softmax_among,
+    chunks=False,
     meaning="the softmax of {logits} over the choices, exp(x) divided by its sum, says which "
     "choice fits best, given that one of them does",
 )
