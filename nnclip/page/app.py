@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from nnclip.errors import ConfigError, NnclipError
 from nnclip.files import shown
 from nnclip.page.lean import import_gradio
-from nnclip.service.embedded import EmbeddedCollection, open_collection
+from nnclip.service.embedded import AnyCollection, EmbeddedCollection, open_collection
+from nnclip.service.embedder import Embedder
 from nnclip.service.model_pool import ModelPool
 from nnclip.weights.known import BUNDLED_NAME
 
@@ -70,6 +71,12 @@ def run(args: argparse.Namespace) -> int:
         return _run(args)
 
 
+def _warm(embedder: Embedder, images: AnyCollection | None) -> None:
+    embedder.warm()
+    if isinstance(images, EmbeddedCollection):
+        images.warm()
+
+
 def check_address(host: str, port: int) -> None:
     """ConfigError, before anything is loaded, unless a page can listen there."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -102,7 +109,7 @@ def _run(args: argparse.Namespace) -> int:
         if isinstance(images, EmbeddedCollection):
             images.prepare(embedder)
         # compiled on another core while Gradio is imported, so that the first answer comes at once
-        threading.Thread(target=embedder.warm, daemon=True).start()
+        threading.Thread(target=_warm, args=(embedder, images), daemon=True).start()
         import_gradio()
         from nnclip.page.server import serve
 

@@ -3,12 +3,14 @@
 Axes: E embedding.
 """
 
+import logging
 import threading
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from nnclip.errors import NnclipError
 from nnclip.extras import extra
 from nnclip.files import shown
 from nnclip.image import NotRead
@@ -17,6 +19,8 @@ from nnclip.service.collection import Collection
 from nnclip.service.embedder import Embedder
 from nnclip.service.images import Place
 from nnclip.service.searched import Hit, Searched, facts_of_record
+
+logger = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"  # by which a folder is told to be a collection
 URLS = ("postgresql://", "postgres://")
@@ -57,6 +61,14 @@ class EmbeddedCollection(Searched):
             if embedder.name not in self._fitting:
                 self._store.manifest.check_model(embedder.model)
                 self._fitting.add(embedder.name)
+
+    def warm(self) -> None:
+        """Read what a first question needs; what cannot be read is told to whoever asks."""
+        try:
+            self.first(1)
+            self._found.nearest(np.eye(1, self._store.manifest.embed, dtype=np.float32)[0], 1)
+        except NnclipError as error:
+            logger.warning("%s: %s", self.name, error)
 
     @property
     def sources(self) -> list[str]:  # type: ignore[override]

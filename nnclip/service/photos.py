@@ -18,7 +18,7 @@ from nnclip.service.searched import Hit, Searched
 from nnclip.service.thumbnails import Thumbnails
 from nnclip.service.values import kind
 
-REMEMBERED = 200_000
+REMEMBERED = 50_000  # some 50 MB
 SMALL, LARGE = 320, 1600  # pixels of what can be asked for beside the file itself
 OPAQUE = "application/octet-stream"
 # formats that a browser shows -> their content type
