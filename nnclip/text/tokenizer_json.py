@@ -56,7 +56,7 @@ def make_tokenizer(text: str, name: str) -> tuple[tokenizers.Tokenizer, int]:
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise _none(name, error) from error
     if problem:
-        raise DataError(f"{name}: {problem}, expected a tokenizer that people use")
+        raise DataError(f"{name}: {problem}, expected a usual tokenizer")
     made = guarded(name, lambda: tokenizers.Tokenizer.from_str(text))
     made.no_padding()
     made.no_truncation()
