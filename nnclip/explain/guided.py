@@ -36,20 +36,20 @@ def guided(
     spread_hw33 += smoothness * np.eye(3, dtype=np.float32)
     found = np.empty_like(maps_THW)
     for index, map_HW in enumerate(maps_THW):
-        map_hw1 = _resized(map_HW, small.size)[..., None]
+        map_hw1 = resized(map_HW, small.size)[..., None]
         mean_hw1 = _box_mean(map_hw1, reach)
         shared_hw3 = _box_mean(guide_hw3 * map_hw1, reach) - mean_hw1 * mean_hw3
         slope_hw3 = np.linalg.solve(spread_hw33, shared_hw3[..., None])[..., 0]
         offset_hw1 = mean_hw1 - (slope_hw3 * mean_hw3).sum(2, keepdims=True)
         lines_hw4 = _box_mean(np.concatenate([slope_hw3, offset_hw1], 2), reach)
-        lines_4HW = [_resized(line_hw, image.size) for line_hw in np.moveaxis(lines_hw4, 2, 0)]
+        lines_4HW = [resized(line_hw, image.size) for line_hw in np.moveaxis(lines_hw4, 2, 0)]
         found[index] = lines_4HW[3] + sum(
             full_HW3[..., channel] * lines_4HW[channel] for channel in range(3)
         )
     return found
 
 
-def _resized(plane_HW: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def resized(plane_HW: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """A plane in other pixels: width, height."""
     plane = Image.fromarray(np.ascontiguousarray(plane_HW, np.float32))
     return np.asarray(plane.resize(size, Image.Resampling.BILINEAR))

@@ -10,7 +10,7 @@ from PIL import Image
 
 from nnclip.errors import ConfigError, DataError
 from nnclip.explain.dense import DENSE
-from nnclip.explain.guided import guided
+from nnclip.explain.guided import guided, resized
 from nnclip.explain.subject import Subject, usual_resolution
 
 LONGEST = 512  # pixels of the image that is segmented
@@ -103,9 +103,7 @@ def _maps(
         seen = image.crop(tuple(map(round, box)))  # type: ignore[arg-type]
         maps_TGG = way.maps(graph, preprocess(seen)[None], text_TE)
         spot = ..., slice(top, bottom), slice(left, right)
-        sums_THW[spot] += [
-            Image.fromarray(each).resize((right - left, bottom - top), Image.Resampling.BILINEAR)
-            for each in maps_TGG.astype(np.float32)
-        ]
+        wanted = right - left, bottom - top
+        sums_THW[spot] += np.stack([resized(each, wanted) for each in maps_TGG])
         counts_HW[spot] += 1
     return sums_THW / counts_HW

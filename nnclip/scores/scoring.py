@@ -116,9 +116,7 @@ def _score_blocks(task: Task, parts: Path, numbers: Sequence[int], quiet: bool) 
         Feed(preprocess, task.decoding, task.workers) as feed,
         progress(sum(map(len, spans.values())), quiet) as bar,
     ):
-        items = (
-            _items(task, part) for span in spans.values() for part in batches(span, task.batch)
-        )
+        items = (cut for span in spans.values() for cut in batches(_items(task, span), task.batch))
         decoded = feed.batches(items)
         for number, span in spans.items():
             rows, written, errors = list[np.ndarray](), list[np.ndarray](), list[str]()
