@@ -55,7 +55,7 @@ def zero_shot_tab(
             with gr.Accordion("Several images at once", open=False):
                 more = gr.Gallery(
                     interactive=True,
-                    label="Pictures",
+                    label="Images",
                     sources=["upload", "clipboard"],
                     file_types=["image"],
                     columns=4,
