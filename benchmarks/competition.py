@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import models
 import nnabla as nn
@@ -14,10 +16,9 @@ from measuring import NO_BF16, Contender, Report, fastest, installed
 from peers import torch_peers, ways_in_torch
 from products import product_contenders
 
-from nnclip.engine import NNABLA_LOCK, CompiledGraph, available_precisions, quantize
+from nnclip.engine import NNABLA_LOCK, available_precisions
+from nnclip.graph.beside import text_inputs
 from nnclip.graph.config import ClipResNetConfig
-from nnclip.graph.features import image_features
-from nnclip.graph.parameters import building
 from nnclip.towers import Towers
 
 PLAIN_CELL = 8  # the batch beside which plain NNabla is measured
@@ -54,9 +55,10 @@ class Competition:
         self.lowered = {peer.name: peer.in_bf16() for peer in self.peers if bf16}
         if self.alone:
             return
-        self.int8 = None if quick else self._int8()
         if quick:
             report.skip("nnclip int8: its calibration takes too long for --quick")
+        else:
+            self._add_int8()
         openai = next((peer for peer in self.peers if peer.name == "openai"), None)
         self.exported = Exported(openai, report.skip)
 
@@ -77,10 +79,6 @@ class Competition:
             Contender("nnclip", p, lambda t=tower: t.image(x), batch)
             for p, tower in self.towers.items()
         ]
-        if self.int8 is not None:
-            graph = self.int8
-            call = lambda: graph(images=x)["features"]  # noqa: E731
-            entered.append(Contender("nnclip", "int8", call, batch))
         entered += self._torch("encode_image", x)
         entered += self.exported.contenders(x, self.precisions)
         if batch == PLAIN_CELL and not self.resnet:
@@ -124,13 +122,18 @@ class Competition:
 
         return Contender("plain nnabla", "fp32", call, len(x), f"batch {len(x)}")
 
-    def _int8(self) -> CompiledGraph | None:
+    def _add_int8(self) -> None:
+        """Both towers in int8, calibrated on images and captions that are not asked later."""
         if not installed("nncf"):
             self.report.skip("nnclip int8: nncf not installed")
-            return None
-        size = self.config.image.resolution
-        images = nn.Variable((2, 3, size, size))
-        with building(self.weights.scope):
-            features = image_features(images, self.config)
-        seen = models.pictures(self.config, CALIBRATION, seed=1)
-        return quantize({"images": images}, {"features": features}, {"images": seen})
+            return
+        ids = models.captions(self.config, CALIBRATION, self.config.text.context, seed=1)
+        seen = {
+            "image": {"images": models.pictures(self.config, CALIBRATION, seed=1)},
+            "text": text_inputs(ids, self.config.text),
+        }
+        kept = tempfile.TemporaryDirectory(prefix="nnclip-int8-")
+        self._kept = kept  # lives as long as its graphs
+        self.towers["int8"] = Towers(
+            self.weights, "int8", "cpu", None, seen.__getitem__, Path(kept.name)
+        )

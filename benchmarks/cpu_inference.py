@@ -52,8 +52,11 @@ TARGETS = {
     f"{IMAGE} fp32, batch 32, against ONNX Runtime": 1.25,
     f"{IMAGE} bf16, batch 8, against plain NNabla": 50.0,
     f"{IMAGE} int8, batch 32, against the best torch bf16 peer": 2.5,
+    f"{IMAGE} int8, batch 32, against the best torch fp32 peer": 4.0,
+    f"{IMAGE} fp32, batch 1, against OpenVINO of the torch model": 1.15,
     f"{IMAGE} bf16, batch 32, fraction of the bf16 peak": 0.65,
     f"{TEXT} bf16, 16-token captions, batch 32, against the best torch bf16 peer at 77": 9.0,
+    f"{TEXT} int8, 77-token captions, batch 32, against the best torch fp32 peer at 77": 3.0,
 }
 # (our precision, peer, its precision) -> how the ratio is called; "torch" is the best of PEERS
 COMPARED = {
@@ -64,6 +67,7 @@ COMPARED = {
     ("fp32", "openvino", "fp32"): "OpenVINO of the torch model",
     ("bf16", "plain nnabla", "fp32"): "plain NNabla",
     ("int8", "torch", "bf16"): "the best torch bf16 peer",
+    ("int8", "torch", "fp32"): "the best torch fp32 peer",
 }
 AGREEMENT = {"fp32": ("largest_error", 1e-5), "bf16": ("least_cosine", 0.9999)}
 AGREEMENT["int8"] = ("least_cosine", 0.999)
@@ -201,14 +205,15 @@ def text_ratios(cell: Cell, competition: Competition, batch: int, tokens: int) -
     """The ratios of one cell of captions, by name; CLIP in torch computes the whole context."""
     length = tokens if competition.alone else competition.config.text.context
     ratios = {}
-    for precision in competition.precisions if competition.alone else competition.precisions[-1:]:
+    held = [(p, p) for p in competition.precisions]
+    for precision, theirs in [*held, ("int8", "fp32")]:
         name = (
             f"{competition.name} text {precision}, {tokens}-token captions, batch {batch}, against "
-            f"the best torch {precision} peer at {length}"
+            f"the best torch {theirs} peer at {length}"
         )
-        best = best_torch(cell, precision)
-        if best is not None:
-            ratios[name] = judged(ratio(cell["nnclip", precision], best), TARGETS.get(name))
+        ours, best = cell.get(("nnclip", precision)), best_torch(cell, theirs)
+        if ours is not None and best is not None:
+            ratios[name] = judged(ratio(ours, best), TARGETS.get(name))
     return ratios
 
 

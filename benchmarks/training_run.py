@@ -79,13 +79,13 @@ def measure_epoch(flags: list[str], rounds: int) -> tuple[float, float]:
     whole, bare = [], []
     with trainer.feed.training(Alone(), 0, steps * (rounds + 1)) as batches:
         held = next(batches)
-        trainer._one_step(held)
+        trainer.one_step(held)
         copied = dataclasses.replace(held, batch=dataclasses.replace(
             held.batch, images=held.batch.images.copy()))  # fmt: skip
         for _ in range(rounds):
             began = time.perf_counter()
             for _ in range(steps):
-                trainer._one_step(next(batches))
+                trainer.one_step(next(batches))
             whole.append((time.perf_counter() - began) / steps)
             began = time.perf_counter()
             for _ in range(steps):
