@@ -39,7 +39,7 @@ from nnclip.weights.model import save_model
 
 ROOT = Path(__file__).parents[1]
 SEED, WRONG, HELD = 24, 0.3, 500
-KEPT = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)
+KEPT, QUICK = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5), (1.0, 0.7)
 MODEL = "resnet:64,16,1,1,1,1+gpt:128,3"
 
 
@@ -54,6 +54,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="few pairs, small models")
     parser.add_argument("--out", type=Path, help="JSON file to write")
     args = parser.parse_args(argv)
+    args.kept = QUICK if args.quick else KEPT
     if args.quick:
         args.rate, args.pairs, args.rounds, args.drawn, args.epochs = "small", 256, 2, 400, 2
     with tempfile.TemporaryDirectory(prefix="nnclip-scores-") as folder:
@@ -139,7 +140,7 @@ def filtered(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     ranks = np.argsort(np.argsort(found.cosines))
     bad, good = int(is_wrong.sum()), int((~is_wrong).sum())
     auc = (ranks[~is_wrong].sum() - good * (good - 1) / 2) / (bad * good)
-    shares = {f"best {share:.0%}": order[: round(share * len(order))] for share in KEPT}
+    shares = {f"best {share:.0%}": order[: round(share * len(order))] for share in args.kept}
     shares["right alone"] = np.flatnonzero(~is_wrong)
     kept = {}
     for name, numbers in shares.items():
