@@ -4,6 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
+from nnclip.commands.options import load_model
 from nnclip.commands.score import (
     add_scoring,
     check_scoring,
@@ -20,7 +21,8 @@ from nnclip.preflight import check_file, check_folder
 from nnclip.scores.choosing import FLAGS, Rule, chosen, top_of
 from nnclip.scores.output import write_kept
 from nnclip.scores.report import write_report
-from nnclip.scores.table import MEASURES, WRITERS, read_scores, write_rows
+from nnclip.scores.scoring import judges_alone
+from nnclip.scores.table import MEASURES, NO_PROBABILITY, WRITERS, read_scores, write_rows
 
 HELP = "keep the pairs of images and captions that fit well enough, for training"
 
@@ -64,6 +66,8 @@ def run(args: argparse.Namespace) -> int:
     beside = args.output.with_name(f"{args.output.stem or args.output.name}.scores.csv")
     if found is None:
         check_table(beside)
+        if args.by == "probability" and not judges_alone(load_model(args).scorer):
+            raise ConfigError(NO_PROBABILITY)
         found = scored(args, beside)
         if found is None:
             return 0

@@ -51,7 +51,8 @@ def chosen(scores: Scores, rule: Rule) -> tuple[np.ndarray, float]:
     """Which pairs are kept, (P,) bool, and the lowest score among them.
 
     Raises:
-        DataError: nothing is kept, or the model does not give the measure.
+        DataError: nothing is kept.
+        ConfigError: the model does not give the measure.
     """
     values = scores.measure(rule.by)
     kept = ~np.isnan(values)

@@ -9,7 +9,7 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ import numpy as np
 from nnclip.errors import DataError
 from nnclip.evaluate.ranks import Ranks
 from nnclip.files import shown, to_name
+from nnclip.graph.losses import Scorer
 from nnclip.image import Decoding
 from nnclip.scores.table import Scores
 from nnclip.scores.writing import text_only
@@ -218,15 +219,25 @@ def _joined(task: Task, blocks: Sequence[dict[str, np.ndarray]]) -> Scores:
     found = Scores(np.concatenate([block["cosines"] for block in blocks]))
     found.cut = sum(int(block["cut"]) for block in blocks)
     for row, pair, caption in _each(task.pairs):
-        found.pairs.append(Pair(pair.path, (caption,), pair.offset, pair.size, pair.form))
+        found.pairs.append(Pair(_whole(pair), (caption,), pair.offset, pair.size, pair.form))
         found.near.append(near.get(row, ""))
         found.text_only.append(bool(flags_N[row]))
         found.errors.append(_named(pair, errors[row]))
     scorer = task.model.scorer
     one = scorer.probabilities(found.cosines)
-    if scorer.loss.probabilities(np.zeros(1), -1)[0] < 1:  # a choice is judged without others
+    if judges_alone(scorer):
         found.probabilities = one
     return found
+
+
+def judges_alone(scorer: Scorer) -> bool:
+    """Whether a model says how likely a text fits, whatever the others are."""
+    return bool(scorer.loss.probabilities(np.zeros(1), -1)[0] < 1)
+
+
+def _whole(pair: Pair) -> str:
+    """The path of a pair's image, which holds in every folder."""
+    return os.path.abspath(pair.path)
 
 
 def _named(pair: Pair, error: str) -> str:
@@ -246,4 +257,5 @@ def _near(task: Task, blocks: Sequence[np.ndarray], broken: np.ndarray) -> dict[
     if not task.near:
         return {}
     groups = duplicate_groups(blocks, broken, task.near)
-    return {row: task.pairs[rows[0]].name for rows, _ in groups for row in rows[1:]}
+    names = [(rows, task.pairs[rows[0]]) for rows, _ in groups]
+    return {row: replace(one, path=_whole(one)).name for rows, one in names for row in rows[1:]}

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from nnclip.errors import DataError
+from nnclip.errors import ConfigError, DataError
 from nnclip.extras import extra
 from nnclip.files import shown, to_name, to_path
 from nnclip.search.writing import write_file
@@ -34,6 +34,10 @@ from nnclip.sources.table import open_table
 from nnclip.training.data.pairs import Pair
 
 WEIGHT = 2.5  # of CLIPScore
+NO_PROBABILITY = (
+    "--by probability: found a model of the softmax loss, which judges a text among others only; "
+    "expected one of the sigmoid loss (SigLIP), or --by cosine"
+)
 MEASURES = ("cosine", "clip_score", "probability")
 COLUMNS = ("filepath", "title", *MEASURES, "text_only", "near", "error", "offset", "size", "form")
 
@@ -64,16 +68,13 @@ class Scores:
         return len(self.cosines)
 
     def measure(self, name: str) -> np.ndarray:
-        """(P,) float32 of one of MEASURES; DataError where the model does not give it."""
+        """(P,) float32 of one of MEASURES; ConfigError where the model does not give it."""
         if name == "cosine":
             return self.cosines
         if name == "clip_score":
             return WEIGHT * np.maximum(self.cosines, 0)
         if self.probabilities is None:
-            raise DataError(
-                "found no probabilities: the softmax loss judges a text among others only; "
-                "expected a model of the sigmoid loss (SigLIP), or another measure"
-            )
+            raise ConfigError(NO_PROBABILITY)
         return self.probabilities
 
     def rows(self) -> Iterator[dict[str, Any]]:

@@ -54,8 +54,10 @@ def folder(tmp_path_factory):
 def scores(folder, small_h5, tmp_path_factory):
     """The table of their scores."""
     path = tmp_path_factory.mktemp("scores") / "scores.parquet"
-    command = ["score", str(folder / "pairs.csv"), "-o", str(path), *common(small_h5)]
-    assert main([*command, "--histogram", str(path.with_suffix(".svg"))]) == 0
+    command = ["score", "pairs.csv", "-o", str(path), *common(small_h5)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)  # paths in the table hold elsewhere
+        assert main([*command, "--histogram", str(path.with_suffix(".svg"))]) == 0
     assert path.with_suffix(".svg").stat().st_size > 1000
     assert not list(path.parent.glob("*.parts"))
     return path
@@ -78,7 +80,7 @@ def test_scores_are_cosines_of_both_towers(folder, scores, small_h5):
         assert found.cosines[number] == pytest.approx(float((image @ text.T)[0, 0]), abs=2e-3)
     expected = 2.5 * np.maximum(found.cosines, 0)
     np.testing.assert_allclose(found.measure("clip_score"), expected)
-    with pytest.raises(DataError, match="softmax loss judges a text among others"):
+    with pytest.raises(ConfigError, match="which judges a text among others"):
         found.measure("probability")
     near = {
         pair.path[-6:]: name[-6:]
@@ -212,6 +214,15 @@ def test_rules(rule, kept):
 def test_a_rule_that_keeps_nothing_is_refused():
     with pytest.raises(DataError, match=r"the highest cosine is 0\.500"):
         chosen(scored(0.25, 0.5, 0.375, np.nan), Rule(least=0.6))
+
+
+def test_a_measure_that_the_model_does_not_give_is_refused_at_once(
+    folder, small_h5, tmp_path, capsys
+):
+    command = ["filter", str(folder / "pairs.csv"), "-o", str(tmp_path / "kept.csv"), "--min", "0"]
+    assert main([*command, "--by", "probability", *common(small_h5)]) == 2
+    assert "which judges a text among others" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("text", ["0", "-3", "1.5", "110%", "0%", "x", "%"])
