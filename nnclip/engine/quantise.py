@@ -78,7 +78,7 @@ def quantize(
     Args:
         inputs: The graph's inputs by name, built with one common batch size of at least 2.
         outputs: The graph's outputs by name.
-        calibration: Arrays like those that will be given later, by name of the input.
+        calibration: Arrays (N, ...) like those that will be given later, by name of the input.
         options: `streams`, `latency`, `chunk` and `threads`, as in `compile_graph`.
 
     Raises:
@@ -105,7 +105,7 @@ def quantised(
 
     Args:
         graph: what `emit_graph` gave.
-        calibration: Arrays like those that will be given later, by name of the input.
+        calibration: Arrays (N, ...) like those that will be given later, by name of the input.
         floats: Names of products that stay in float, beside those that always do.
 
     Raises:

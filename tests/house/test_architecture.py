@@ -37,6 +37,12 @@ def test_the_index_lists_every_decision_by_its_title() -> None:
     assert {name: f"# {number}. {title}" for number, name, title in listed} == titles
 
 
+def test_every_page_is_in_the_index() -> None:
+    index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    linked = set(re.findall(r"\]\(([\w-]+\.md)\)", index))
+    assert linked == {path.name for path in (ROOT / "docs").glob("*.md")} - {"README.md"}
+
+
 def test_the_page_has_its_journeys() -> None:
     assert len(PATHS) > 80
     for title in (
