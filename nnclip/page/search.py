@@ -17,6 +17,7 @@ from nnclip.service import values
 from nnclip.service.answers import named
 from nnclip.service.embedded import AnyCollection
 from nnclip.service.embedder import Embedder
+from nnclip.service.images import Place
 from nnclip.service.model_pool import ModelPool
 from nnclip.service.photos import Photos
 from nnclip.service.searched import Found, Wanted
@@ -63,7 +64,7 @@ def search_tab(
     known.render()
     gr.HTML('<p id="fonts" class="aside"></p>', padding=False)
     ask = _asker(pool, by_name, photos)
-    captions = {e.path: e.caption for e in examples}
+    captions: dict[Place, str] = {e.path: e.caption for e in examples}
 
     def show(*given: Any) -> str:
         try:

@@ -95,6 +95,10 @@ def refused(answer, seconds):
 def test_no_event_reads_a_file_that_was_not_uploaded(served, parts, events, forbidden):
     good = {"path": upload(served.url, PICTURE.read_bytes()), **META}
     assert all_places_are_free(served)  # and all is compiled
+    where = next(event for event in events if event["api_name"] == "where")
+    kinds = [parts[each][0] for each in where["inputs"]]
+    values = [good if kind == "image" else GOOD[kind] for kind in kinds]
+    assert trigger(served.url, where["id"], values)[0]
     before, failed, tried = memory(served.process), [], 0
     for event in events:
         kinds = [parts[each][0] for each in event["inputs"]]
