@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -169,8 +170,12 @@ def _cosines(
     texts, cut, rows = list(place), 0, [np.empty((0, image_NE.shape[1]), np.float32)]
     for at in range(0, len(texts), TEXTS):
         part = texts[at : at + TEXTS]
-        cut += _too_long(task.model, part)
-        rows.append(unit_rows(task.model.encode_text(task.model.tokenize(part, truncate=True))))
+        try:
+            ids_ML = task.model.tokenize(part)
+        except DataError:
+            ids_ML = task.model.tokenize(part, truncate=True)
+            cut += sum(_too_long(task.model, text) for text in part)
+        rows.append(unit_rows(task.model.encode_text(ids_ML)))
     text_ME = np.concatenate(rows)
     found = [
         np.full(len(texts), np.nan, np.float32)
@@ -181,13 +186,12 @@ def _cosines(
     return np.concatenate(found), cut
 
 
-def _too_long(model: Model, texts: list[str]) -> int:
-    """How many texts the model reads the beginning of only."""
+def _too_long(model: Model, text: str) -> bool:
     try:
-        model.tokenize(texts)
+        model.tokenize([text])
     except DataError:
-        return 1 if len(texts) == 1 else sum(_too_long(model, [text]) for text in texts)
-    return 0
+        return True
+    return False
 
 
 def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
@@ -200,9 +204,9 @@ def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
 
 def _read(path: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(path) as arrays:
+        with open(path, "rb") as file, np.load(file) as arrays:
             return dict(arrays)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise DataError(
             f"{shown(path)}: cannot be read ({error}); remove it, and call again"
         ) from error

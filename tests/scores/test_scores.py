@@ -225,6 +225,21 @@ def test_a_measure_that_the_model_does_not_give_is_refused_at_once(
     assert not list(tmp_path.iterdir())
 
 
+def test_captions_that_are_cut_are_counted(folder, small_h5, tmp_path, capsys):
+    table = tmp_path / "long.csv"
+    long = " ".join(["a dog and a ball"] * 9)
+    table.write_text(f"filepath,title\n{folder / '00.png'},{long}\n{folder / '01.png'},a dog\n")
+    command = ["score", str(table), "-o", str(tmp_path / "scores.csv"), *common(small_h5)]
+    assert main([*command, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["cut"] == 1
+
+
+def test_a_damaged_part_is_named(folder, small_h5, tmp_path):
+    (tmp_path / "000000.npz").write_bytes(b"PK\x03\x04 and no more")
+    with pytest.raises(DataError, match=r"000000\.npz: cannot be read"):
+        scoring._read(tmp_path / "000000.npz")
+
+
 @pytest.mark.parametrize("text", ["0", "-3", "1.5", "110%", "0%", "x", "%"])
 def test_top_is_a_share_or_a_number(text):
     with pytest.raises(ConfigError, match="expected a share such as 30%"):
