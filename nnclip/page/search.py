@@ -162,7 +162,7 @@ def _questions(by_name: Mapping[str, AnyCollection]) -> tuple[gr.Textbox, gr.Dro
 
 
 def _image() -> gr.Image:
-    with gr.Accordion("With an image of yours", open=False):
+    with gr.Accordion("With an image", open=False, elem_id="with-image"):
         return gr.Image(
             type="filepath",
             label="An image like these",
