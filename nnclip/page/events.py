@@ -132,5 +132,4 @@ CHECKS: dict[type, Callable[[Any, str, Uploads], Any]] = {
     gr.Number: _number,
     gr.Checkbox: _truth,
     gr.Dataset: _number,
-    gr.State: lambda value, name, _: None,  # what the server keeps, whatever the client says
 }

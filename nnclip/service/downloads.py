@@ -1,5 +1,6 @@
 """Published weights, fetched for the owner of a page: by `nnclip download`, watched from here."""
 
+import atexit
 import os
 import subprocess
 import sys
@@ -53,6 +54,7 @@ class Download:
         self._lock = threading.Lock()
         self.name, self.error, self.stopped = "", "", False
         self.path: Path | None = None
+        atexit.register(self.stop)  # what came is kept
 
     @property
     def running(self) -> bool:

@@ -23,7 +23,7 @@ MAX_WAITING = 4096  # images and texts that wait for their turn; one client may 
 MAX_LETTERS = 10_000  # characters of a text for the server: more than any model reads
 MAX_REQUEST = 64 * 2**20  # bytes of a request to the server
 MAX_HELD = 512 * 2**20  # bytes of all requests that the server holds
-MAX_SESSIONS = 64  # visitors whose page Gradio keeps a copy of, some 230 kB each; nothing is lost with one
+MAX_SESSIONS = 64  # visitors whose page Gradio keeps a copy of, 230 kB that hold nothing
 
 
 def checked_texts(lines: str | Sequence[str]) -> list[str]:

@@ -19,7 +19,7 @@ META = {"meta": {"_type": "gradio.FileData"}}
 FILES = {"image", "gallery"}  # types of parts that take files
 GOOD = {
     "image": None, "gallery": None, "textbox": "a seal\na horse", "dropdown": "", "radio": "Cosine",
-    "number": 3, "slider": 4, "dataset": 0, "state": None, "checkbox": True,
+    "number": 3, "slider": 4, "dataset": 0, "checkbox": True,
 }  # fmt: skip
 WRONG = {
     "nothing": None, "true or false": True, "a number": 7, "a fraction": 1.5, "a text": "none such",
