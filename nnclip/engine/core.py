@@ -8,12 +8,14 @@ from dataclasses import dataclass
 
 import openvino as ov
 
+from nnclip.engine.precision import lift_hold
 from nnclip.forks import renew_in_children
 
 
 @functools.cache
 def core() -> ov.Core:
     """The one OpenVINO runtime of this process."""
+    lift_hold()
     return ov.Core()
 
 

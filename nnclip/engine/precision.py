@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import logging
 import os
 from pathlib import Path
 
@@ -16,6 +17,11 @@ HELD_BY = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
 WITHOUT_VNNI = {"SSE41", "AVX", "AVX2", "AVX512_CORE"}
 WITHOUT_BF16 = WITHOUT_VNNI | {"AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE_VNNI"}
 CPUINFO = Path("/proc/cpuinfo")
+# What OpenVINO is held to instead on a processor with AVX-512 (see `lift_hold`).
+LIFTED = dict.fromkeys(("SSE41", "AVX", "AVX2"), "AVX512_CORE")
+LIFTED |= dict.fromkeys(("AVX2_VNNI", "AVX2_VNNI_2"), "AVX512_CORE_VNNI")
+
+logger = logging.getLogger(__name__)
 
 
 @functools.cache
@@ -76,8 +82,32 @@ def sums_int8_exactly() -> bool:
 
 def _may_use(flags: set[str], lacking: set[str]) -> bool:
     """Whether the processor has one of these, and oneDNN is held to none of the levels without."""
-    held = next((os.environ[name] for name in HELD_BY if os.environ.get(name)), "")
-    return bool(cpu_flags() & flags) and held.upper() not in lacking
+    return bool(cpu_flags() & flags) and _held()[1] not in lacking
+
+
+def _held() -> tuple[str, str]:
+    """The variable that holds oneDNN to older instructions, and to which; empty where none does."""
+    name = next((name for name in HELD_BY if os.environ.get(name)), "")
+    return name, os.environ[name].upper() if name else ""
+
+
+def lift_hold() -> None:
+    """Hold OpenVINO to AVX-512 at least, on a processor that has it, and say so.
+
+    Held to less there, OpenVINO 2026.4 mixes kernels of both kinds, and some end the process with a
+    segmentation fault (an attention pool did). On processors without AVX-512 all are of one kind.
+    Call this before OpenVINO's first compilation, when oneDNN reads the variable.
+    """
+    name, held = _held()
+    if held in LIFTED and "avx512f" in cpu_flags():
+        logger.warning(
+            "%s=%s: found a processor with AVX-512, where OpenVINO crashes when it is held to "
+            "less; it is held to %s",
+            name,
+            held,
+            LIFTED[held],
+        )
+        os.environ[name] = LIFTED[held]
 
 
 def default_precision() -> str:

@@ -17,7 +17,7 @@ from nnclip.engine import (
     interpret_graph,
     unsupported_ops,
 )
-from nnclip.engine.precision import sums_int8_exactly
+from nnclip.engine.precision import lift_hold, sums_int8_exactly
 from nnclip.errors import ConfigError, DataError, UnsupportedOpError
 
 
@@ -293,6 +293,26 @@ def test_a_cpu_that_cuts_sums_of_int8_is_known(monkeypatch, flags, held, exact):
     monkeypatch.setattr("nnclip.engine.precision.cpu_flags", lambda: frozenset(flags))
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", held)
     assert sums_int8_exactly() is exact
+
+
+@pytest.mark.parametrize(
+    ("flags", "held", "wanted"),
+    [
+        ({"avx2", "avx512f"}, "avx2", "AVX512_CORE"),
+        ({"avx512f", "avx512_vnni"}, "AVX2_VNNI", "AVX512_CORE_VNNI"),
+        ({"avx512f"}, "AVX512_CORE", "AVX512_CORE"),
+        ({"avx2"}, "AVX2", "AVX2"),
+        ({"avx512f"}, "", ""),
+    ],
+)
+def test_a_hold_that_crashes_openvino_is_lifted(monkeypatch, caplog, flags, held, wanted):
+    monkeypatch.setattr("nnclip.engine.precision.cpu_flags", lambda: frozenset(flags))
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", held)
+    exact = sums_int8_exactly()
+    lift_hold()
+    assert os.environ["ONEDNN_MAX_CPU_ISA"] == wanted
+    assert ("is held to" in caplog.text) == (held.upper() != wanted)
+    assert sums_int8_exactly() == exact
 
 
 @pytest.mark.parametrize("precision", ["fp8", "BF16"])
