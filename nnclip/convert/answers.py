@@ -6,9 +6,11 @@ Axes: N batch, R resolution, L tokens, D width, E embedding.
 from dataclasses import dataclass
 
 import numpy as np
+from PIL import Image
 
 from nnclip.graph.config import ClipConfig
 from nnclip.graph.towers import TextTower
+from nnclip.image import Preprocess
 
 
 @dataclass(frozen=True)
@@ -33,12 +35,22 @@ class Answers:
 def inputs_of(config: ClipConfig, pairs: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Fixed images (N, 3, R, R) float32 and token ids (N, L) int64 that end at varying places."""
     random = np.random.RandomState(seed)
-    size, context, last = config.image.resolution, config.text.context, config.text.vocabulary - 1
-    images_N3RR = random.randn(pairs, 3, size, size).astype(np.float32)
+    context, last = config.text.context, config.text.vocabulary - 1
+    images_N3RR = noise(config.image.preprocess, pairs, random)
     ids_NL = random.randint(0, last - 1, (pairs, context))
     for row, end in enumerate(np.linspace(context - 1, context // 4, pairs).astype(int)):
         ids_NL[row, end], ids_NL[row, end + 1 :] = last, 0
     return images_N3RR, ids_NL
+
+
+def noise(preprocess: Preprocess, count: int, random: np.random.RandomState) -> np.ndarray:
+    """Fixed images (N, 3, R, R) float32 of normal noise; of different shapes if they keep them."""
+    if preprocess.resize != "patches":
+        shape = count, 3, preprocess.resolution, preprocess.resolution
+        return random.randn(*shape).astype(np.float32)
+    sizes = [(30 + 20 * i, 90) for i in range(count)]
+    drawn = [random.randint(0, 256, (*size, 3)).astype(np.uint8) for size in sizes]
+    return np.stack([preprocess(Image.fromarray(one)) for one in drawn])
 
 
 def relative_difference(found_NX: np.ndarray, expected_NX: np.ndarray) -> float:

@@ -33,7 +33,7 @@ from nnclip.convert.transformers_images import (
     write_preprocess,
 )
 from nnclip.convert.transformers_models import FILE, Model, tower_settings
-from nnclip.convert.transformers_siglip import SIGLIP
+from nnclip.convert.transformers_siglip import SIGLIP, SIGLIP_2, of_images, preparing
 from nnclip.convert.transformers_tokenizer import longest, of_encoder
 from nnclip.convert.transformers_tokenizer import settings_of as tokenizer_settings
 from nnclip.errors import CheckpointError
@@ -45,7 +45,7 @@ from nnclip.json_text import brief
 
 FILES = (FILE, OWN_FILE, PROCESSOR_FILE)
 # The first that can write a model writes it.
-MODELS: tuple[Model, ...] = (CLIP, METACLIP_2, SIGLIP, CHINESE_CLIP, ALT_CLIP, DUAL)
+MODELS: tuple[Model, ...] = (CLIP, METACLIP_2, SIGLIP, SIGLIP_2, CHINESE_CLIP, ALT_CLIP, DUAL)
 KINDS = {model.kind: model for model in MODELS}
 MASKED = (CHINESE_CLIP.kind, ALT_CLIP.kind, DUAL.kind)  # whose text tower is told of padding
 # 0, 1, 2, ... and the types of tokens, which are all the first
@@ -87,9 +87,8 @@ def describe(source: Source) -> dict[str, Any]:
 
 def images_metadata(source: Source, cfg: Settings, processor: str) -> dict[str, Any]:
     """How images are prepared for a tower with these settings."""
-    size = cfg.get("image_size", 224)
-    told = read_preprocess(source.settings, size)
-    return (told or usual_preprocess(processor, size)).metadata()
+    told = read_preprocess(source.settings, cfg)
+    return (told or usual_preprocess(processor, cfg)).metadata()
 
 
 def text_metadata(source: Source, cfg: Settings, text: Part, model: Model) -> dict[str, Any]:
@@ -190,9 +189,9 @@ def _texts(model: Any, ids: Any) -> dict[str, Any]:
 def _features(model: Any, config: ClipConfig, inputs: Mapping[str, np.ndarray]) -> dict[str, Any]:
     import torch
 
-    images, ids = torch.from_numpy(inputs["image"]), torch.from_numpy(inputs["text"]).long()
+    ids = torch.from_numpy(inputs["text"]).long()
     found = {
-        "image": model.get_image_features(images),
+        "image": model.get_image_features(**of_images(model, inputs["image"])),
         "text": model.get_text_features(**_texts(model, ids)),
     }
     # transformers 5 gives the tower's whole output, earlier ones the features themselves
@@ -200,7 +199,8 @@ def _features(model: Any, config: ClipConfig, inputs: Mapping[str, np.ndarray]) 
 
 
 def _logits(model: Any, images: Any, ids: Any) -> Any:
-    return model(pixel_values=images, **_texts(model, ids)).logits_per_image
+    told = {**of_images(model, images.numpy()), **_texts(model, ids)}
+    return model(**told).logits_per_image
 
 
 def _blocks(model: Any) -> dict[str, Any]:
@@ -232,9 +232,7 @@ def opened(source: Source, code: str) -> Built:
         if not any((links / name).exists() for name in FILES[1:]):
             return Built(model.eval(), None)
         processor: Any = transformers.AutoImageProcessor.from_pretrained(links, backend="pil")
-    return Built(
-        model.eval(), lambda image: processor(image, return_tensors="np")["pixel_values"][0]
-    )
+    return Built(model.eval(), preparing(processor))
 
 
 DIALECT = Dialect(

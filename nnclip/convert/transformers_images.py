@@ -11,7 +11,7 @@ image_processing_base.py.
 from collections.abc import Mapping
 from typing import Any
 
-from nnclip.convert.dialect import Settings
+from nnclip.convert.dialect import Settings, whole_number
 from nnclip.convert.open_clip_images import square_side, three
 from nnclip.errors import CheckpointError, ConfigError
 from nnclip.image import CLIP_MEAN, CLIP_STD, Preprocess
@@ -44,6 +44,15 @@ SIGLIP = {
     "image_mean": 0.5,
     "image_std": 0.5,
 }
+NAFLEX = {
+    **ALL,
+    "size": None,
+    "resample": 2,
+    "image_mean": 0.5,
+    "image_std": 0.5,
+    "patch_size": 16,
+    "max_num_patches": 256,
+}
 CLASSES: dict[str, dict[str, Any]] = {  # class -> what it does where its file says nothing
     "CLIPImageProcessor": CLIP,
     "CLIPFeatureExtractor": CLIP,
@@ -51,6 +60,7 @@ CLASSES: dict[str, dict[str, Any]] = {  # class -> what it does where its file s
     "ChineseCLIPFeatureExtractor": CLIP,
     "BitImageProcessor": CLIP,
     "SiglipImageProcessor": SIGLIP,
+    "Siglip2ImageProcessor": NAFLEX,
     "ViTImageProcessor": {**SIGLIP, "default_to_square": True, "resample": 2},
     "ViTFeatureExtractor": {**SIGLIP, "default_to_square": True, "resample": 2},
 }
@@ -71,12 +81,12 @@ ONLY = {  # key -> the values that are computed
 SQUASH, SHORTEST, LONGEST = {"height", "width"}, {"shortest_edge"}, {"max_height", "max_width"}
 
 
-def read_preprocess(settings: Mapping[str, Settings], image_size: Any) -> Preprocess | None:
+def read_preprocess(settings: Mapping[str, Settings], cfg: Settings) -> Preprocess | None:
     """What transformers' processor of a folder does; None if the folder has none.
 
     Args:
         settings: file -> its content.
-        image_size: what the image tower takes.
+        cfg: the settings of the image tower.
 
     Raises:
         CheckpointError: a class, a key or a value that is not known, or images of another size.
@@ -91,7 +101,20 @@ def read_preprocess(settings: Mapping[str, Settings], image_size: Any) -> Prepro
         found = _preprocess(told)
     except (CheckpointError, ConfigError) as error:
         raise CheckpointError(f"{file}: {error}") from error
-    wanted = square_side("vision_config image_size", image_size)
+    if keeps_shape(cfg) != (found.resize == "patches"):
+        raise CheckpointError(
+            f"{file}: found the processor of {'fixed' if keeps_shape(cfg) else 'varying'} sizes, "
+            "expected the other one, as config.json tells"
+        )
+    if found.resize == "patches":
+        wanted = whole_number(cfg, "patch_size", 16, 1)
+        if found.patch != wanted:
+            raise CheckpointError(
+                f"{file}: found patches of {found.patch} pixels, expected {wanted}, which the "
+                "image tower takes"
+            )
+        return found
+    wanted = image_side(cfg)
     if found.resolution != wanted:
         raise CheckpointError(
             f"{file}: found images of {found.resolution} pixels, expected {wanted}, which the "
@@ -100,10 +123,23 @@ def read_preprocess(settings: Mapping[str, Settings], image_size: Any) -> Prepro
     return found
 
 
-def usual_preprocess(name: str, image_size: Any) -> Preprocess:
-    """What the processor of this class does with images of that size, where no file says more."""
-    side = square_side("vision_config image_size", image_size)
+def keeps_shape(cfg: Settings) -> bool:
+    """Whether an image tower with these settings takes images of any shape."""
+    return "num_patches" in cfg or str(cfg.get("model_type", "")).startswith("siglip2")
+
+
+def image_side(cfg: Settings) -> int:
+    """Pixels along a side of what an image tower of one size takes."""
+    return square_side("vision_config image_size", cfg.get("image_size", 224))
+
+
+def usual_preprocess(name: str, cfg: Settings) -> Preprocess:
+    """What the processor of this class does for a tower, where no file says more."""
     usual = CLASSES[name]
+    if keeps_shape(cfg):
+        patch = whole_number(cfg, "patch_size", 16, 1)
+        return _preprocess({"image_processor_type": name, "patch_size": patch})
+    side = image_side(cfg)
     crop = {"crop_size": side} if usual["do_center_crop"] else {}
     size = dict.fromkeys(usual["size"], side)
     return _preprocess({"image_processor_type": name, "size": size, **crop})
@@ -111,6 +147,8 @@ def usual_preprocess(name: str, image_size: Any) -> Preprocess:
 
 def _preprocess(told: Settings) -> Preprocess:
     told = _complete(told)
+    if "max_num_patches" in told:
+        return _packing(told)
     resize, side = _resize(told)
     if told["do_center_crop"]:
         resolution = _square("crop_size", told["crop_size"])
@@ -120,22 +158,32 @@ def _preprocess(told: Settings) -> Preprocess:
         raise CheckpointError(
             "do_center_crop: found it off, expected it on: images would not be square"
         )
+    return Preprocess(resolution, resize, size=side, **_values(told))
+
+
+def _packing(told: Mapping[str, Any]) -> Preprocess:
+    """Of images that keep their shape."""
+    for key, value in (("do_resize", True), ("do_center_crop", False), ("size", None)):
+        if told[key] != value:
+            raise CheckpointError(f"{key}: found {told[key]!r}, expected {value!r}")
+    return Preprocess.of_patches(told["patch_size"], told["max_num_patches"], **_values(told))
+
+
+def _values(told: Mapping[str, Any]) -> dict[str, Any]:
+    """How pixels are interpolated and normalised."""
     if told["resample"] not in FILTERS:
         raise CheckpointError(
             f"resample: found {told['resample']!r}, expected one of "
             f"{', '.join(f'{number} ({name})' for number, name in FILTERS.items())}"
         )
     normalised = bool(told["do_normalize"])
-    return Preprocess(
-        resolution,
-        resize,
-        size=side,
-        interpolation=FILTERS[told["resample"]],
-        rescale=told["rescale_factor"] if told["do_rescale"] else 1.0,
-        mean=three(told["image_mean"] if normalised else 0.0),
-        std=three(told["image_std"] if normalised else 1.0),
-        pipeline="transformers",
-    )
+    return {
+        "interpolation": FILTERS[told["resample"]],
+        "rescale": told["rescale_factor"] if told["do_rescale"] else 1.0,
+        "mean": three(told["image_mean"] if normalised else 0.0),
+        "std": three(told["image_std"] if normalised else 1.0),
+        "pipeline": "transformers",
+    }
 
 
 def _complete(told: Settings) -> dict[str, Any]:
@@ -197,6 +245,9 @@ def write_preprocess(preprocess: Preprocess) -> dict[str, Any]:
         raise CheckpointError(
             f"fill of images: found {preprocess.fill}, but transformers' code knows only 0"
         )
+    if preprocess.resize == "patches":
+        own = {"patch_size": preprocess.patch, "max_num_patches": preprocess.patches}
+        return {"image_processor_type": "Siglip2ImageProcessor", **own, **_written(preprocess)}
     side, resolution = preprocess.size or preprocess.resolution, preprocess.resolution
     sizes = {
         "shortest": {"shortest_edge": side},
@@ -209,9 +260,15 @@ def write_preprocess(preprocess: Preprocess) -> dict[str, Any]:
         "image_processor_type": "CLIPImageProcessor",
         "do_resize": preprocess.resize != "none",
         "size": sizes[preprocess.resize],
-        "resample": INTERPOLATIONS[preprocess.interpolation].value,
         "do_center_crop": cropped,
         "crop_size": {"height": resolution, "width": resolution},
+        **_written(preprocess),
+    }
+
+
+def _written(preprocess: Preprocess) -> dict[str, Any]:
+    return {
+        "resample": INTERPOLATIONS[preprocess.interpolation].value,
         "do_convert_rgb": True,
         "do_rescale": preprocess.rescale != 1,
         "rescale_factor": preprocess.rescale,

@@ -27,7 +27,7 @@ from nnclip.convert.transformers_clip import (
 from nnclip.convert.transformers_encoders import ALT_CLIP, CHINESE_CLIP
 from nnclip.convert.transformers_images import OWN_FILE, write_preprocess
 from nnclip.convert.transformers_models import FILE, Model
-from nnclip.convert.transformers_siglip import SIGLIP
+from nnclip.convert.transformers_siglip import SIGLIP, SIGLIP_2, of_images
 from nnclip.convert.transformers_tokenizer import settings_of as tokenizer_settings
 from nnclip.errors import CheckpointError
 from nnclip.graph.towers import Tower
@@ -81,6 +81,8 @@ ALONE = (
     _alone(METACLIP_2, "MetaClip2", "text", True),
     _alone(SIGLIP, "Siglip", "image", False),
     _alone(SIGLIP, "Siglip", "text", False),
+    _alone(SIGLIP_2, "Siglip2", "image", False),
+    _alone(SIGLIP_2, "Siglip2", "text", False),
     _alone(CHINESE_CLIP, "ChineseCLIP", "image", False),
     _alone(ALT_CLIP, "AltCLIP", "image", False),
 )
@@ -169,7 +171,7 @@ def _features(model: Any, tower: Tower, inputs: Mapping[str, np.ndarray]) -> dic
     import torch
 
     if tower.side == "image":
-        found = model(pixel_values=torch.from_numpy(inputs["image"]))
+        found = model(**of_images(model, inputs["image"]))
     else:
         found = model(input_ids=torch.from_numpy(inputs["text"]).long())
     projected = "image_embeds" if tower.side == "image" else "text_embeds"

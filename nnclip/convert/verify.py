@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from nnclip.convert.answers import inputs_of, padded_ids, relative_difference
+from nnclip.convert.answers import inputs_of, noise, padded_ids, relative_difference
 from nnclip.convert.dialect import Dialect, Source
 from nnclip.convert.names import to_foreign, to_published, without
 from nnclip.errors import CheckpointError, ConfigError
@@ -182,8 +182,7 @@ def _tower_features(h5: Path) -> tuple[Tower, Arrays, Arrays]:
             variables = {k: nn.Variable.from_numpy_array(a) for k, a in texts}
             features = config.build(variables, tower.width)
         else:
-            shape = (PAIRS, 3, config.resolution, config.resolution)
-            array = np.random.RandomState(0).randn(*shape).astype(np.float32)
+            array = noise(config.preprocess, PAIRS, np.random.RandomState(0))
             features = config.build(nn.Variable.from_numpy_array(array), tower.width)
     features.forward()
     return config, {tower.side: array}, {tower.side: features.d.copy()}

@@ -18,7 +18,7 @@ from nnclip.explain import grad_cam, relevance
 from nnclip.explain.dense import CLEARCLIP, MASKCLIP, SCLIP
 from nnclip.explain.regions import Box, boxes
 from nnclip.explain.segments import segment
-from nnclip.explain.subject import Subject, usual_resolution
+from nnclip.explain.subject import Subject, check_one_grid, usual_resolution
 from nnclip.graph.beside import text_inputs, used_columns
 from nnclip.weights.model import ModelWeights
 
@@ -124,6 +124,7 @@ def explain(
     """
     if method not in METHODS:
         raise ConfigError(f"method {method!r}: expected one of {', '.join(METHODS)}")
+    check_one_grid(subject)
     size = resolution or usual_resolution(subject.weights.config.image)
     return METHODS[method].maps(subject, image, text_TE, size)
 

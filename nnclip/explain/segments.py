@@ -11,7 +11,7 @@ from PIL import Image
 from nnclip.errors import ConfigError, DataError
 from nnclip.explain.dense import DENSE
 from nnclip.explain.guided import guided, resized
-from nnclip.explain.subject import Subject, usual_resolution
+from nnclip.explain.subject import Subject, check_one_grid, usual_resolution
 
 LONGEST = 512  # pixels of the image that is segmented
 LONGEST_SIDE = 8  # times the shorter one
@@ -56,6 +56,7 @@ def segment(
         ConfigError: fewer than two texts, another method, or a resolution that the tower cannot
             have.
     """
+    check_one_grid(subject)
     if method not in DENSE:
         raise ConfigError(
             f"method {method!r}: found one whose maps cannot be compared with each other, expected "

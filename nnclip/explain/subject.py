@@ -13,6 +13,7 @@ from PIL import Image
 
 from nnclip.engine import CompiledGraph, EmittedGraph, compile_emitted
 from nnclip.engine.precision import require_openvino
+from nnclip.errors import ConfigError
 from nnclip.graph.parameters import flatten, scope_of
 from nnclip.graph.towers import AnImageTower, at_resolution
 from nnclip.nnabla import nn
@@ -61,6 +62,16 @@ class Subject:
         if resolution != preprocess.resolution:
             preprocess = preprocess.at(resolution)
         return preprocess(image)[None]
+
+
+def check_one_grid(subject: Subject) -> None:
+    """ConfigError if images of the model keep their shape, so that no square map fits them."""
+    tower = subject.weights.config.image
+    if tower.preprocess.resize == "patches":
+        raise ConfigError(
+            f"found a {tower.kind}, expected one whose images all have one grid: maps need it; "
+            "explain with a model of one resolution"
+        )
 
 
 def usual_resolution(tower: AnImageTower) -> int:

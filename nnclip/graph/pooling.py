@@ -22,7 +22,12 @@ from nnclip.nnabla import F, NormalInitializer, UniformInitializer, nn
 
 
 def attention_pool(
-    x_NLD: nn.Variable, blocks: BlockConfig, heads: int, hidden: int, each: bool = False
+    x_NLD: nn.Variable,
+    blocks: BlockConfig,
+    heads: int,
+    hidden: int,
+    each: bool = False,
+    mask: nn.Variable | None = None,
 ) -> nn.Variable:
     """Tokens (N, L, D) -> (N, 1, D), under the scope `attn_pool`: one query, and an MLP behind it.
 
@@ -32,6 +37,7 @@ def attention_pool(
         heads: of the query.
         hidden: width inside the MLP.
         each: let the query find each token alone, (N, L, D).
+        mask: added to the scores, broadcastable to (N, H, 1, L), or None.
 
     Source: Zhai et al., Scaling Vision Transformers (2022), "MAP head"; timm's AttentionPoolLatent.
     """
@@ -40,7 +46,7 @@ def attention_pool(
         probe_11D = parameter("probe", (1, 1, width), NormalInitializer(width**-0.5))
         w = _stacked(width)
         b = F.split(F.reshape(parameter("in_proj_b", (3 * width,), ZERO), (3, width)))
-        y_N1D = _asked(probe_11D, x_NLD, w, b, heads, each)
+        y_N1D = _asked(probe_11D, x_NLD, w, b, heads, each, mask)
         z_N1D = layer_norm(y_N1D, "ln", blocks.eps)
         with nn.parameter_scope("mlp"):
             z = ACTIVATIONS[blocks.activation](linear(z_N1D, hidden, "c_fc"))
@@ -100,6 +106,7 @@ def _asked(
     b: Sequence[nn.Variable],
     heads: int,
     each: bool,
+    mask: nn.Variable | None = None,
 ) -> nn.Variable:
     """What one query finds in the tokens, (N, 1, E); or in each token, if that were all it saw."""
     n, width = x_NLD.shape[0], query_11E.shape[-1]
@@ -110,6 +117,8 @@ def _asked(
     k_NHLK = split_heads(affine(x_NLD, w[1], b[1]), heads)
     v_NHLK = split_heads(affine(x_NLD, w[2], b[2]), heads)
     scores_NH1L = F.batch_matmul(q_1H1K, k_NHLK, transpose_b=True)
+    if mask is not None:
+        scores_NH1L = scores_NH1L + mask
     y_NH1K = F.batch_matmul(watched("pool", F.softmax(scores_NH1L, axis=3)), v_NHLK)
     y_N1E = F.reshape(F.transpose(y_NH1K, (0, 2, 1, 3)), (n, 1, width))
     return linear(y_N1E, width, "out_proj", None, ZERO)

@@ -17,6 +17,7 @@ from nnclip.graph.bert import BertConfig
 from nnclip.graph.convnext import ConvNextConfig
 from nnclip.graph.derived import Beside
 from nnclip.graph.fastvit import FastVitConfig
+from nnclip.graph.naflex import NaflexConfig
 from nnclip.graph.nllb import NllbConfig
 from nnclip.graph.positions import GridPositions
 from nnclip.graph.reading import Reader
@@ -205,6 +206,7 @@ IMAGE_TOWERS: tuple[type[ImageTower], ...] = (
     ResNetConfig,
     ConvNextConfig,
     FastVitConfig,
+    NaflexConfig,
     VitConfig,
 )
 TEXT_TOWERS: tuple[type[TextTower], ...] = (BertConfig, NllbConfig, TextConfig)

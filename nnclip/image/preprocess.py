@@ -19,20 +19,23 @@ from nnclip.image.extent import extent_of
 from nnclip.image.geometry import (
     FloatBox,
     Range,
+    Size,
     central_box,
     random_crop_box,
     resized_size,
 )
 from nnclip.image.opening import MAX_PIXELS, ImageSource, open_image
+from nnclip.image.packing import bits_of, grid_of, packed, packed_side
 from nnclip.json_text import brief
 
 CLIP_MEAN: Triple = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD: Triple = (0.26862954, 0.26130258, 0.27577711)
 TO_ONE = 1 / 255  # what 0..255 is multiplied by to be 0..1
-RESIZES = ("shortest", "longest", "squash", "none")
+RESIZES = ("shortest", "longest", "squash", "none", "patches")
 PIPELINES = ("torchvision", "transformers")
 INTERPOLATIONS = {mode.name.lower(): mode for mode in Image.Resampling}
 NARROWEST = 3 / 4  # width / height of a random crop
+MOST_PATCHES = 1024
 LEAST_STD = 1e-6  # what is divided by less is noise
 KEYS = {  # field -> the key of a file's metadata
     "resolution": "resolution",
@@ -44,6 +47,8 @@ KEYS = {  # field -> the key of a file's metadata
     "fill": "preprocess_fill",
     "rescale": "preprocess_rescale",
     "pipeline": "preprocess_pipeline",
+    "patch": "preprocess_patch",
+    "patches": "preprocess_patches",
 }
 PREPROCESS_KEYS = frozenset(KEYS.values())
 ALWAYS = ("resolution", "mean", "std")  # fields that every file tells, as nnclip always did
@@ -59,7 +64,8 @@ class Preprocess:
         resolution: R, pixels along a side of the result.
         resize: "shortest" makes the shorter side `size` pixels long, "longest" the longer one,
             "squash" both, whatever the image's shape; "none" leaves the image. Then the centre is
-            cropped, or filled up, to R x R.
+            cropped, or filled up, to R x R. "patches" keeps the shape, and packs what it makes
+            into R x R pixels, see `packing`.
         size: pixels; None for R.
         interpolation: a name of Pillow's filters, a key of INTERPOLATIONS.
         fill: 0 to 255, of each channel around an image that is smaller than R.
@@ -69,6 +75,8 @@ class Preprocess:
         pipeline: whose order and rounding. "torchvision" (OpenAI, open_clip): RGB after the crop,
             halves of a pixel to the even side. "transformers" (its processors on Pillow): RGB
             first, halves of a pixel down.
+        patch: of "patches": pixels along a side of a patch; else 0.
+        patches: of "patches": the most that an image has, which tells R; else 0.
 
     Raises:
         ConfigError: a value is none of these.
@@ -83,6 +91,8 @@ class Preprocess:
     mean: Triple = CLIP_MEAN
     std: Triple = CLIP_STD
     pipeline: str = "torchvision"
+    patch: int = 0
+    patches: int = 0
 
     def __post_init__(self) -> None:
         """Check the values; bring equal ones to one form."""
@@ -92,12 +102,13 @@ class Preprocess:
         if not is_number(self.rescale) or not 0 < self.rescale <= LARGEST:
             raise ConfigError(f"rescale: found {brief(self.rescale)}, expected a number above 0")
         resolution = whole("resolution", self.resolution, 1)
+        self._check_patches(resolution)
         size = resolution if self.size is None else whole("size", self.size, 1)
         fill = whole("fill", self.fill, 0, 255)
         filled = self.resize in ("longest", "none") or size < resolution
         checked = {
             "resolution": resolution,
-            "size": None if size == resolution or self.resize == "none" else size,
+            "size": None if size == resolution or self.resize in ("none", "patches") else size,
             "fill": fill if filled else 0,
             "rescale": float(self.rescale),
             "mean": triple("mean", self.mean, 0),
@@ -105,6 +116,26 @@ class Preprocess:
         }
         for name, value in checked.items():
             object.__setattr__(self, name, value)
+
+    def _check_patches(self, resolution: int) -> None:
+        if self.resize != "patches":
+            for name in ("patch", "patches"):
+                whole(name, getattr(self, name), 0, 0)
+            return
+        patches = whole("patches", self.patches, 1, MOST_PATCHES)
+        patch = whole("patch", self.patch, math.isqrt(bits_of(patches)) + 1)
+        side = patch * packed_side(patches)
+        if resolution != side:
+            raise ConfigError(
+                f"resolution: found {resolution}, expected {side}, which holds {patches} patches "
+                f"of {patch} pixels"
+            )
+
+    @classmethod
+    def of_patches(cls, patch: int, patches: int, **more: Any) -> "Preprocess":
+        """The one of images that keep their shape; ConfigError as for the class."""
+        side = whole("patch", patch, 1) * packed_side(whole("patches", patches, 1, MOST_PATCHES))
+        return cls(side, "patches", patch=patch, patches=patches, **more)
 
     def __call__(self, image: Image.Image, out: np.ndarray | None = None) -> np.ndarray:
         """The input of an image tower.
@@ -154,7 +185,7 @@ class Preprocess:
 
     def _side(self, crop: float | None) -> int | None:
         """What a side of the whole image becomes; None where a reduced image would not do."""
-        if self.resize == "none" or self.interpolation == "nearest":
+        if self.resize in ("none", "patches") or self.interpolation == "nearest":
             return None
         if crop is None:
             return self.size or self.resolution
@@ -205,6 +236,8 @@ class Preprocess:
         extent = extent_of(image)
         if self.pipeline == "transformers":
             image = image.convert("RGB")
+        if self.resize == "patches":
+            return self._packed(image, extent.stored, None if extent.whole else extent.content)
         size = self.size or self.resolution
         wanted = resized_size(extent.stored, size, self.resize, self.pipeline)
         if not 0 < wanted[0] * wanted[1] <= MAX_PIXELS:
@@ -224,6 +257,13 @@ class Preprocess:
             left, top = left + around[0], top + around[1]
         box = left, top, left + self.resolution, top + self.resolution
         return image.crop(box).convert("RGB")  # outside the image, crop gives zeros
+
+    def _packed(self, image: Image.Image, stored: Size, box: FloatBox | None) -> Image.Image:
+        """The grid of an image of size `stored`, whose content is this box, as a square."""
+        columns, rows = grid_of(stored, self.patch, self.patches)
+        size = columns * self.patch, rows * self.patch
+        resized = image.resize(size, INTERPOLATIONS[self.interpolation], box=box)
+        return packed(resized.convert("RGB"), self.patch, self.patches)
 
     def _resized_part(self, image: Image.Image, part: FloatBox) -> Image.Image:
         side = self.resolution, self.resolution
@@ -246,7 +286,8 @@ class Preprocess:
 
         Returns:
             An RGB image of R x R pixels, for `normalise_image`. The part is squashed whatever
-            `resize` says, as in open_clip, and interpolated as `interpolation` says.
+            `resize` says, as in open_clip, and interpolated as `interpolation` says; only
+            "patches" keeps its shape.
 
         Source: Radford et al. 2021, section 2.4; the ranges are open_clip's and torchvision's.
         """
@@ -255,13 +296,29 @@ class Preprocess:
         if self.pipeline == "transformers":
             image = image.convert("RGB")
         box = random_crop_box(extent.stored, rng, scale, ratio)
+        if self.resize == "patches":
+            size = box[2] - box[0], box[3] - box[1]
+            if extent.whole:
+                return self._packed(image.crop(box), size, None)
+            return self._packed(image, size, extent.part(box, extent.stored))
         if not extent.whole:
             return self._resized_part(image, extent.part(box, extent.stored))
         side = self.resolution, self.resolution
         return image.crop(box).resize(side, INTERPOLATIONS[self.interpolation]).convert("RGB")
 
     def at(self, resolution: int) -> "Preprocess":
-        """The same for another resolution; `size` keeps its ratio to it."""
+        """The same for another resolution; `size` keeps its ratio to it.
+
+        Raises:
+            ConfigError: images keep their shape.
+        """
+        if resolution == self.resolution:
+            return self
+        if self.resize == "patches":
+            raise ConfigError(
+                f"--image-size: found {resolution}, expected none, since images of this model keep "
+                f"their shape: each has at most {self.patches} patches of {self.patch} pixels"
+            )
         size = None if self.size is None else round(self.size * resolution / self.resolution)
         return replace(self, resolution=resolution, size=size)
 
@@ -300,6 +357,10 @@ class Preprocess:
         """What is done, in order, for people."""
         side, r = self.size or self.resolution, self.resolution
         by = f"with Pillow's {self.interpolation.upper()}"
+        scale = "divide by 255" if self.rescale == TO_ONE else f"multiply by {self.rescale:.9g}"
+        values = [scale, "subtract mean, divide by std"]
+        if self.resize == "patches":
+            return ["convert to RGB", *self._packing_steps(by), *values]
         resized = {
             "shortest": [f"resize {by} so that the shorter side has {side} pixels"],
             "longest": [f"resize {by} so that the longer side has {side} pixels"],
@@ -312,13 +373,29 @@ class Preprocess:
             resized.append(f"take the central {r} x {r} pixels{missing}; margins round {half}")
         rgb = ["convert to RGB"]
         shape = resized + rgb if self.pipeline == "torchvision" else rgb + resized
-        scale = "divide by 255" if self.rescale == TO_ONE else f"multiply by {self.rescale:.9g}"
-        return [*shape, scale, "subtract mean, divide by std"]
+        return [*shape, *values]
+
+    def _packing_steps(self, by: str) -> list[str]:
+        patch, bits = self.patch, bits_of(self.patches)
+        return [
+            f"resize {by} to whole patches of {patch} x {patch} pixels, about in its shape, as "
+            f"many as are at most {self.patches}",
+            f"put the patches, row by row, into the cells of a black square of {self.resolution} x "
+            f"{self.resolution} pixels",
+            f"write the grid into the first {bits} pixels of the last cell, lowest bit first, 255 "
+            "for 1: rows in red, columns in green",
+        ]
 
     def describe(self) -> str:
         """What is done, in one line."""
         mean, std = (", ".join(f"{x:.4g}" for x in triple) for triple in (self.mean, self.std))
         return f"{'; '.join(self.steps())} (mean {mean}; std {std})"
+
+    @property
+    def halfway(self) -> Triple:
+        """Per channel, what lies between the values of black and of white."""
+        red, green, blue = self._values()[:, [0, 255]].mean(axis=1).tolist()
+        return red, green, blue
 
     def _values(self) -> np.ndarray:
         return _values(self.rescale, self.mean, self.std)

@@ -12,14 +12,12 @@ import pytest
 from PIL import Image
 
 from nnclip.convert import timm_convnext
-from nnclip.convert.encoders import open_checkpoint
 from nnclip.convert.h5_to_torch import convert_h5
-from nnclip.convert.names import to_published
 from nnclip.convert.source import DIALECTS
-from nnclip.convert.tensors import of_array
 from nnclip.convert.torch_to_h5 import convert_file, main
 from nnclip.errors import CheckpointError
 from nnclip.model import CLIP
+from tests.convert.gradients import assert_same, squares
 
 pytestmark = pytest.mark.torch
 TEXTS = ["a photo of a cat", "Two RED cars_parked, in the snow!", "! ok", "the quick fox " * 40]
@@ -370,7 +368,6 @@ def test_written_back_it_is_the_same_bytes(case, tmp_path, request):
 def test_gradients_are_those_of_torch(case, request):
     if "no text projection" in request.node.name or "class token" in request.node.name:
         pytest.skip("as SigLIP's and Perception's, with 1,152 and 1,536 channels")
-    import nnabla as nn
     import torch
 
     folder, theirs, mine = case
@@ -382,33 +379,8 @@ def test_gradients_are_those_of_torch(case, request):
         theirs.encode_text(torch.from_numpy(ids).long(), normalize=False),
     )
     (features[0].square().sum() + features[1].square().sum()).backward()
-    total = 0
-    for variable in (
-        mine.encode_image(nn.Variable.from_numpy_array(pixels)),
-        mine.encode_text(nn.Variable.from_numpy_array(ids)),
-    ):
-        total = total + nn.functions.sum(variable**2)
-    parameters = mine.parameters()
-    for variable in parameters.values():
-        variable.g = 0
-    total.forward()
-    total.backward()
-    table = DIALECTS["open_clip"].names.reading(open_checkpoint(folder))
-    gradients = {
-        k: of_array(p.grad.numpy()) for k, p in theirs.named_parameters() if p.grad is not None
-    }
-    wanted = {name: g.read() for name, g in to_published(gradients, table).items()}
-    own = {k: of_array(p.detach().numpy()) for k, p in theirs.named_parameters()}
-    kept = {k: t.read() for k, t in to_published(own, table).items()}
-    largest = max(map(np.linalg.norm, wanted.values()))
-    for name, gradient in wanted.items():
-        if name not in parameters or not np.array_equal(kept[name], parameters[name].d):
-            continue  # a norm or a scale was folded into it: it is not torch's parameter
-        difference = np.linalg.norm(parameters[name].g - gradient)
-        # 1e-6: the gradient of a bias of keys is zero but for rounding
-        assert difference < 1e-4 * np.linalg.norm(gradient) + 1e-6 * largest, name
-    if request.node.callspec.params["case"] not in FOLDED:
-        assert not parameters.keys() - wanted.keys() - {"logit_scale", "logit_bias"}
+    whole = request.node.callspec.params["case"] not in FOLDED
+    assert_same(squares(mine, pixels, ids), theirs, folder, "open_clip", whole)
 
 
 def test_a_tower_that_is_not_known_is_refused_by_name(tmp_path):

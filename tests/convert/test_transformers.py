@@ -11,7 +11,9 @@ from nnclip.convert.h5_to_torch import convert_h5
 from nnclip.convert.source import DIALECTS
 from nnclip.convert.torch_to_h5 import convert_file
 from nnclip.errors import CheckpointError
+from nnclip.image.packing import unpacked
 from nnclip.model import CLIP
+from tests.convert.gradients import assert_same, squares
 from tests.convert.transformers_samples import SAMPLES, dual_vit_bert, siglip
 from tests.lazy import lazy
 
@@ -50,8 +52,13 @@ def apart(found, wanted):
 def test_everything_is_what_transformers_makes_of_it(sample, converted):
     mine = CLIP(converted, precision="fp32")
     processor = transformers.AutoImageProcessor.from_pretrained(sample.path, backend="pil")
-    pixels = processor(list(pictures()), return_tensors="pt")["pixel_values"]
-    assert np.array_equal(np.stack([mine.preprocess(i) for i in pictures()]), pixels.numpy())
+    theirs = processor(list(pictures()), return_tensors="pt")
+    prepared = np.stack([mine.preprocess(image) for image in pictures()])
+    found = [prepared]
+    if "spatial_shapes" in theirs:  # images keep their shape: patches, a mask and the grids
+        how = mine.config.image.preprocess
+        found = unpacked(prepared, how.patch, how.patches)
+    assert all(np.array_equal(a, b.numpy()) for a, b in zip(found, theirs.values(), strict=True))
     inputs = sample.inputs(TEXTS)
     ids, my_ids = inputs["input_ids"].numpy(), mine.tokenize(TEXTS, truncate=True)
     same = my_ids[:, : ids.shape[1]] == ids
@@ -59,14 +66,27 @@ def test_everything_is_what_transformers_makes_of_it(sample, converted):
         same |= ids.argmax(axis=1)[:, None] < np.arange(ids.shape[1])
     assert same.all()
     with torch.inference_mode():
-        image = sample.model.get_image_features(pixels).pooler_output.numpy()
+        image = sample.model.get_image_features(**theirs).pooler_output.numpy()
         text = sample.model.get_text_features(**inputs).pooler_output.numpy()
-        logits = sample.model(pixel_values=pixels, **inputs).logits_per_image.numpy()
-    assert apart(mine.encode_image(pixels.numpy()), image) < 2e-5
+        logits = sample.model(**theirs, **inputs).logits_per_image.numpy()
+    assert apart(mine.encode_image(prepared), image) < 2e-5
     assert apart(mine.encode_text(my_ids), text) < 2e-5
-    assert np.abs(mine.logits(pixels.numpy(), my_ids)[0] - logits).max() < 1e-3
-    total = mine.probabilities(pixels.numpy(), my_ids).sum(axis=1)
+    assert np.abs(mine.logits(prepared, my_ids)[0] - logits).max() < 1e-3
+    total = mine.probabilities(prepared, my_ids).sum(axis=1)
     assert hasattr(sample.model, "logit_bias") != np.allclose(total, 1, atol=1e-5)
+
+
+def test_gradients_are_those_of_torch(sample, converted):
+    mine = CLIP(converted, precision="fp32")
+    processor = transformers.AutoImageProcessor.from_pretrained(sample.path, backend="pil")
+    inputs = sample.inputs(TEXTS)
+    sample.model.zero_grad()
+    image = sample.model.get_image_features(**processor(list(pictures()), return_tensors="pt"))
+    text = sample.model.get_text_features(**inputs)
+    (image.pooler_output.square().sum() + text.pooler_output.square().sum()).backward()
+    pixels = np.stack([mine.preprocess(one) for one in pictures()])
+    found = squares(mine, pixels, mine.tokenize(TEXTS, truncate=True))
+    assert_same(found, sample.model, sample.path, "huggingface")
 
 
 def test_written_back_it_is_the_same_bytes_and_loads(sample, converted, tmp_path):

@@ -226,6 +226,17 @@ def siglip_left(folder: Path) -> Sample:
     return Sample(model, folder, tokenizer, POSITIONS)
 
 
+def siglip_2_naflex(folder: Path) -> Sample:
+    """Images keep their shape; more patches than positions."""
+    tokenizer = gemma(folder, padding_side="right")
+    told = {"vocab_size": len(tokenizer), "max_position_embeddings": POSITIONS}
+    vision = {"num_patches": 16, "patch_size": 8}
+    model = made("Siglip2Model", vision, {**told, "projection_size": 32})
+    model.save_pretrained(folder)
+    transformers.Siglip2ImageProcessorPil(patch_size=8, max_num_patches=20).save_pretrained(folder)
+    return Sample(model, folder, tokenizer, POSITIONS)
+
+
 def chinese_clip(folder: Path) -> Sample:
     """As published: vocab.txt alone, no tokenizer.json."""
     tokenizer = word_pieces(folder)
@@ -286,6 +297,7 @@ SAMPLES: dict[str, Callable[[Path], Sample]] = {
         siglip,
         siglip_2,
         siglip_left,
+        siglip_2_naflex,
         chinese_clip,
         altclip,
         dual_vit_bert,

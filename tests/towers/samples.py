@@ -22,6 +22,7 @@ from nnclip.graph.config import (
 )
 from nnclip.graph.convnext import ConvNextConfig
 from nnclip.graph.fastvit import FastVitConfig, Stage
+from nnclip.graph.naflex import NaflexConfig
 from nnclip.graph.nllb import NllbConfig
 from nnclip.graph.parameters import flatten, make_parameters
 from nnclip.graph.stems import MBConvStem, PatchesStem
@@ -148,6 +149,12 @@ IMAGES: Mapping[str, Sample] = {
             norm_before=False,
             projection="linear",
         )
+    ),
+    "naflex": Sample(
+        NaflexConfig(
+            Preprocess.of_patches(8, 10), BlockConfig(16, 2, 2, 32, "gelu_tanh", 1e-6), grid=3
+        ),
+        16,
     ),
     "a pooler": Sample(vit(pooler=True)),
     "coca": Sample(vit(pool="queries", pool_heads=5, pool_queries=3, norm_after_pool=True)),
