@@ -1,6 +1,6 @@
 """Run the notebooks of docs/notebooks and keep what they print.
 
-    .venv/bin/python scripts/run_notebooks.py
+    .venv/bin/python -m scripts.run_notebooks
 
 Code cells are plain Python that prints, so that neither this nor the test needs Jupyter.
 """

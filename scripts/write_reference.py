@@ -1,6 +1,6 @@
 """Write docs/reference: every command's --help, and what Python programs call.
 
-    .venv/bin/python scripts/write_reference.py
+    .venv/bin/python -m scripts.write_reference
 
 The signature is the source's own; shapes and errors are those of the docstrings. A test writes the
 pages once more and compares.

@@ -22,7 +22,7 @@ def written() -> dict[str, str]:
 @pytest.mark.parametrize("page", ["commands.md", "python.md"])
 def test_the_page_is_current(page: str, written: dict[str, str]) -> None:
     kept = (FOLDER / page).read_text(encoding="utf-8")
-    assert kept == written[page], "run .venv/bin/python scripts/write_reference.py"
+    assert kept == written[page], "run .venv/bin/python -m scripts.write_reference"
 
 
 def test_every_array_of_the_reference_has_a_shape(written: dict[str, str]) -> None:
