@@ -63,7 +63,8 @@ class Alone:
 
     def code(self, tower: Any) -> str:
         """The class for this tower."""
-        return self.projected if tower.projection == "matrix" else self.bare
+        matrix = self.projected and tower.projection == "matrix"
+        return self.projected if matrix else self.bare
 
 
 def _alone(model: Model, prefix: str, side: str, projected: bool) -> Alone:
@@ -152,7 +153,8 @@ def settings_of(tower: Any) -> dict[str, Settings]:
     else:
         told = one.part.write(tower)
     key = "projection_dim" if one.projected else "projection_size"
-    width = {key: tower.features} if tower.features else {}
+    features = getattr(tower, "features", 0)  # 0 where it has no projection
+    width = {key: features} if features else {}
     whole = {"architectures": [one.code(tower)], **told, **width}
     images = {OWN_FILE: write_preprocess(tower.preprocess)} if one.side == "image" else {}
     return {FILE: whole, **images}

@@ -30,6 +30,7 @@ IMAGES = {
     "CLIPVisionModel": {},
     "MetaClip2VisionModelWithProjection": {"projection_dim": 20},
     "SiglipVisionModel": {},
+    "Siglip2VisionModel": {"num_patches": 9, "patch_size": 8},
     "ChineseCLIPVisionModel": {},
 }
 TEXTS = {
@@ -37,6 +38,7 @@ TEXTS = {
     "CLIPTextModel": {"vocab_size": 49408},
     "MetaClip2TextModelWithProjection": {"eos_token_id": 2, "projection_dim": 20},
     "SiglipTextModel": {"projection_size": 20},
+    "Siglip2TextModel": {"projection_size": 20},
 }
 
 
@@ -50,9 +52,13 @@ def saved(code, folder, **settings):
 
 
 def image_tower(code, folder):
-    siglip = code.startswith("Siglip")
-    images(folder, "SiglipImageProcessor" if siglip else "CLIPImageProcessor")
-    return saved(code, folder, **VISION, **IMAGES[code])
+    if code.startswith("Siglip2"):
+        processor = transformers.Siglip2ImageProcessorPil(patch_size=8, max_num_patches=12)
+        processor.save_pretrained(folder)
+    else:
+        siglip = code.startswith("Siglip")
+        images(folder, "SiglipImageProcessor" if siglip else "CLIPImageProcessor")
+    return saved(code, folder, **{**VISION, **IMAGES[code]})
 
 
 def text_tower(code, folder):
