@@ -15,7 +15,7 @@ QUIET = frozenset({
     "workers", "max_bad", "micro_batch_size", "batch_size", "epochs", "max_iter", "device_id",
     "timeout", "monitor_path", "model_save_path", "model_save_interval", "keep_last", "resume",
     "overwrite", "dry_run", "val_interval", "eval", "eval_interval", "log_interval",
-    "check_interval", "tensorboard", "wandb", "train",
+    "check_interval", "tensorboard", "wandb", "train", "distil_cache",
 })  # fmt: skip
 _ORDER = "the order of the pairs would change in the middle of an epoch"
 _MODEL = "the checkpoint holds another model"
@@ -23,6 +23,7 @@ REFUSED = {
     "seed": _ORDER,
     "keep_together": _ORDER,
     "every_caption": _ORDER,
+    "group_captions": _ORDER,
     "solver": "the checkpoint holds what another solver remembers",
     "lora": "the checkpoint holds other adapters",
     "lora_target": "the checkpoint holds other adapters",
