@@ -132,19 +132,23 @@ def draw(content: dict[str, Any], path: Path) -> None:
         for name, colour in (("new", BLUE), ("old", GREEN)):
             values = [row[name] for row in curve.values()]
             left.plot(alphas, values, "o-", color=colour, label=f"{name} domain")
-        left.set(title="WiSE-FT: share of the fine-tuned weights", xticks=alphas)
+        left.set(title="WiSE-FT", xlabel="share of the fine-tuned weights", xticks=alphas)
         left.legend()
         points = content["methods"]
         for name, row in points.items():
             right.plot(row["new"], row["old"], "o", color=FAINT if name == "start" else BLUE)
-            right.annotate(name, (row["new"], row["old"]), (4, 4), textcoords="offset points")
+            far = row["new"] > np.mean([one["new"] for one in points.values()])
+            right.annotate(
+                name, (row["new"], row["old"]), (-7 if far else 7, -3),
+                textcoords="offset points", ha="right" if far else "left",
+            )  # fmt: skip
         right.set(title="Methods", xlabel="accuracy, new domain", ylabel="old domain")
         for axes in (left, right):
             axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
             axes.grid(True)
         right.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
         right.margins(0.2)
-        figure.savefig(path)
+        figure.savefig(path, bbox_inches="tight")
 
 
 if __name__ == "__main__":
