@@ -175,6 +175,8 @@ def _quantized(
             import nncf
 
         logging.getLogger("nncf").setLevel(logging.WARNING)
+        # NNCF imports torch where it is installed, which looks for a CUDA that nothing here needs
+        logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
         from nncf.quantization.advanced_parameters import OverflowFix
         from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
