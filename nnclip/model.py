@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 import numpy as np
 from PIL import Image
 
-from nnclip.assets import asset
 from nnclip.calibration import Calibration
 from nnclip.embeddings import unit
 from nnclip.engine import Agreement
@@ -30,10 +29,8 @@ from nnclip.graph.similarity import normalise, similarity
 from nnclip.image import USUAL_DECODING, Decoding
 from nnclip.nnabla import F, nn
 from nnclip.towers import Towers, scales_dir
-from nnclip.weights.catalogue import CATALOGUE, HUB, is_published
 from nnclip.weights.digest import parameter_digest
-from nnclip.weights.download import fetch
-from nnclip.weights.known import BUNDLED, BUNDLED_NAME
+from nnclip.weights.finding import find_model
 from nnclip.weights.model import ModelWeights, load_model, save_model
 
 Array = TypeVar("Array", np.ndarray, nn.Variable)
@@ -353,22 +350,6 @@ def _unpickled(kind: type[CLIP], path: Path, digest: str, settings: Mapping[str,
 
 def _opened(path: Path) -> ModelWeights:
     return read_exported(path) if path.is_dir() else load_model(path, mapped=True)
-
-
-def find_model(source: str | Path | None) -> Path:
-    """The .h5 file or the exported folder that `source` means."""
-    if source in (None, BUNDLED_NAME):
-        return asset(BUNDLED)
-    assert source is not None
-    if Path(source).exists():
-        return Path(source)
-    if is_published(str(source)):
-        return fetch(str(source))
-    raise CheckpointError(
-        f"{source}: found no such file, expected an .h5, an exported folder, one of "
-        f"{', '.join(CATALOGUE)}, open_clip's MODEL:TAG (`nnclip models` lists them) or "
-        f"{HUB}OWNER/NAME"
-    )
 
 
 def _array(value: object, name: str) -> np.ndarray:

@@ -4,9 +4,9 @@ import argparse
 import json
 from pathlib import Path
 
-from nnclip.model import find_model
 from nnclip.preflight import check_file
 from nnclip.weights.average import average
+from nnclip.weights.finding import find_model
 from nnclip.weights.model import save_model
 
 HELP = "average models that were fine-tuned from the same start (WiSE-FT, soups)"

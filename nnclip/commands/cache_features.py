@@ -12,7 +12,6 @@ from nnclip.commands.options import add_decoding, decoding_of
 from nnclip.engine import PRECISIONS
 from nnclip.fastest import AUTO
 from nnclip.image import USUAL_DECODING
-from nnclip.model import find_model
 from nnclip.preflight import check_folder, check_readable
 from nnclip.sources.check import check_images
 from nnclip.text import AnyTokenizer
@@ -23,6 +22,7 @@ from nnclip.training.data.readers import read_pairs, show_pairs
 from nnclip.training.features import FeatureCache, Tower, tower_identity
 from nnclip.training.head_feed import FeaturePairs, TokenizedTexts, feature_pairs, read_parallel
 from nnclip.weights.digest import parameter_digest
+from nnclip.weights.finding import find_model
 from nnclip.weights.heads import without_heads
 from nnclip.weights.model import ModelWeights, load_model
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from nnclip.errors import CheckpointError, ConfigError
 from nnclip.graph.heads import FORMS, HeadConfig
 from nnclip.graph.losses import Scorer
-from nnclip.model import find_model
+from nnclip.weights.finding import find_model
 from nnclip.weights.heads import HeadWeights, load_head
 from nnclip.weights.join import Sides, join, load_sides, new_head
 from nnclip.weights.model import save_model

@@ -4,8 +4,8 @@ import argparse
 import json
 from pathlib import Path
 
-from nnclip.model import find_model
 from nnclip.preflight import check_file, check_readable
+from nnclip.weights.finding import find_model
 from nnclip.weights.lora import merge
 from nnclip.weights.model import load_model, save_model
 

@@ -74,7 +74,9 @@ class TrainConfig:
 
     # Model
     finetuning: bool = option(False, "go on from --model-load-path", "-ft", "--finetuning")
-    model_load_path: str = option("ViT-B/32", "what -ft goes on from: an .h5 or a published name")
+    model_load_path: str = option(
+        "ViT-B/32", "what -ft goes on from: an .h5, a published name, or bundled"
+    )
     model: str = option(
         "ViT-B/32",
         "size to train from scratch: a name (--model list shows all), or spelled out, such as "

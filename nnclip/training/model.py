@@ -18,7 +18,7 @@ from nnclip.nnabla import nn
 from nnclip.text import AnyTokenizer, load_tokenizer, openai_tokenizer
 from nnclip.training.config import TrainConfig
 from nnclip.training.sizes import named_size
-from nnclip.weights.download import fetch
+from nnclip.weights.finding import find_model
 from nnclip.weights.lora import Rank, base_digest, merged, save_adapters, with_adapters
 from nnclip.weights.model import ModelWeights, check_names_and_shapes, load_model, save_model
 from nnclip.weights.tower import side_of
@@ -142,8 +142,7 @@ def _fresh(config: TrainConfig) -> Trainee:
 def _loaded(config: TrainConfig) -> Trainee:
     if config.tokenizer:
         raise ConfigError("--tokenizer: a model to fine-tune has its own; leave the flag out")
-    source = config.model_load_path
-    path = Path(source) if source.endswith(".h5") or Path(source).is_file() else fetch(source)
+    path = find_model(config.model_load_path)
     weights = with_loss(resized(load_model(path), config.image_size), config.loss)
     if config.lr > FINE_TUNING_RATE and not config.lora and not is_fresh(weights.variables()):
         logger.warning(
