@@ -17,8 +17,8 @@ from nnclip.training.communicator import Alone
 from nnclip.training.config import TrainConfig
 from nnclip.training.trainer import Trainer
 
-EPOCHS, WARM = 55, 5  # the first ones compile, and fill caches
-LARGEST_GROWTH = 8 << 20  # bytes; one epoch of images that is kept would be 2 MiB, 50 of them 100
+EPOCHS, WARM = 55, 25  # the first ones compile, fill caches, and settle the allocator
+LARGEST_GROWTH = 8 << 20  # bytes; one epoch of images that is kept would be 2 MiB, 20 of them 40
 
 
 @dataclasses.dataclass(frozen=True)

@@ -81,6 +81,7 @@ def test_every_pair_is_seen_once_and_the_loss_is_that_of_training(
     images = np.concatenate([rank.sent[0] for rank in shares])[:40]
     images /= np.linalg.norm(images, axis=1, keepdims=True)
     np.testing.assert_allclose(images, found.image, atol=1e-6)
+    feed.close()
 
 
 def test_an_unreadable_picture_is_left_out(small_h5: Path, pairs_csv: Path, tmp_path: Path) -> None:
@@ -98,3 +99,4 @@ def test_an_unreadable_picture_is_left_out(small_h5: Path, pairs_csv: Path, tmp_
     found = embed_table(trainer.step, feed, Alone())
     expected = np.delete(whole.image, 3, axis=0)
     np.testing.assert_allclose(found.image, expected, atol=1e-6)
+    feed.close()
