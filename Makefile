@@ -32,9 +32,9 @@ demo: setup ## tell what a picture shows
 verify-weights: setup ## compare published weights with published answers (MODEL=ViT-B/32)
 	$(PYTHON) -m nnclip verify --model "$(or $(MODEL),ViT-B/32)"
 
-# In one process: OpenVINO, torch and the tests' own processes use both cores of a small machine.
-test: setup-dev ## run every test
-	$(PYTHON) -m pytest -m "not long"
+# Two processes, a file of tests at a time: a file's fixtures are made once.
+test: setup-dev ## run every test, two at a time
+	$(PYTHON) -m pytest -n 2 --dist loadfile -m "not long"
 
 test-long: setup-dev ## the long forms of the fuzzers and of the test of threads (an hour)
 	$(PYTHON) -m pytest -m long

@@ -1,7 +1,7 @@
 """What all tests share: a small model with random weights, in memory and on disk."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,17 @@ def pytest_configure(config: pytest.Config) -> None:
         return None if name.split(".")[0] in TORCH else find(name, *arguments)
 
     PathFinder.find_spec = staticmethod(without_torch)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, Any, Any]:
+    """Let names of files that are no UTF-8 stand in what a test printed: reports travel as it."""
+    report = yield
+    report.sections = [
+        (title, text.encode("utf-8", "backslashreplace").decode())
+        for title, text in report.sections
+    ]
+    return report
 
 
 @pytest.fixture(scope="session", autouse=True)

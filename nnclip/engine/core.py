@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import gc
 from dataclasses import dataclass
 
 import openvino as ov
@@ -37,6 +38,9 @@ _DESCENT = _Descent()
 def _in_child() -> None:
     if core.cache_info().currsize:
         _DESCENT.orphaned = True
+        # what the parent left to the garbage collector may hold models and their threads, which are
+        # not here: to end them ends this process
+        gc.freeze()
         # its end, at the end of Python, would wait for those threads, too: it never ends
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(core()))
 

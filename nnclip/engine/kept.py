@@ -83,9 +83,11 @@ def kept(folder: Path, key: str, graph: EmittedGraph, make: Callable[[], Made]) 
     try:
         _write(place, *made)
         _forget_oldest(folder)
-    except OSError as error:
+        # mapped from there, it takes less memory
+        return _read(place, graph)
+    except (OSError, RuntimeError) as error:
         logger.info("int8: found no room to keep its scales (%s); they are chosen again", error)
-    return made
+        return made
 
 
 def _read(place: Path, graph: EmittedGraph) -> Made:

@@ -17,6 +17,10 @@ from nnclip.forks import OPENVINO_CALLS, renew_in_children
 if TYPE_CHECKING:
     import openvino as ov
 
+# What a forked child has of its parent's: to delete it is to join threads that are not here, which
+# ends the process or never returns.
+_LEFT: list[tuple[ov.CompiledModel, queue.LifoQueue[ov.InferRequest]]] = []
+
 
 class CompiledGraph:
     """A graph compiled for this processor.
@@ -55,13 +59,19 @@ class CompiledGraph:
         self._outputs = tuple(outputs)
         self._compiling = compiling
         self._forget()
-        renew_in_children(self, CompiledGraph._forget)
+        renew_in_children(self, CompiledGraph._leave)
         self._ready()
 
     def _forget(self) -> None:
         """Have nothing compiled."""
         self._model: ov.CompiledModel | None = None
         self._making = threading.Lock()
+
+    def _leave(self) -> None:
+        """In a forked child: let what the parent compiled be, and have nothing compiled."""
+        if self._model is not None:
+            _LEFT.append((self._model, self._requests))
+        self._forget()
 
     def _ready(self) -> None:
         """Compile, unless that is done."""

@@ -55,6 +55,14 @@ CASES = {
     "average alone": ([M], lambda f, x: f.average_pooling(x, (2, 2))),
     "average border": ([M], lambda f, x: f.average_pooling(x, (2, 2), ignore_border=False)),
     "maximum": ([M], lambda f, x: f.max_pooling(x, (3, 3), (2, 2), pad=(1, 1))),
+    "comparisons": (
+        [X, X],
+        lambda f, x, y: f.greater_equal(f.abs(x), f.greater_scalar(y, 0.1)),
+    ),
+    "bounds": (
+        [X],
+        lambda f, x: f.minimum_scalar(f.maximum_scalar(f.r_div_scalar(x, 2.5), 0.1), 3),
+    ),
     "values": (
         [X],
         lambda f, x: f.tanh(f.swish(f.gelu(f.log(f.exp(f.erf(f.sigmoid(f.relu(x)))))))),

@@ -219,6 +219,27 @@ def _unary(kind: str, compute: Compute | None = None, **args: Any) -> Any:
     return function
 
 
+def _with_number(kind: str, compute: Any) -> Any:
+    def function(x: Variable, val: float = 1) -> Variable:
+        number = np.float32(val)
+        return record(kind, {"val": float(val)}, [x], x.shape, lambda a: compute(a, number))
+
+    function.__doc__ = f"NNabla's {kind}: each value and one number."
+    return function
+
+
+def greater_equal(x: Variable, y: Variable) -> Variable:
+    """1 where a value of `x` is at least that of `y`, else 0."""
+    shape = np.broadcast_shapes(x.shape, y.shape)
+    return record("GreaterEqual", {}, [x, y], shape, lambda a, b: (a >= b).astype(np.float32))
+
+
+greater_scalar = _with_number("GreaterScalar", lambda a, n: (a > n).astype(np.float32))
+maximum_scalar = _with_number("MaximumScalar", np.maximum)
+minimum_scalar = _with_number("MinimumScalar", np.minimum)
+r_div_scalar = _with_number("RDivScalar", lambda a, n: n / a)
+
+abs = _unary("Abs", np.abs)
 erf = _unary("Erf")
 exp = _unary("Exp", np.exp)
 log = _unary("Log", np.log)
