@@ -77,11 +77,14 @@ CENTRED = {"mean": HALF, "std": HALF}
 )
 def test_what_transformers_tells(told, fields):
     expected = Preprocess(32, pipeline="transformers", **fields)
-    assert transformers_images.read_preprocess({OWN: told}, 32) == expected
+    assert transformers_images.read_preprocess({OWN: told}, {"image_size": 32}) == expected
     nested = {PROCESSOR: {"image_processor": told, "processor_class": "CLIPProcessor"}}
-    assert transformers_images.read_preprocess({**nested, OWN: {"size": 7}}, 32) == expected
+    assert (
+        transformers_images.read_preprocess({**nested, OWN: {"size": 7}}, {"image_size": 32})
+        == expected
+    )
     again = {OWN: transformers_images.write_preprocess(expected)}
-    assert transformers_images.read_preprocess(again, 32) == expected
+    assert transformers_images.read_preprocess(again, {"image_size": 32}) == expected
 
 
 @pytest.mark.parametrize(
@@ -94,7 +97,7 @@ def test_what_transformers_tells(told, fields):
         ({"do_rescale": "no"}, "do_rescale: found 'no', expected true or false"),
         ({"size": {"longest_edge": 32}}, "size: found {'longest_edge': 32}, expected shortest"),
         ({"size": {"height": 32, "width": 48}}, "expected the side of a square"),
-        ({"image_processor_type": "Siglip2ImageProcessor"}, "found 'Siglip2ImageProcessor'"),
+        ({"image_processor_type": "PixtralImageProcessor"}, "found 'PixtralImageProcessor'"),
         ({"crop_size": 48}, "found images of 48 pixels, expected 32"),
         ({"crop_size": None}, "found images of 224 pixels, expected 32"),
         ({"image_mean": [0.5]}, "mean: found"),
@@ -102,7 +105,7 @@ def test_what_transformers_tells(told, fields):
 )
 def test_what_transformers_may_not_tell(told, words):
     with pytest.raises(CheckpointError, match=words) as raised:
-        transformers_images.read_preprocess({OWN: {**CLIP, **told}}, 32)
+        transformers_images.read_preprocess({OWN: {**CLIP, **told}}, {"image_size": 32})
     assert OWN in str(raised.value)
 
 

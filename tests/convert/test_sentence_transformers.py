@@ -94,7 +94,7 @@ def test_a_clip_model_is_followed_from_the_top(tmp_path):
     assert top.metadata["sha256"] == sub.metadata["sha256"]
 
 
-@pytest.mark.parametrize("kind", ["siglip2", "clipseg", "xclip", "align"])
+@pytest.mark.parametrize("kind", ["owlvit", "clipseg", "xclip", "align"])
 def test_other_models_of_transformers_are_refused_by_their_name(tmp_path, kind):
     from safetensors.torch import save_file
 
