@@ -178,7 +178,16 @@ class Towers:
                 return InterpretedBatches(partial(self._graph, key), self.precision, largest)
             emitted = self._emitted(key)
         if self.precision == "int8":
-            return self._quantised("image" if key == "image" else "text", emitted)
+            side = "image" if key == "image" else "text"
+            try:
+                return self._quantised(side, emitted)
+            except RuntimeError as error:  # OpenVINO 2026.4 cannot fold NLLB's embedding in int8
+                logger.warning(
+                    "int8 %ss: OpenVINO does not compile them (%s); they are computed in %s",
+                    side,
+                    str(error).strip().splitlines()[-1].strip(),
+                    self.float_precision,
+                )
         options: dict[str, Any] = {"streams": self._streams, "cache_dir": self._cache_dir}
         return compile_emitted(emitted, precision=self.float_precision, **options)
 
@@ -206,22 +215,12 @@ class Towers:
 
         names = f"{parameter_digest(self._weights)} {self._weights.config} {side}"
         folder = self._cache_dir or scales_dir()
-        try:
-            graph, drift = kept(
-                folder,
-                key_of(names, inputs),
-                emitted,
-                lambda: quantised_within(emitted, inputs, LEAST_COSINE),
-            )
-        except RuntimeError as error:  # OpenVINO 2026.4 cannot fold NLLB's embedding in int8
-            logger.warning(
-                "int8 %ss: OpenVINO does not compile them (%s); they are computed in %s",
-                side,
-                str(error).strip().splitlines()[-1].strip(),
-                self.float_precision,
-            )
-            options: dict[str, Any] = {"streams": self._streams}
-            return compile_emitted(emitted, precision=self.float_precision, **options)
+        graph, drift = kept(
+            folder,
+            key_of(names, inputs),
+            emitted,
+            lambda: quantised_within(emitted, inputs, LEAST_COSINE),
+        )
         self.drifts[side] = drift
         logger.log(
             logging.INFO if drift.least_cosine > LEAST_COSINE else logging.WARNING,

@@ -58,7 +58,7 @@ class AdamW:
         eps: Added to the root of the second moment (outside the root, as in torch).
         weight_decay: Multiplied by the learning rate (as in torch, unlike NNabla's solver).
         decays: Says which parameters decay.
-        factors: What the learning rate is multiplied by, by name; 1 where there is none.
+        factors: What multiplies the learning rate, by parameter name; 1 for others.
         threads: Number of threads; None for one per core.
 
     Source: Decoupled Weight Decay Regularization, arXiv:1711.05101, algorithm 2.

@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 FORM = "1"  # of a folder's content, and of how quantise.py chooses; a new one is made anew
 GRAPH, DRIFT = "graph.xml", ["nnclip", "drift"]
+FIELDS = tuple(Agreement.__dataclass_fields__)
 MOST = 8  # folders that are kept; a ViT-B/32's image tower takes 90 MB
 
 Made = tuple[EmittedGraph, Agreement]
@@ -120,6 +121,3 @@ def _forget_oldest(folder: Path) -> None:
     found = [p for p in folder.iterdir() if len(p.name) == 32]
     for old in sorted(found, key=lambda p: p.stat().st_mtime)[:-MOST]:
         shutil.rmtree(old, ignore_errors=True)
-
-
-FIELDS = tuple(Agreement.__dataclass_fields__)

@@ -194,7 +194,7 @@ class Preprocess:
     def planes(
         self, content: bytes, decoding: Decoding = USUAL_DECODING, *, name: str = ""
     ) -> np.ndarray:
-        """The bytes of an image file -> (3, R, R) uint8: all but the values, for `normalise`.
+        """The bytes of an image file -> (3, R, R) uint8, which `normalise` turns into values.
 
         For decoding in one process and computing in another: bytes are a quarter of floats.
 

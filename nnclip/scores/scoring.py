@@ -257,7 +257,7 @@ def _each(pairs: PairTable) -> Iterator[tuple[int, Pair, str]]:
 
 
 def _near(task: Task, blocks: Sequence[np.ndarray], broken: np.ndarray) -> dict[int, str]:
-    """Row of an image -> the name of the first of its near-duplicates, for all but that one."""
+    """Row of a near-duplicate -> the name of the first image of its group; that one has no row."""
     if not task.near:
         return {}
     groups = duplicate_groups(blocks, broken, task.near)

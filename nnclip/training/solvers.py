@@ -94,7 +94,7 @@ class NnablaSolver:
             eps: against division by zero.
             decay: of matrices, in torch's units (times the learning rate); for `Adam` it is added
                 to the gradient.
-            factors: what the learning rate is multiplied by, by name; 1 where there is none.
+            factors: what multiplies the learning rate, by parameter name; 1 for others.
         """
         self._name, self._betas, self._eps = name, betas, eps
         trained = {n: v for n, v in parameters.items() if v.need_grad}

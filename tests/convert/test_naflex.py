@@ -88,7 +88,7 @@ def test_other_precisions_read_the_same_grids(mine, sample, drawn, theirs, preci
 
 @pytest.mark.parametrize("most", [1, 15, 16, 255, 256, 1000])
 def test_the_grid_is_found_for_every_number_of_patches(most):
-    """Also where the cells of the square are all but filled."""
+    """Also where few cells of the square are empty."""
     how = Preprocess.of_patches(4, most)
     sizes = [(9, 9), (640, 480), (480, 640), (4000, 3), (3, 4000)]
     images = np.stack([how(Image.new("RGB", size, "white")) for size in sizes])

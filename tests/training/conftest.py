@@ -1,6 +1,7 @@
 """Captioned images on disk, small enough to be decoded by the hundred."""
 
 import colorsys
+import dataclasses
 import os
 import signal
 import subprocess
@@ -12,6 +13,10 @@ from subprocess import CompletedProcess
 import numpy as np
 import pytest
 from PIL import Image
+
+from nnclip.training.communicator import Alone
+from nnclip.training.config import TrainConfig
+from nnclip.training.trainer import Trainer
 
 COUNT = 40
 
@@ -99,3 +104,20 @@ def run_ranks(root: Path, ranks_environment: dict[str, str]) -> Callable[..., Co
         )
 
     return run
+
+
+@pytest.fixture
+def fine_tuning(small_h5: Path, pairs_csv: Path, tmp_path: Path) -> TrainConfig:
+    """A short run that goes on from the small model; its folder is `tmp_path / "run"`."""
+    return TrainConfig(
+        train=str(pairs_csv), finetuning=True, model_load_path=str(small_h5), batch_size=8,
+        max_iter=4, warmup_iter=0, lr=1e-3, workers=0, log_interval=1,
+        monitor_path=str(tmp_path / "run"), schedule="constant",
+    )  # fmt: skip
+
+
+def train(config: TrainConfig, **changes: object) -> Trainer:
+    """Run that configuration, changed, in this process."""
+    trainer = Trainer(dataclasses.replace(config, **changes), Alone(), "cpu")  # type: ignore[arg-type]
+    trainer.run()
+    return trainer

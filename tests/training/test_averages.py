@@ -12,28 +12,17 @@ from nnclip.errors import ConfigError
 from nnclip.nnabla import nn
 from nnclip.training.boards import read_log
 from nnclip.training.checkpoint import read_checkpoint
-from nnclip.training.communicator import Alone
 from nnclip.training.config import TrainConfig
 from nnclip.training.ema import AveragingOptimiser
 from nnclip.training.solvers import NnablaSolver
-from nnclip.training.trainer import Trainer
 from nnclip.weights.h5 import read_h5
 from nnclip.weights.model import load_model, save_model
+from tests.training.conftest import train
 
 
 @pytest.fixture
-def settings(small_h5: Path, pairs_csv: Path, tmp_path: Path) -> TrainConfig:
-    return TrainConfig(
-        train=str(pairs_csv), finetuning=True, model_load_path=str(small_h5), batch_size=8,
-        max_iter=4, warmup_iter=0, lr=1e-3, workers=0, log_interval=1, model_save_interval=2,
-        monitor_path=str(tmp_path / "run"), schedule="constant", keep_last=9,
-    )  # fmt: skip
-
-
-def train(config: TrainConfig, **changes: object) -> Trainer:
-    trainer = Trainer(dataclasses.replace(config, **changes), Alone(), "cpu")  # type: ignore[arg-type]
-    trainer.run()
-    return trainer
+def settings(fine_tuning: TrainConfig) -> TrainConfig:
+    return dataclasses.replace(fine_tuning, model_save_interval=2, keep_last=9)
 
 
 def test_wise_ft_lies_between_the_start_and_the_trained_model(

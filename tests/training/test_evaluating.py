@@ -28,12 +28,8 @@ def classes(pairs_csv: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def settings(small_h5: Path, pairs_csv: Path, tmp_path: Path) -> TrainConfig:
-    return TrainConfig(
-        train=str(pairs_csv), finetuning=True, model_load_path=str(small_h5), batch_size=8,
-        max_iter=4, warmup_iter=0, lr=1e-3, workers=0, log_interval=1, engine="nnabla",
-        monitor_path=str(tmp_path / "run"), schedule="constant",
-    )  # fmt: skip
+def settings(fine_tuning: TrainConfig) -> TrainConfig:
+    return dataclasses.replace(fine_tuning, engine="nnabla")
 
 
 def test_numbers_go_to_log_curves_and_board_and_are_those_of_evaluate(

@@ -20,21 +20,12 @@ from nnclip.training.trainer import Trainer
 from nnclip.weights.h5 import read_h5
 from nnclip.weights.tower import side_of
 from tests.towers.samples import IMAGES, TEXTS
+from tests.training.conftest import train
 
 
 @pytest.fixture
-def settings(small_h5: Path, pairs_csv: Path, tmp_path: Path) -> TrainConfig:
-    return TrainConfig(
-        train=str(pairs_csv), finetuning=True, model_load_path=str(small_h5), batch_size=8,
-        max_iter=2, warmup_iter=0, lr=1e-4, workers=0, log_interval=1, model_save_interval=1,
-        monitor_path=str(tmp_path / "run"), schedule="constant", keep_last=9,
-    )  # fmt: skip
-
-
-def train(config: TrainConfig, **changes: object) -> Trainer:
-    trainer = Trainer(dataclasses.replace(config, **changes), Alone(), "cpu")  # type: ignore[arg-type]
-    trainer.run()
-    return trainer
+def settings(fine_tuning: TrainConfig) -> TrainConfig:
+    return dataclasses.replace(fine_tuning, max_iter=2, lr=1e-4, model_save_interval=1, keep_last=9)
 
 
 def test_layers_of_a_transformer_are_counted_from_the_output(small_config) -> None:

@@ -237,7 +237,7 @@ def greater_equal(x: Variable, y: Variable) -> Variable:
 greater_scalar = _with_number("GreaterScalar", lambda a, n: (a > n).astype(np.float32))
 maximum_scalar = _with_number("MaximumScalar", np.maximum)
 minimum_scalar = _with_number("MinimumScalar", np.minimum)
-r_div_scalar = _with_number("RDivScalar", lambda a, n: n / a)
+r_div_scalar = _with_number("RDivScalar", variable.ARITHMETIC["RDivScalar"])
 
 abs = _unary("Abs", np.abs)
 erf = _unary("Erf")
