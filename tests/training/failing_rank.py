@@ -34,7 +34,9 @@ class Work:
                 arrays = {"a": np.zeros(4, np.float32), "b": np.full(4, rank, np.float32)}
                 check_equal(self.communicator, arrays)
             if rank == 1 and first:
-                Path(sys.argv[2]).write_text(str(os.getpid()))
+                written = Path(sys.argv[2] + ".new")
+                written.write_text(str(os.getpid()))
+                written.rename(sys.argv[2])  # whoever waits for it never reads half of it
                 first = False
             if rank == 1 and sys.argv[1] == "raise":
                 raise RuntimeError("made to fail")
