@@ -25,6 +25,7 @@ EXTRAS = {
     "psycopg": "postgres",
     "pyarrow": "search",
     "python_multipart": "serve",
+    "rawpy": "raw",
     "safetensors": "torch",
     "sklearn": "evaluate",
     "tensorboard": "train",

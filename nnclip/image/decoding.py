@@ -5,11 +5,13 @@ need: it computes a half, a quarter or an eighth of the pixels along each side. 
 wanted side always remains.
 """
 
+import os
 from dataclasses import dataclass
+from typing import IO
 
 from PIL import Image
 from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
-from PIL.JpegImagePlugin import JpegImageFile
+from PIL.JpegImagePlugin import JpegImageFile, jpeg_factory
 
 REMAINS = 2  # times the wanted side
 SCALES = (8, 4, 2)  # of libjpeg
@@ -46,6 +48,15 @@ class Decoding:
 
 USUAL_DECODING = Decoding()
 OPENAI = Decoding(exact=True, as_seen=False)  # as its code reads files
+
+
+def open_jpeg(file: IO[bytes]) -> Image.Image:
+    """As `Image.open`, without its limit of pixels, which ignores that fewer can be decoded."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    image = jpeg_factory(file)
+    image.decodermaxblock = size  # in one piece: libjpeg begins a row anew where its input ends
+    return image
 
 
 def spare(size: tuple[int, int], side: int | None, of: str) -> int:

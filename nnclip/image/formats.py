@@ -3,11 +3,13 @@
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path, PurePath
+from typing import IO
 
 from PIL import Image
 
 from nnclip.extras import how
 from nnclip.files import open_regular
+from nnclip.image.raw import RAW_SUFFIXES, begins_as_raw, can_read_raw, is_raw
 
 with suppress(ImportError):  # photos of telephones, where the plugin is installed
     from pillow_heif import register_heif_opener
@@ -38,18 +40,20 @@ _STARTS = ((b"%!PS", "EPS"), (b"\xc5\xd0\xd3\xc6", "EPS"), (b"%PDF", "PDF"))
 def image_suffixes() -> frozenset[str]:
     """The suffixes of image files, lower case with their dot; plugins of Pillow count."""
     known = Image.registered_extensions()
-    return frozenset(
+    found = frozenset(
         suffix
         for suffix, kind in known.items()
         if kind not in REFUSED and (kind in Image.OPEN or kind == _READ_AS_JPEG)
     )
+    return found | RAW_SUFFIXES if can_read_raw() else found - RAW_SUFFIXES
 
 
 def begins_as_image(start: bytes) -> bool:
     """Whether a file is an image by its first BEGINNING bytes; for files without a suffix."""
     Image.init()
     tests = (Image.OPEN[kind][1] for kind in _TOLD if kind in Image.OPEN)
-    return any(test is not None and test(start) is True for test in tests)
+    pillow = any(test is not None and test(start) is True for test in tests)
+    return pillow or (begins_as_raw(start) and can_read_raw())
 
 
 def is_image_file(path: str | Path, suffixes: frozenset[str] | None = None) -> bool:
@@ -77,12 +81,20 @@ def _beginning(path: str | Path) -> bytes:
 
 def hint(suffixes: Iterable[str]) -> str:
     """What to do so that files of such suffixes are read; "" if nothing helps."""
-    missing = sorted(HEIC_SUFFIXES.intersection(suffixes) - image_suffixes())
-    return f"{how('heic')} reads {', '.join(missing)}" if missing else ""
+    told = []
+    for extra, kinds in (("heic", HEIC_SUFFIXES), ("raw", RAW_SUFFIXES)):
+        if missing := sorted(kinds.intersection(suffixes) - image_suffixes()):
+            told.append(f"{how(extra)} reads {', '.join(missing)}")
+    return "; ".join(told)
 
 
-def known_otherwise(start: bytes) -> str:
-    """What a file is that Pillow does not open, by its first bytes; "" if that is not known."""
+def known_otherwise(file: IO[bytes]) -> str:
+    """What a file is that was not opened, by its beginning; "" if that is not known."""
+    if is_raw(file):
+        if can_read_raw():
+            return "a camera's raw file, which LibRaw cannot read; is it complete?"
+        return f"a camera's raw file, which needs a plugin: {how('raw')}"
+    start = file.read(BEGINNING)
     for prefix, kind in _STARTS:
         if start.startswith(prefix):
             return REFUSED[kind]

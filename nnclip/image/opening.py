@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import IO, TypeAlias
 
 from PIL import Image
-from PIL.JpegImagePlugin import jpeg_factory
 
 from nnclip.errors import DataError
 from nnclip.files import open_regular, shown
-from nnclip.image.decoding import reduce_loaded, reduce_on_load, spare
+from nnclip.image.decoding import open_jpeg, reduce_loaded, reduce_on_load, spare
 from nnclip.image.extent import ORIENTATION, SWAPPED, mark_reduced, turned
 from nnclip.image.formats import REFUSED, known_otherwise
+from nnclip.image.raw import is_raw, open_raw
 
 ImageSource: TypeAlias = str | Path | bytes | BytesIO | Image.Image
 
@@ -106,8 +106,7 @@ def _read(file: IO[bytes], name: str, wanted: _Wanted) -> Image.Image:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(f"{name} is too large for Pillow: {error}") from error
     except Exception as error:  # a hostile file makes Pillow's readers raise almost anything
-        file.seek(0)
-        if kind := known_otherwise(file.read(16)):
+        if kind := known_otherwise(file):
             raise DataError(f"{name} is {kind}") from error
         raise DataError(f"{name} is not an image: no known format fits its content") from error
     if image.format in REFUSED:
@@ -116,19 +115,11 @@ def _read(file: IO[bytes], name: str, wanted: _Wanted) -> Image.Image:
 
 
 def opened(file: IO[bytes]) -> Image.Image:
-    """As `Image.open`: nothing is decoded. JPEGs of more pixels than Pillow allows are opened, too.
-
-    Pillow's limit ignores that they are decoded to fewer pixels.
-    """
-    size = file.seek(0, os.SEEK_END)
+    """As `Image.open`: nothing is decoded. JPEGs of any size and cameras' raw files, too."""
     file.seek(0)
-    start = file.read(len(_JPEG))
-    file.seek(0)
-    if start != _JPEG:
-        return Image.open(file)
-    image = jpeg_factory(file)
-    image.decodermaxblock = size  # in one piece: libjpeg begins a row anew where its input ends
-    return image
+    if file.read(len(_JPEG)) == _JPEG:
+        return open_jpeg(file)
+    return open_raw(file) if is_raw(file) else Image.open(file)
 
 
 def _loaded(image: Image.Image, name: str, wanted: _Wanted) -> Image.Image:
