@@ -21,6 +21,7 @@ RAW_SUFFIXES = frozenset({
     ".rw2", ".srw",
 })  # fmt: skip
 MAX_DEVELOPED = 1 << 28  # pixels of a sensor
+_END = 64  # bytes, by which a preview is found in its file
 LEAST = 448  # pixels of a preview's shortest side: twice what most models see
 # how files begin that are no TIFF, or no plain one
 _STARTS = (
@@ -79,6 +80,7 @@ def open_raw(file: IO[bytes]) -> Image.Image:
     Raises:
         ImportError: rawpy is not installed.
         DecompressionBombError: no large preview, and a sensor of more than MAX_DEVELOPED pixels.
+        EOFError: the file ends inside its preview.
         rawpy.LibRawError: LibRaw cannot read the file.
     """
     import rawpy
@@ -91,6 +93,8 @@ def open_raw(file: IO[bytes]) -> Image.Image:
         except (rawpy.LibRawNoThumbnailError, rawpy.LibRawUnsupportedThumbnailError):
             image = None
         else:
+            if isinstance(data, bytes) and data[-_END:] not in content:
+                raise EOFError("its preview is cut")  # LibRaw fills up with what its memory held
             image = open_jpeg(BytesIO(data)) if isinstance(data, bytes) else Image.fromarray(data)
         if image is None or min(image.size) < LEAST:
             image, turns = _developed(raw), 0  # LibRaw turns it
