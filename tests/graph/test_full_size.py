@@ -33,7 +33,16 @@ OPEN_CLIP_NAMES = {
 }
 
 
-@pytest.mark.parametrize("name", OPEN_CLIP_NAMES)
+LARGEST = "ViT-L/14@336px"  # ViT-L/14's parameters, but for its positions: three minutes
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.long if name == LARGEST else ())
+        for name in OPEN_CLIP_NAMES
+    ],
+)
 def test_a_published_size_equals_both_references(name):
     """open_clip's model is made from its own configuration of that name, not from ours."""
     config = PUBLISHED[name]

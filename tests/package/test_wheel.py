@@ -15,6 +15,7 @@ from PIL import Image
 from tests.package.conftest import ROOT, interpreters, run
 
 PYTHONS = interpreters()
+ENDS = list(PYTHONS)[:1] + list(PYTHONS)[-1:]  # the oldest and the newest
 MOST = 20_000_000  # bytes
 # The oldest systems that the wheels ask for: OpenVINO names glibc 2.31 on aarch64.
 PLATFORMS = (
@@ -105,7 +106,10 @@ def test_the_core_answers(version, uv, wheel, tmp_path, clean_environment, answe
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("version", PYTHONS)
+@pytest.mark.parametrize(
+    "version",
+    [pytest.param(one, marks=() if one in ENDS else pytest.mark.long) for one in PYTHONS],
+)
 def test_every_command_runs(version, uv, wheel, tmp_path, clean_environment):
     bin_ = environment(
         uv, PYTHONS[version], wheel, tmp_path / "venv", "search,evaluate,int8,onnx,draw,page,serve"
