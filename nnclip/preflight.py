@@ -103,6 +103,14 @@ def room(path: str | Path) -> int:
     return free if limit == resource.RLIM_INFINITY else min(free, limit)
 
 
+def spoken_time(seconds: float) -> str:
+    """`3.2 hours`: how long something takes, in the largest unit that it fills."""
+    for size, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} seconds"
+
+
 def check_packages(*names: str) -> None:
     """ConfigError that names the extra of the first package that is not installed."""
     for name in names:

@@ -12,14 +12,14 @@ from nnclip.commands.options import add_decoding, decoding_of
 from nnclip.engine import PRECISIONS
 from nnclip.fastest import AUTO
 from nnclip.image import USUAL_DECODING
-from nnclip.preflight import check_folder, check_readable
+from nnclip.preflight import GB, check_folder, check_readable, room, spoken_time
 from nnclip.sources.check import check_images
 from nnclip.text import AnyTokenizer
 from nnclip.towers import Towers
 from nnclip.training.data.decode import Recipe
 from nnclip.training.data.pairs import PairTable, by_image
 from nnclip.training.data.readers import read_pairs, show_pairs
-from nnclip.training.features import FeatureCache, Tower, tower_identity
+from nnclip.training.features import FeatureCache, RehearsedCache, Tower, tower_identity
 from nnclip.training.head_feed import FeaturePairs, TokenizedTexts, feature_pairs, read_parallel
 from nnclip.weights.digest import parameter_digest
 from nnclip.weights.finding import find_model
@@ -80,6 +80,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_cache_arguments(parser)
     parser.add_argument("-c", "--context", default="cpu", help="cpu, or cudnn")
     parser.add_argument("--json", action="store_true", help="print one JSON line")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="compute two batches, say what all would take"
+    )
     parser.add_argument("--workers", type=int, default=-1, help="processes that decode images")
     add_decoding(parser)
     parser.add_argument("--image-root", default="", help="folder that image paths begin in")
@@ -107,6 +110,8 @@ def run(args: argparse.Namespace) -> int:
     """Compute what is missing; prints what there is."""
     check_folder(args.output, "--output")
     workers = args.workers if args.workers >= 0 else os.cpu_count() or 1
+    if args.dry_run:
+        return _rehearse(args, RehearsedCache(args.output, args.half, workers))
     cache = FeatureCache(args.output, args.half, workers)
     pairs = cached_pairs(args, args.pairs, frozen(args.model, args), cache)
     assert isinstance(pairs.text, np.ndarray)
@@ -126,6 +131,21 @@ def run(args: argparse.Namespace) -> int:
             "{path}: {images} images of width {image_width}, {texts} texts of width "
             "{text_width}; {broken} images could not be read".format(**about)
         )
+    return 0
+
+
+def _rehearse(args: argparse.Namespace, cache: RehearsedCache) -> int:
+    """Say what would be computed, and how long it would take."""
+    cached_pairs(args, args.pairs, frozen(args.model, args), cache)
+    if args.json:
+        print(json.dumps({"path": str(args.output), "features": cache.told}))
+        return 0
+    for one in cache.told:
+        print(
+            f"dry run: would compute {one['rows'] - one['there']:,} of {one['rows']:,} "
+            f"{one['name']} features in {spoken_time(one['seconds'])}, {one['bytes'] / GB:.3f} GB"
+        )
+    print(f"{args.output}: {room(args.output) / GB:.1f} GB free")
     return 0
 
 

@@ -91,6 +91,9 @@ def _task(choices, task: Task, help: str, model: bool = True):  # type: ignore[n
     if model:
         parser.add_argument("--json", action="store_true", help="print CLIP_benchmark's JSON")
         parser.add_argument(
+            "--dry-run", action="store_true", help="read the data, say what would be measured"
+        )
+        parser.add_argument(
             "--batch-size",
             type=int,
             default=64,

@@ -6,6 +6,7 @@ Every task takes the flags and the model, and returns its records.
 import argparse
 import json
 import logging
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from nnclip.evaluate.labelled import LabelledImages, read_labelled
 from nnclip.evaluate.report import Record, format_table
 from nnclip.files import shown
 from nnclip.image import NotRead
+from nnclip.preflight import spoken_time
 from nnclip.sources import Ask, Found, Sample, open_stored, read_source
 from nnclip.sources.check import check_images
 from nnclip.text.prompts import load_class_names, read_templates
@@ -26,11 +28,29 @@ logger = logging.getLogger(__name__)
 SETS = (".tar", ".json", ".csv", ".tsv")  # files that `predict` takes for many images
 
 
-def _check_images(subject: tasks.Subject, sources: Sequence[tasks.Source], where: Path) -> None:
-    """Decode a sample before texts are embedded, which may take long."""
-    stored = [it if isinstance(it, Sample) else Sample(str(it)) for it in sources]
-    if subject.ranks.rank == 0 and stored:
-        check_images(stored, f"DATA {where}")
+def _ready(
+    args: argparse.Namespace,
+    subject: tasks.Subject,
+    *parts: tuple[str | Path, Sequence[tasks.Source]],
+) -> bool:
+    """Decode a sample of each part's images before texts are embedded, which may take long.
+
+    Returns: whether to go on. A dry run ends here, and says what it would have measured.
+    """
+    for where, sources in parts:
+        stored = [it if isinstance(it, Sample) else Sample(str(it)) for it in sources]
+        if subject.ranks.rank == 0 and stored:
+            check_images(stored, f"DATA {where}")
+        if args.dry_run:
+            some = [sources[row] for row in range(min(subject.batch, len(sources)))]
+            subject.images(some)  # compiles
+            began = time.monotonic()
+            subject.images(some)
+            seconds = (time.monotonic() - began) * len(sources) / len(some)
+            if subject.ranks.rank == 0:
+                told = f"{len(sources):,} images, {spoken_time(seconds)}"
+                print(f"dry run: {shown(where)}: would embed {told}")
+    return not args.dry_run
 
 
 def _draws(args: argparse.Namespace, subject: tasks.Subject) -> bool:
@@ -51,7 +71,8 @@ def _labelled(args: argparse.Namespace, path: Path, split: str | None = None) ->
 def zero_shot(args: argparse.Namespace, subject: tasks.Subject) -> list[Record]:
     """Zero-shot classification."""
     data = _labelled(args, args.data)
-    _check_images(subject, data.sources, args.data)
+    if not _ready(args, subject, (args.data, data.sources)):
+        return []
     answers, record, found = tasks.zero_shot(subject, data, templates_of(args))
     if _draws(args, subject):
         from nnclip.evaluate.gallery import classification_figures
@@ -63,7 +84,8 @@ def zero_shot(args: argparse.Namespace, subject: tasks.Subject) -> list[Record]:
 def retrieval(args: argparse.Namespace, subject: tasks.Subject) -> list[Record]:
     """Retrieval, of all captions or of each language apart."""
     data = read_captioned(args.data, args.images, args.split, args.caption, args.separator)
-    _check_images(subject, data.paths, args.data)
+    if not _ready(args, subject, (args.data, data.paths)):
+        return []
     codes = [code.strip() for code in args.language.split(",")] if args.language else []
     if codes == ["all"]:
         codes = sorted(set(data.languages) - {""}, key=lambda code: (code != "en", code))
@@ -78,8 +100,8 @@ def retrieval(args: argparse.Namespace, subject: tasks.Subject) -> list[Record]:
 def linear_probe(args: argparse.Namespace, subject: tasks.Subject) -> list[Record]:
     """Linear probe."""
     train, test = _labelled(args, args.train, "train"), _labelled(args, args.data)
-    _check_images(subject, train.sources, args.train)
-    _check_images(subject, test.sources, args.data)
+    if not _ready(args, subject, (args.train, train.sources), (args.data, test.sources)):
+        return []
     answers, record, found = tasks.probe(subject, train, test, args.strength)
     if _draws(args, subject):
         from nnclip.evaluate.gallery import classification_figures
@@ -95,8 +117,8 @@ def few_shot(args: argparse.Namespace, subject: tasks.Subject) -> list[Record]:
         raise ConfigError(f"--shots: found {args.shots!r}, expected numbers such as 1,4,16")
     methods = Methods(args.alpha, args.beta, args.strength)
     train, test = _labelled(args, args.train, "train"), _labelled(args, args.data)
-    _check_images(subject, train.sources, args.train)
-    _check_images(subject, test.sources, args.data)
+    if not _ready(args, subject, (args.train, train.sources), (args.data, test.sources)):
+        return []
     shots, templates = tuple(map(int, counts)), templates_of(args)
     record = measure_few_shot(subject, train, test, templates, shots, args.draws, methods)
     if _draws(args, subject):
@@ -109,7 +131,8 @@ def few_shot(args: argparse.Namespace, subject: tasks.Subject) -> list[Record]:
 def typographic(args: argparse.Namespace, subject: tasks.Subject) -> list[Record]:
     """Typographic attack."""
     data = _labelled(args, args.data)
-    _check_images(subject, data.sources, args.data)
+    if not _ready(args, subject, (args.data, data.sources)):
+        return []
     attack, record, found = tasks.typographic(subject, data, templates_of(args))
     if _draws(args, subject):
         from nnclip.evaluate.gallery import typographic_figures
@@ -121,7 +144,8 @@ def typographic(args: argparse.Namespace, subject: tasks.Subject) -> list[Record
 def bias(args: argparse.Namespace, subject: tasks.Subject) -> list[Record]:
     """Bias."""
     data = _labelled(args, args.data)
-    _check_images(subject, data.sources, args.data)
+    if not _ready(args, subject, (args.data, data.sources)):
+        return []
     measured, record, found = tasks.bias(subject, data, load_class_names(args.texts))
     if _draws(args, subject):
         from nnclip.evaluate.gallery import bias_figures
@@ -134,6 +158,8 @@ def predict(args: argparse.Namespace, subject: tasks.Subject) -> list[Record]:
     """The likeliest text of each image; prints its own table."""
     texts = load_class_names(args.texts)
     samples, not_read = _samples(args.images)
+    if args.dry_run and not _ready(args, subject, ("IMAGE", samples)):
+        return []
     rows = subject.classes(texts, templates_of(args))
     found = subject.images(samples)
     similarities = found.rows @ rows.T

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from nnclip.files import shown
 from nnclip.preflight import check_folder, check_readable
-from nnclip.training.data.fetch import FAILURES, TABLE, FetchOrder, fetch_pairs
+from nnclip.training.data.fetch import FAILURES, TABLE, FetchOrder, fetch_pairs, survey
 
 HELP = "fetch the images of a list of captions and addresses (Conceptual Captions and such)"
 
@@ -27,6 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--timeout", type=float, default=5.0, help="seconds (%(default)s)")
     parser.add_argument("--min-size", type=int, default=1, help="least pixels of a side")
     parser.add_argument("--retry", action="store_true", help="try what failed before, too")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what would be fetched, and ask for nothing"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON line")
 
 
@@ -46,6 +50,8 @@ def run(args: argparse.Namespace) -> int:
         max_bad=args.max_bad,
         parquet=args.parquet,
     )
+    if args.dry_run:
+        return _rehearse(args, order)
     kept = failed = 0
     with tqdm(unit="image", disable=None) as bar:
         for reason in fetch_pairs(args.urls, order):
@@ -56,4 +62,22 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps({"path": str(args.folder / TABLE), "kept": kept, "failed": failed}))
     else:
         print(f"{args.folder / TABLE}: {kept} images, {failed} failed ({args.folder / FAILURES})")
+    return 0
+
+
+def _rehearse(args: argparse.Namespace, order: FetchOrder) -> int:
+    """Say what is in the list, and what of it would be asked for."""
+    found = survey(args.urls, order)
+    asked = found.addresses - found.there - found.failed
+    if args.json:
+        about = {"addresses": found.addresses, "there": found.there, "failed": found.failed}
+        print(json.dumps({"path": str(args.folder / TABLE), "asked": asked, **about}))
+        return 0
+    for url, caption in found.first:
+        print(f"{shown(url)}\t{shown(caption)}")
+    again = f", {found.failed:,} failed before (--retry)" if found.failed else ""
+    print(
+        f"dry run: would ask {asked:,} of {found.addresses:,} addresses; {found.there:,} images "
+        f"are in {shown(args.folder)}{again}"
+    )
     return 0

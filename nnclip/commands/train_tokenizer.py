@@ -2,14 +2,17 @@
 
 import argparse
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 from nnclip.errors import DataError
+from nnclip.files import shown
 from nnclip.preflight import check_file
 from nnclip.sources.texts import read_texts
 from nnclip.text import train_tokenizer
 
 HELP = "train a byte-level BPE vocabulary on captions"
+SHOWN = 3  # captions of a dry run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,6 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--lowercase", action="store_true", help="lower-case all texts (not for Turkish or Azeri)"
     )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="read the captions, say what they are, learn nothing"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON line")
 
 
@@ -43,6 +49,8 @@ def run(args: argparse.Namespace) -> int:
         for name in args.files
         for text in read_texts(name, args.column or "", args.separator, args.max_bad)
     )
+    if args.dry_run:
+        return _rehearse(args, captions)
     tokenizer = train_tokenizer(captions, args.vocab_size, args.min_frequency, args.lowercase)
     try:
         tokenizer.save(args.output)
@@ -52,4 +60,25 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps({"path": str(args.output), "vocab_size": tokenizer.vocab_size}))
     else:
         print(f"{args.output}: {tokenizer.vocab_size} tokens, the last two start and end a text")
+    return 0
+
+
+def _rehearse(args: argparse.Namespace, captions: Iterable[str]) -> int:
+    """Say what would be learned from."""
+    first: list[str] = []
+    count = characters = 0
+    for caption in captions:
+        count, characters = count + 1, characters + len(caption.strip())
+        if len(first) < SHOWN:
+            first.append(caption.strip())
+    if not count:
+        raise DataError(f"found no caption in {', '.join(map(shown, args.files))}")
+    if args.json:
+        print(json.dumps({"path": str(args.output), "captions": count, "characters": characters}))
+        return 0
+    print(*map(shown, first), sep="\n")
+    print(
+        f"dry run: would learn at most {args.vocab_size:,} tokens from {count:,} captions of "
+        f"{characters / count:.0f} characters for {shown(args.output)}"
+    )
     return 0

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nnclip.host import available_memory, peak_memory
-from nnclip.preflight import GB, room
+from nnclip.preflight import GB, room, spoken_time
 from nnclip.training.trainer import Trainer
 
 STEPS = 3  # the first compiles
@@ -45,7 +45,8 @@ def rehearse(trainer: Trainer) -> str:
         f"{resolved['ranks']} x {resolved['batch_per_rank']} pairs",
         "time of a step": f"{found.step:.3g} s, of which {found.wait:.3g} s wait for images; the "
         f"first, which compiles, {found.first:.3g} s",
-        "time": f"{_spoken(found.first + left * found.step)}, without validations and checkpoints",
+        "time": f"{spoken_time(found.first + left * found.step)}, without validations and "
+        "checkpoints",
         "memory": f"{float(peak[0]) / GB:.2f} GB at most, of all ranks together; "
         f"{available_memory() / GB:.2f} GB are free beside it",
         "disk": f"{checkpoint / GB:.3f} GB a checkpoint, {room(trainer.folder) / GB:.1f} GB free",
@@ -65,10 +66,3 @@ def _measured(trainer: Trainer) -> _Measured:
             waits.append(waited - began)
             times.append(time.monotonic() - began)
     return _Measured(times[0], min(times[1:]), min(waits[1:]), peak_memory())
-
-
-def _spoken(seconds: float) -> str:
-    for size, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
-        if seconds >= size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} seconds"

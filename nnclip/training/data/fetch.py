@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 TABLE, PARQUET, FAILURES = "pairs.csv", "pairs.parquet", "failed.tsv"
 BLOCK = 1 << 16
 FIRST = 1000  # rows that are looked at before any is fetched
+SHOWN = 3  # pairs that a survey keeps
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,37 @@ def read_addresses(path: Path, order: FetchOrder, say: bool = False) -> Iterator
     left_out = [f"{empty:,} without a caption"] * bool(empty) + [str(bad)] * bool(bad)
     if say and left_out:
         logger.warning("%s: left out: %s", shown(path), ", ".join(left_out))
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a list holds.
+
+    Attributes:
+        addresses: rows of the list.
+        there: images that lie in the folder already.
+        failed: addresses that an earlier call could not fetch, and this one would not try.
+        first: some of the pairs: address, caption.
+    """
+
+    addresses: int
+    there: int
+    failed: int
+    first: tuple[tuple[str, str], ...]
+
+
+def survey(addresses: Path, order: FetchOrder) -> Survey:
+    """Read a list whole, and fetch nothing; errors as for `fetch_pairs`."""
+    known = set() if order.again else _known_failures(order.folder / FAILURES)
+    first: list[tuple[str, str]] = []
+    count = there = failed = 0
+    for url, caption in read_addresses(addresses, order, say=True):
+        count += 1
+        is_there = order.path(url).exists()
+        there, failed = there + is_there, failed + (url in known and not is_there)
+        if len(first) < SHOWN:
+            first.append((url, caption))
+    return Survey(count, there, failed, tuple(first))
 
 
 def fetch_pairs(addresses: Path, order: FetchOrder) -> Iterator[str | None]:
