@@ -34,7 +34,7 @@ def folder(tmp_path: Path, small_h5: Path, monkeypatch: pytest.MonkeyPatch) -> P
     """A folder that holds what the examples name; ViT-B-32.h5 is a small stand-in."""
     (tmp_path / "assets").symlink_to(ROOT / "assets")
     (tmp_path / "ViT-B-32.h5").symlink_to(small_h5)
-    Image.new("RGB", (64, 48), "red").save(tmp_path / "picture.jpg")
+    Image.new("RGB", (64, 48), "red").save(tmp_path / "photo.jpg")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(clip, "_current", None)
     return tmp_path

@@ -50,7 +50,7 @@ class Subject:
         cache: folder of class embeddings; None keeps none.
         fingerprint: tells this model from others in the cache.
         batch: images a call.
-        open_image: opens a source, see `embed_pictures`.
+        open_image: opens a source, see `embed_sources`.
     """
 
     embed_images: EmbedImages

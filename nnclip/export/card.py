@@ -27,7 +27,7 @@ PACKAGES = {
 }
 KINDS = ("format", "part", "weights")  # what tells the graphs of a folder apart
 INPUTS = {
-    "images": "images, prepared as `pictures` tells",
+    "images": "images, prepared as `images` tells",
     "ids": "tokens, made and filled up as `texts` tells",
 }
 OUTPUTS = {
@@ -80,7 +80,7 @@ def model_card(model: CLIP) -> dict[str, Any]:
         "logit_bias": scorer.bias,
         "probabilities": scorer.loss.meaning.format(logits=_logits(model))
         + "; a cosine is the product of two features that were divided by their lengths",
-        "pictures": _pictures(model),
+        "images": _images(model),
         "texts": _texts(model),
         "scalars": dict(scorer.scalars),
         "metadata": {**kept, **metadata_of(model.config), **carried},
@@ -180,7 +180,7 @@ def _integer_dtype(to: str) -> str:
     return "int64" if to != "nnp" else "float32 that holds integers (NNabla's own convention)"
 
 
-def _pictures(model: CLIP) -> dict[str, Any]:
+def _images(model: CLIP) -> dict[str, Any]:
     tower, preprocess = model.config.image, model.config.image.preprocess
     return {
         "tower": tower.describe(),
@@ -224,7 +224,7 @@ def page_of(card: Mapping[str, Any]) -> str:
     for graph in card["graphs"]:
         lines += _page_of_graph(graph)
     parts = {graph["part"] for graph in card["graphs"]}
-    for title, part in (("pictures", "image"), ("texts", "text")):
+    for title, part in (("images", "image"), ("texts", "text")):
         if parts & {part, "both"}:
             lines += [f"## {title.capitalize()}", ""]
             told = {k: v for k, v in card[title].items() if k != "options"}

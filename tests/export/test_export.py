@@ -136,7 +136,7 @@ def test_the_card_tells_how_to_feed_the_files(small_h5: Path, tmp_path: Path, ca
         named = [line.split()[1] for line in capsys.readouterr().out.splitlines()]
         assert sorted(named) == sorted(str(path) for path in (tmp_path / to).iterdir())
         card = json.loads((tmp_path / to / "card.json").read_text())
-        assert card["pictures"]["resolution"] == 32 and len(card["pictures"]["mean"]) == 3
+        assert card["images"]["resolution"] == 32 and len(card["images"]["mean"]) == 3
         assert card["texts"]["context"] == 16
         assert list(card["graphs"][0]["inputs"]) == [
             "images",

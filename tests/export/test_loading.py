@@ -73,7 +73,7 @@ def test_parts_and_precisions_lie_side_by_side(small_h5: Path, tmp_path: Path) -
     ]
     assert {"image.xml", "image-fp16.xml", "text.onnx"} <= {p.name for p in tmp_path.iterdir()}
     page = (tmp_path / "README.md").read_text()
-    for heading in ("image, as openvino, weights in float16", "text, as onnx", "Pictures", "Texts"):
+    for heading in ("image, as openvino, weights in float16", "text, as onnx", "Images", "Texts"):
         assert f"## {heading}" in page
     files = read_exported(tmp_path).files
     assert {side: path.name for side, path in files.items()} == {
@@ -93,7 +93,7 @@ def test_the_card_tells_its_facts_as_values(tmp_path: Path) -> None:
     card = json.loads((tmp_path / "card.json").read_text())
     assert (card["digest"], card["version"]) == (model.digest(), nnclip.__version__)
     assert (card["licence"], card["languages"]) == ("apache-2.0", "en ja")
-    assert (card["pictures"]["resize"], card["pictures"]["interpolation"]) == (
+    assert (card["images"]["resize"], card["images"]["interpolation"]) == (
         "shortest",
         "bicubic",
     )

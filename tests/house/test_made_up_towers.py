@@ -260,7 +260,7 @@ def test_it_is_exported(h5: Path, tmp_path: Path, to: str) -> None:
     card = json.loads((tmp_path / to / "card.json").read_text())
     assert card["graphs"][0]["inputs"]["ids"]["shape"] == ["M" if to != "nnp" else 3, CONTEXT]
     assert card["texts"]["tower"].startswith("bag of words") and card["texts"]["padding"] == PAD
-    assert card["pictures"]["tower"].startswith("mosaic")
+    assert card["images"]["tower"].startswith("mosaic")
     assert json.loads((tmp_path / to / "tokenizer.json").read_text())["model"]["vocab"]
     if to == "nnp":
         return

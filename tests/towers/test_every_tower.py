@@ -147,7 +147,7 @@ def test_it_is_exported_with_a_card(case: Case, to: str, tmp_path: Path) -> None
     (graph,) = card["graphs"]
     assert list(graph["inputs"]) == list(inputs) and card["embedding"] == config.embed
     assert all(one["meaning"] for one in graph["inputs"].values())
-    told = card["pictures" if case.part == "image" else "texts"]
+    told = card["images" if case.part == "image" else "texts"]
     assert told["tower"] == case.sample.tower.describe()
     page = (tmp_path / "README.md").read_text()
     compile(page.split("```python")[1].split("```")[0], "the page", "exec")
