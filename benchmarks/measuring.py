@@ -2,6 +2,7 @@
 
 A contender is one implementation with its inputs bound. In every round each is called in turn; what
 is compared is the median over rounds, and a ratio is the median of the ratios within each round.
+Between rounds the machine's own pace is measured. A round in which it moved is repeated.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ import numpy as np
 CORES = len(os.sched_getaffinity(0))
 PAUSE = 0.02  # seconds between contenders, in which threads that wait by spinning go to sleep
 LEAST = 0.1  # seconds of calls a round, so that short calls are averaged
+MOVED = 0.15  # how much slower than at its best the machine may be while a round counts
+SIDE = 768  # of the product whose rate is the machine's pace
 NO_BF16 = "bf16: this processor has neither AMX nor AVX512-BF16"
 PACKAGES = (
     *("nnabla", "openvino", "nncf", "torch", "open_clip_torch", "clip-anytorch", "transformers"),
@@ -44,6 +47,7 @@ class Contender:
         items: what one call counts for: images, texts, steps or operations.
         note: how it was run, where there was a choice.
         seconds: of one call, one number a round.
+        unsteady: how many of these rounds count though the machine's own pace moved.
         result: of the last call.
     """
 
@@ -53,6 +57,7 @@ class Contender:
     items: float
     note: str = ""
     seconds: list[float] = field(default_factory=list)
+    unsteady: int = 0
     result: Any = None
 
     @property
@@ -61,7 +66,10 @@ class Contender:
         return self.implementation, self.precision
 
     def per_second(self) -> dict[str, float]:
-        """Median and quartiles of what it does in a second, and how many rounds there were."""
+        """Median and quartiles of what it does in a second, and how many rounds there were.
+
+        `unsteady` is there where some of them are.
+        """
         rates = sorted(self.items / t for t in self.seconds)
         low, high = np.percentile(rates, (25, 75))
         return {
@@ -69,11 +77,15 @@ class Contender:
             "lower_quartile": _short(low),
             "upper_quartile": _short(high),
             "rounds": len(rates),
+            **({"unsteady": self.unsteady} if self.unsteady else {}),
         }
 
 
 def take_turns(contenders: Sequence[Contender], rounds: int, patience: float) -> None:
     """Call every contender in every round, each round beginning with another one.
+
+    A round is thrown away if the machine was slower by more than MOVED before or after it; once as
+    many are as should count, the others count, as unsteady.
 
     Args:
         contenders: their `seconds` and `result` are filled.
@@ -84,19 +96,47 @@ def take_turns(contenders: Sequence[Contender], rounds: int, patience: float) ->
     calls = {c.key: max(1, round(LEAST / _warm_up(c))) for c in contenders}
     spent = dict.fromkeys(calls, 0.0)
     gc.collect()
-    for number in range(rounds):
+    paces, thrown, counted = [pace()], 0, 0
+    while counted < rounds:
+        taken = []
         for at in range(len(contenders)):
-            contender = contenders[(at + number) % len(contenders)]
+            contender = contenders[(at + counted) % len(contenders)]
             limit = patience * (1 if len(contender.seconds) >= 3 else 4)
-            if spent[contender.key] > limit:
-                continue
-            time.sleep(PAUSE)
-            start = time.perf_counter()
-            for _ in range(calls[contender.key]):
-                contender.result = contender.call()
-            taken = time.perf_counter() - start
-            spent[contender.key] += taken
-            contender.seconds.append(taken / calls[contender.key])
+            if spent[contender.key] <= limit:
+                taken.append((contender, _seconds(contender, calls[contender.key])))
+        if not taken:
+            break
+        paces.append(pace())
+        moved = min(paces[-2:]) < (1 - MOVED) * max(paces)
+        if moved and thrown < rounds:
+            thrown += 1
+            continue
+        for contender, seconds in taken:
+            spent[contender.key] += seconds * calls[contender.key]
+            contender.seconds.append(seconds)
+            contender.unsteady += moved
+        counted += 1
+
+
+def pace() -> float:
+    """How fast the machine is now: the best of three products of NumPy, a second."""
+    time.sleep(PAUSE)
+    square = np.ones((SIDE, SIDE), np.float32)
+    best = float("inf")
+    for _ in range(3):
+        start = time.perf_counter()
+        np.matmul(square, square)
+        best = min(best, time.perf_counter() - start)
+    return 1 / best
+
+
+def _seconds(contender: Contender, calls: int) -> float:
+    """Seconds of a call, the mean of some."""
+    time.sleep(PAUSE)
+    start = time.perf_counter()
+    for _ in range(calls):
+        contender.result = contender.call()
+    return (time.perf_counter() - start) / calls
 
 
 def _warm_up(contender: Contender) -> float:
@@ -272,6 +312,7 @@ def print_rows(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
     for one in sorted(rows, key=lambda r: (r["precision"], -r["per_second"]["median"])):
         speed, close = one["per_second"], one.get("agreement") or {}
         spread = f"{speed['lower_quartile']:.4g} - {speed['upper_quartile']:.4g}"
+        spread = f"~ {spread}" if "unsteady" in speed else spread  # the machine's own pace moved
         name = f"  {one['precision']} {one['implementation']}"
         name += f" ({one['note']})" if "note" in one else ""
         agrees = f"{close['least_cosine']:9.6f} {close['largest_error']:8.1e}" if close else ""

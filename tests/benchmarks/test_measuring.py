@@ -12,13 +12,36 @@ def contender(seconds: list[float], items: float = 1.0) -> Contender:
     return Contender("nnclip", "fp32", lambda: None, items, seconds=seconds)
 
 
+def paced(monkeypatch, *paces: float) -> None:
+    """Let the machine have these paces, and the last one from then on."""
+    left = list(paces)
+    monkeypatch.setattr(measuring, "pace", lambda: left.pop(0) if left[1:] else left[0])
+
+
 def test_everyone_takes_part_in_every_round_and_each_begins_one(monkeypatch):
     monkeypatch.setattr(measuring, "LEAST", 0.0)  # one call a round
+    paced(monkeypatch, 100.0)
     called: list[str] = []
     entered = [Contender(x, "fp32", lambda x=x: called.append(x), 1) for x in "abc"]
     take_turns(entered, rounds=3, patience=60.0)
     assert [len(c.seconds) for c in entered] == [3, 3, 3]
     assert "".join(called[-9:]) == "abcbcacab"
+
+
+def test_rounds_in_which_the_machine_moved_are_repeated_and_told_if_they_are_too_many(monkeypatch):
+    monkeypatch.setattr(measuring, "LEAST", 0.0)
+    paced(monkeypatch, 100.0, 99.0, 80.0, 98.0, 97.0)  # slow after the second round
+    entered = [Contender("a", "fp32", lambda: None, 1)]
+    take_turns(entered, rounds=3, patience=60.0)
+    assert len(entered[0].seconds) == 3 and "unsteady" not in entered[0].per_second()
+    paced(monkeypatch, 100.0, 50.0)
+    entered = [Contender("a", "fp32", lambda: None, 1)]
+    take_turns(entered, rounds=3, patience=60.0)
+    assert entered[0].per_second()["unsteady"] == 3
+
+
+def test_the_pace_of_this_machine_is_a_number():
+    assert measuring.pace() > 0
 
 
 def test_a_slow_contender_leaves():
