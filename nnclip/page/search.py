@@ -24,6 +24,7 @@ from nnclip.service.searched import Found, Wanted
 
 PAGE = 24  # hits that come at once
 IDEAS_SHOWN = 20
+LEAST = -1  # every cosine
 EMPTY = "Describe an image to find it, or open one to find others like it."
 GALLERY = Path(__file__).with_name("gallery.js").read_text(encoding="utf-8")
 # key of a filter -> what the page calls it, and an example
@@ -41,6 +42,9 @@ class SearchTab:
 
     query: gr.Textbox
     collection: gr.Dropdown
+    filters: dict[str, gr.Textbox]
+    least: gr.Slider
+    fold: gr.Accordion  # around filters and least
 
 
 def search_tab(
@@ -55,7 +59,7 @@ def search_tab(
     by_name = {c.name: c for c in collections}
     query, collection = _questions(by_name)
     with gr.Row(equal_height=False):
-        image, filters = _image(), _filters()
+        image, (fold, filters, least) = _image(), _filters()
     like = gr.Textbox("", label="Like", visible="hidden")  # a token
     known = gr.HTML(rendering.languages(pool.languages()), elem_id="languages", render=False)
     _ideas(pool, model, query, known)
@@ -84,9 +88,9 @@ def search_tab(
             photos.find(token)
         return token or ""
 
-    inputs = [query, image, like, collection, *filters, model]
+    inputs = [query, image, like, collection, *filters.values(), least, model]
     quietly = {"preprocess": False, "api_visibility": "private"}
-    changed = [part.change for part in (query, image, like, collection, *filters, model)]
+    changed = [part.change for part in inputs]
     gr.on(
         [page.load, query.submit, *changed], show, inputs, hits, trigger_mode="always_last",
         show_progress_on=hits, **quietly,
@@ -94,7 +98,7 @@ def search_tab(
     hits.input(more, inputs, following, show_progress="hidden", **quietly)
     hits.select(alike, None, like, show_progress="hidden", **quietly)
     collection.change(lambda: "", None, like, show_progress="hidden", **quietly)
-    return SearchTab(query, collection)
+    return SearchTab(query, collection, filters, least, fold)
 
 
 def _asker(
@@ -117,7 +121,7 @@ def _asker(
             files[0] if files else None,
             liked.hit.image if liked else "",
             where,
-            least if least > -1 else None,
+            least if least > LEAST else None,
             start,
             min(PAGE, MOST - start),
         )
@@ -173,15 +177,15 @@ def _image() -> gr.Image:
         )
 
 
-def _filters() -> list[gr.Textbox | gr.Slider]:
+def _filters() -> tuple[gr.Accordion, dict[str, gr.Textbox], gr.Slider]:
     """Folder, dates and camera, as FILTERS names them, and the least cosine."""
-    with gr.Accordion("Filters", open=False, elem_id="filters"), gr.Row():
-        texts = [
-            gr.Textbox("", label=label, placeholder=hint, min_width=140, max_lines=1)
-            for label, hint in FILTERS.values()
-        ]
-        least = gr.Slider(-1, 1, -1, step=0.01, label="Least cosine", min_width=180)
-    return [*texts, least]
+    with gr.Accordion("Filters", open=False, elem_id="filters") as fold, gr.Row():
+        texts = {
+            key: gr.Textbox("", label=label, placeholder=hint, min_width=140, max_lines=1)
+            for key, (label, hint) in FILTERS.items()
+        }
+        least = gr.Slider(LEAST, 1, LEAST, step=0.01, label="Least cosine", min_width=180)
+    return fold, texts, least
 
 
 def _ideas(pool: ModelPool, model: gr.Dropdown, query: gr.Textbox, known: gr.HTML) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import gradio as gr
 
 from nnclip.page.presets import TEMPLATES, Example
-from nnclip.page.search import SearchTab
+from nnclip.page.search import LEAST, SearchTab
 from nnclip.page.zero_shot import ZeroShotTab
 from nnclip.service.model_pool import ModelPool
 
@@ -54,12 +54,31 @@ class Settings:
     example: str = ""
     model: str = ""
     query: str = ""
+    images: str = ""
+    under: str = ""
+    after: str = ""
+    before: str = ""
+    camera: str = ""
+    least: float = LEAST
 
     @classmethod
     def of(cls, given: Mapping[str, str], usual: "Settings") -> "Settings":
         """The settings in a query string; what it lacks or what is too long stays usual."""
-        known = {k: given[k] for k in cls.__annotations__ if 0 < len(given.get(k, "")) <= LONGEST}
+        known: dict[str, Any] = {
+            k: given[k] for k in cls.__annotations__ if 0 < len(given.get(k, "")) <= LONGEST
+        }
+        if "least" in known:
+            known["least"] = _cosine(known["least"])
         return replace(usual, **known)
+
+
+def _cosine(text: str) -> float:
+    """The number in a text; LEAST if it is none that a cosine can be."""
+    try:
+        value = float(text)
+    except ValueError:
+        return LEAST
+    return value if LEAST <= value <= 1 else LEAST  # not NaN either
 
 
 def connect_link(
@@ -73,20 +92,29 @@ def connect_link(
     examples: list[Example],
 ) -> None:
     """Begin with the settings in the address, and keep it up to date."""
+    filters = {**searched.filters, "least": searched.least}
     parts = {
         "categories": asked.categories,
         "template": asked.template,
         "example": asked.example,
         "model": model,
         "query": searched.query,
+        "images": searched.collection,
+        **filters,
     }
     files = {e.name: str(e.path) for e in examples}
     first = examples[0].name if examples else ""
-    usual = Settings(model=pool.names[0], categories=asked.categories.value, example=first)
+    collections = [value for _, value in searched.collection.choices]
+    usual = Settings(
+        model=pool.names[0],
+        categories=asked.categories.value,
+        example=first,
+        images=searched.collection.value,
+    )
 
     def begin(request: gr.Request) -> list[Any]:
         given = Settings.of(dict(request.query_params), usual)
-        known = {"example": files, "model": pool.names}
+        known = {"example": files, "model": pool.names, "images": collections}
         values = []
         for name in parts:
             value = getattr(given, name)
@@ -98,11 +126,14 @@ def connect_link(
                 values.append(value if fits else gr.skip())
         picture = files.get(given.example, files.get(first))
         tab = gr.Tabs(selected=given.tab) if given.tab in tabs else gr.skip()
-        return [tab, picture or gr.skip(), *values]
+        filtered = any(getattr(given, name) != getattr(usual, name) for name in filters)
+        fold = gr.Accordion(open=True) if filtered else gr.skip()
+        return [tab, picture or gr.skip(), fold, *values]
 
     quietly = {"show_progress": "hidden", "api_visibility": "private"}
     holder = next(iter(tabs.values())).parent
-    begun = page.load(begin, None, [holder, asked.picture, *parts.values()], **quietly)
+    outputs = [holder, asked.picture, searched.fold, *parts.values()]
+    begun = page.load(begin, None, outputs, **quietly)
     begun.then(None, js=_BEGUN, **quietly)
     keep = _keep(list(parts), [getattr(usual, name) for name in parts])
     gr.on([part.change for part in parts.values()], None, list(parts.values()), js=keep, **quietly)
@@ -111,7 +142,7 @@ def connect_link(
     share.click(None, js=_COPY, **quietly)
 
 
-def _keep(names: list[str], usual: list[str], values: str = "values") -> str:
+def _keep(names: list[str], usual: list[Any], values: str = "values") -> str:
     """The script that writes settings into the address."""
     return _KEEP % {
         "names": json.dumps(names),

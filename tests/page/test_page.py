@@ -288,8 +288,23 @@ def test_a_link_carries_the_settings(visit):
     expect(bars(other)).to_have_count(2, timeout=PATIENCE)
 
 
+def test_a_link_carries_the_filters_of_a_search(visit):
+    page = visit("?tab=search&query=a+camera")
+    page.locator("#filters button").first.click()
+    page.get_by_label("Below folder").fill("2019/summer")
+    page.wait_for_url(re.compile("under=2019%2Fsummer"))
+    least = page.locator("#filters input[type=number]")
+    least.fill("0.3")
+    least.press("Tab")
+    page.wait_for_url(re.compile("least=0.3"))
+    other = visit("?" + page.url.partition("?")[2])
+    expect(other.get_by_label("Below folder")).to_be_visible()
+    expect(other.get_by_label("Below folder")).to_have_value("2019/summer")
+    expect(other.locator("#filters input[type=number]")).to_have_value("0.3")
+
+
 def test_a_link_with_nonsense_opens_the_usual_page(visit):
-    page = visit("?tab=%3Cscript%3E&model=/etc/passwd&example=../../x&query=&other=1")
+    page = visit("?tab=%3Cscript%3E&model=/etc/passwd&example=../../x&least=nan&images=/&other=1")
     expect(page.get_by_role("tab", selected=True)).to_have_text("Zero-shot")
     expect(bars(page)).to_have_count(12, timeout=PATIENCE)
 
