@@ -36,6 +36,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="of `train`: eights of images that differ in little (%(default)s)",
     )
+    parser.add_argument(
+        "--loose",
+        type=float,
+        default=USUAL.loose,
+        metavar="SHARE",
+        help="of `train`: things and people as others render them, some under Unicode's bare name "
+        "(%(default)s)",
+    )
     parser.add_argument("--size", type=int, default=224, metavar="PX", help="pixels (224)")
     parser.add_argument("--format", choices=FORMATS, default="jpg", help="of the files (jpg)")
     parser.add_argument(
@@ -80,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
         languages=tuple(code for code in args.languages.split(",") if code),
         captions=args.captions,
         start=args.start,
-        recipe=Recipe(args.kinds, args.alike),
+        recipe=Recipe(args.kinds, args.alike, args.loose),
     )
     write = write_shards if args.shards else write_table
     with tqdm(total=args.count, unit="image", disable=None) as bar:

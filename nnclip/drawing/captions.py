@@ -8,6 +8,8 @@ from nnclip.drawing.languages import LANGUAGES
 from nnclip.drawing.scene import Scene
 from nnclip.errors import ConfigError
 
+BARE = 0.6  # of the captions of loose styles: Unicode's name of the emoji, without an article
+
 
 def language_of(code: str) -> Language:
     """The language with a code of LANGUAGES.
@@ -65,9 +67,13 @@ def say(scene: Scene, code: str, variant: int = 0) -> str:
     dice = scene.random(f"vague {code} {variant}")
     if dice.random() < scene.vague:
         names = [dice.choice(vague_names(item.what, code)) for item in scene.items]
+    if scene.style and dice.random() < BARE:
+        return emoji_name(scene.items[0].glyph, code)
+    if len(names) == 1 and not scene.placed:
+        return language.fix(random.choice(language.alone).format(x=names[0]))
     place = language.place(scene.background)
     if len(names) == 1:
-        pattern = random.choice(language.placed if scene.placed else language.alone)
+        pattern = random.choice(language.placed)
         return language.fix(pattern.format(x=names[0], place=place))
     if scene.layout != "scattered" and random.random() < 0.4:
         pattern = language.beside if scene.layout == "beside" else language.stacked

@@ -22,6 +22,7 @@ from nnclip.drawing.splits import (
     is_held_out_shape,
     is_held_out_worker,
 )
+from nnclip.drawing.styles import TRAINED
 from nnclip.errors import ConfigError
 
 # Kinds of picture and their shares in training.
@@ -32,6 +33,7 @@ MIXTURE = {"scene": 42, "worker": 18, "pair": 16, "shape": 12, "shapes": 12}
 VAGUE = {"worker": 0.4, "shape": 0.2, "shapes": 0.2}
 NAMELESS_COLOUR, NAMELESS_FORM = 0.35, 0.25
 GROUP = 8  # pictures that follow each other, alike in one group of two
+LOOSE = ("scene", "worker")  # kinds that may have a loose style
 Objects = tuple[Drawable, ...]
 
 
@@ -42,14 +44,16 @@ class Content:
     Args:
         kind: one of MIXTURE.
         drawables: one or two objects.
-        background: one of BACKGROUNDS.
+        background: one of BACKGROUNDS; "" with a style.
         vague: see `Scene`.
+        style: see `Scene`.
     """
 
     kind: str
     drawables: Objects
     background: str
     vague: float = 0.0
+    style: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,7 @@ class Recipe:
     Args:
         shares: kinds of MIXTURE and how much of each.
         alike: the share of groups that are nearly alike, 0 to 1.
+        loose: the share of things and people that are drawn in a loose style, 0 to 1.
 
     Raises:
         ConfigError: an unknown kind, or shares out of range.
@@ -66,6 +71,7 @@ class Recipe:
 
     shares: Mapping[str, float] = field(default_factory=lambda: MIXTURE)
     alike: float = 0.5
+    loose: float = 0.0
 
     def __post_init__(self) -> None:
         unknown = set(self.shares) - set(MIXTURE)
@@ -74,14 +80,21 @@ class Recipe:
                 f"unknown kind {', '.join(sorted(unknown))}: expected some of {', '.join(MIXTURE)}"
             )
         values = self.shares.values()
-        if not (0 <= self.alike <= 1 and all(0 <= v < inf for v in values) and sum(values) > 0):
+        shares = 0 <= self.alike <= 1 and 0 <= self.loose <= 1
+        if not (shares and all(0 <= v < inf for v in values) and sum(values) > 0):
             raise ConfigError(
-                "shares of kinds and of groups alike: expected 0 and more, and 0 to 1"
+                "shares of kinds, of groups alike and of loose styles: expected 0 and more, and 0 "
+                "to 1"
             )
 
     def kind(self, random: Random) -> str:
         """One of the kinds."""
         return random.choices(list(self.shares), list(self.shares.values()))[0]
+
+    def style(self, kind: str, source: str) -> str:
+        """One of the loose styles, or ""; dice of its own, so that all else stays the same."""
+        dice = Random(f"{source}/style")
+        return dice.choice(TRAINED) if kind in LOOSE and dice.random() < self.loose else ""
 
 
 USUAL = Recipe()
@@ -99,18 +112,26 @@ def content(source: str, index: int, random: Random, recipe: Recipe = USUAL) -> 
     number, place = divmod(index, GROUP)
     shared = Random(f"{source}/group {number}")
     if shared.random() < recipe.alike:
-        return alike(shared, recipe)[place]
+        return alike(shared, recipe, f"{source}/group {number}")[place]
     kind = recipe.kind(random)
     drawables = _ALONE[kind](random)
-    return Content(kind, drawables, _background(random, drawables), VAGUE.get(kind, 0.0))
+    background, style = _background(random, drawables), recipe.style(kind, f"{source}/{index}")
+    return Content(kind, drawables, "" if style else background, VAGUE.get(kind, 0.0), style)
 
 
-def alike(random: Random, recipe: Recipe = USUAL) -> list[Content]:
-    """GROUP pictures of one kind on one ground that differ in as little as can be named."""
+def alike(random: Random, recipe: Recipe = USUAL, source: str = "") -> list[Content]:
+    """GROUP pictures of one kind on one ground that differ in as little as can be named.
+
+    Args:
+        random: the group's dice.
+        recipe: what they are some of.
+        source: what fixes their style, which they share.
+    """
     kind = recipe.kind(random)
     group = _ALIKE[kind](random)
     background = _background(random, [it for drawables in group for it in drawables])
-    return [Content(kind, drawables, background) for drawables in group]
+    style = recipe.style(kind, source)
+    return [Content(kind, them, "" if style else background, style=style) for them in group]
 
 
 def _background(random: Random, drawables: Sequence[Drawable]) -> str:

@@ -8,6 +8,7 @@ from nnclip.drawing.brushes import RGB
 from nnclip.drawing.catalogue import Shape
 from nnclip.drawing.glyphs import emoji_picture, mean_colour, shape_picture
 from nnclip.drawing.scene import Item, Scene
+from nnclip.drawing.styles import EFFECTS, ground
 
 NEAR = 120.0  # distance in RGB below which an object gets a white rim to stand out
 
@@ -23,16 +24,26 @@ def paint_masked(scene: Scene, size: int) -> tuple[Image.Image, np.ndarray]:
     Returns:
         The image, and (size, size) uint8: 0 for the background, 1 for the first object, ...
     """
-    # painted at twice the size: ImageDraw's edges are not smooth
-    picture = PAINTERS[scene.background](scene.random("background"), 2 * size).reduce(2)
+    picture = _ground(scene, size)
     shown = Image.new("L", (size, size))
     for number, item in enumerate(scene.items):
         stamp, left, top = _placed(picture, scene, item, f"item {number}")
-        _cast_shadow(picture, stamp, left, top, max(size * 0.015, 1))
+        if not scene.style:
+            _cast_shadow(picture, stamp, left, top, max(size * 0.015, 1))
         picture.paste(stamp, (left, top), stamp)
         opaque = stamp.getchannel("A").point(lambda a: 255 * (a > 127))
         shown.paste(number + 1, (left, top), opaque)
+    if scene.style:
+        picture = EFFECTS[scene.style](picture, scene.random("style"))
     return picture, np.asarray(shown)
+
+
+def _ground(scene: Scene, size: int) -> Image.Image:
+    random = scene.random("background")
+    if scene.style:
+        return Image.new("RGB", (size, size), ground(random, mean_colour(scene.items[0].glyph)))
+    # painted at twice the size: ImageDraw's edges are not smooth
+    return PAINTERS[scene.background](random, 2 * size).reduce(2)
 
 
 def _placed(
@@ -52,7 +63,8 @@ def _placed(
     left = round(item.at[0] * size - stamp.width / 2)
     top = round(item.at[1] * size - stamp.height / 2)
     rim = max(round(size * 0.022), 1)
-    if item.rim or _distance(picture, left, top, stamp, colour) < NEAR:
+    near = not scene.style and _distance(picture, left, top, stamp, colour) < NEAR
+    if item.rim or near:
         return _with_rim(stamp, rim), left - rim, top - rim
     return stamp, left, top
 

@@ -4,13 +4,14 @@ The same scene can be painted at any size (`nnclip.drawing.painting`) and said i
 (`nnclip.drawing.captions`).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from nnclip.drawing.catalogue import Drawable, Shape, Thing, Worker
 from nnclip.drawing.contents import USUAL, Content, Recipe, content
 from nnclip.drawing.language import BACKGROUNDS
-from nnclip.drawing.splits import HELD_OUT, SPLITS, held_out
+from nnclip.drawing.splits import HELD_OUT, SPLITS, STYLED, held_out
+from nnclip.drawing.styles import HELD_OUT_STYLE
 from nnclip.errors import ConfigError
 
 # `heldout` repeats this cycle, which holds its kinds in about those shares.
@@ -45,12 +46,13 @@ class Scene:
     Args:
         source: what fixes all chance in it: "split/seed/index".
         kind: one of `contents.MIXTURE`.
-        background: one of BACKGROUNDS.
+        background: one of BACKGROUNDS; "" with a style.
         items: one or two objects.
         layout: "alone", "beside" (the first on the left), "stacked" (the first above) or
             "scattered".
         placed: whether a caption has to name the background.
         vague: the share of captions that leave out a shape's colour or a worker's profession.
+        style: one of `styles.EFFECTS`, which is how others render it; "" for the usual way.
     """
 
     source: str
@@ -60,6 +62,7 @@ class Scene:
     layout: str
     placed: bool
     vague: float = 0.0
+    style: str = ""
 
     def random(self, purpose: str) -> Random:
         """A generator for one purpose, the same in every run."""
@@ -83,6 +86,15 @@ def _alone(random: Random, what: Drawable) -> tuple[Item]:
     return (_item(random, what, at, extent),)
 
 
+def _loose(random: Random, what: Drawable) -> tuple[Item]:
+    """As others draw it: upright but for every fourth, without an outline, of any size."""
+    extent = random.uniform(0.6 if isinstance(what, Worker) else 0.3, 1.0)
+    room = (1 - extent) / 2 * (random.random() < 0.5)
+    at = (0.5 + random.uniform(-room, room), 0.5 + random.uniform(-room, room))
+    turn = random.uniform(-12, 12) if random.random() < 0.25 else 0.0
+    return (replace(_item(random, what, at, extent), turn=turn, rim=False),)
+
+
 def _two(random: Random, pair: tuple[Drawable, ...]) -> tuple[tuple[Item, ...], str]:
     """Two objects that do not overlap, and their layout."""
     layout = random.choice(("beside", "stacked", "scattered"))
@@ -97,10 +109,12 @@ def _two(random: Random, pair: tuple[Drawable, ...]) -> tuple[tuple[Item, ...], 
 
 
 def _unseen(split: str, place: int) -> Content:
-    """What image `place` of a split of HELD_OUT shows."""
+    """What image `place` of a split of HELD_OUT, or of STYLED, shows."""
     combinations = held_out(split)
     lap, place = divmod(place, len(combinations))
     found = combinations[place]
+    if split == STYLED:
+        return Content("scene", found.drawables, "", style=HELD_OUT_STYLE)
     colours = [it.colour for it in found.drawables if isinstance(it, Shape)]
     free = [name for name in BACKGROUNDS if name not in colours]
     Random(f"{split}/{place}").shuffle(free)
@@ -136,7 +150,10 @@ def compose(split: str, seed: int, index: int, recipe: Recipe = USUAL) -> Scene:
     if len(shown.drawables) == 2:
         items, layout = _two(random, shown.drawables)
         placed = random.random() < 0.2
+    elif shown.style:
+        items, layout, placed = _loose(random, shown.drawables[0]), "alone", False
     else:
         items, layout = _alone(random, shown.drawables[0]), "alone"
         placed = split != "train" or random.random() < 0.55
-    return Scene(source, shown.kind, shown.background, items, layout, placed, shown.vague)
+    about = shown.background, items, layout, placed, shown.vague, shown.style
+    return Scene(source, shown.kind, *about)

@@ -7,13 +7,17 @@ Four kinds of combination are held out, in every language and in every image of 
 - `heldout-pairs`: two things together (one in ten of all pairs), wherever they stand;
 - `heldout-shapes`: a colour with a shape (one in five; each colour and each shape is still seen);
 
+and one way of rendering:
+
+- `heldout-styles`: every thing and every emoji of it, in a style that training never draws.
+
 `heldout` is scenes, workers, pairs and shapes in the proportions of training. Image k of a
 held-out split shows combination k of a list in a fixed, shuffled order, and past its end
 the list again on other backgrounds, so that no two of the first thousand images are the same.
 """
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from hashlib import blake2b
 from itertools import combinations
@@ -33,7 +37,8 @@ from nnclip.drawing.language import BACKGROUNDS
 from nnclip.errors import ConfigError
 
 HELD_OUT = ("heldout-scenes", "heldout-workers", "heldout-pairs", "heldout-shapes")
-SPLITS = ("train", "heldout", *HELD_OUT)
+STYLED = "heldout-styles"
+SPLITS = ("train", "heldout", *HELD_OUT, STYLED)
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,7 @@ def is_held_out_shape(shape: Shape) -> bool:
 
 @lru_cache(maxsize=8)
 def held_out(split: str) -> tuple[Combination, ...]:
-    """The combinations of a split of HELD_OUT, in their fixed order.
+    """The combinations of a split of HELD_OUT, or of STYLED, in their fixed order.
 
     Raises:
         ConfigError: no such split.
@@ -89,6 +94,10 @@ def held_out(split: str) -> tuple[Combination, ...]:
     elif split == "heldout-pairs":
         pairs = combinations(things(), 2)
         found = [Combination(pair) for pair in pairs if is_held_out_pair(pair[0].key, pair[1].key)]
+    elif split == STYLED:
+        found = [
+            Combination((replace(it, glyphs=(glyph,)),)) for it in things() for glyph in it.glyphs
+        ]
     elif split == "heldout-shapes":
         found = [Combination((shape,)) for shape in shapes() if is_held_out_shape(shape)]
     else:
