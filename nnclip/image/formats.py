@@ -99,5 +99,7 @@ def known_otherwise(file: IO[bytes]) -> str:
         if start.startswith(prefix):
             return REFUSED[kind]
     if start[4:12].startswith(_HEIC):
+        if "HEIF" in Image.OPEN:
+            return "HEIC, which libheif cannot read; is it complete?"
         return f"HEIC, which needs a plugin: {how('heic')}"
     return ""

@@ -9,7 +9,7 @@ from PIL import Image
 from nnclip.cli import main
 from nnclip.files import to_path
 
-NOT_READ = {".heic": 1}
+NOT_READ = {".svg": 1}
 
 
 def crowd(colour_folder: Path) -> Path:
@@ -20,7 +20,7 @@ def crowd(colour_folder: Path) -> Path:
     os.rename(odd / "x.png", os.fsencode(odd) + b"/\x1b[31m\xff\n.png")
     os.mkfifo(odd / "fifo.png")
     (odd / "zero.png").symlink_to("/dev/zero")
-    (odd / "photo.heic").write_text("x")
+    (odd / "photo.svg").write_text("x")
     return colour_folder
 
 

@@ -29,12 +29,12 @@ def crowd(tmp_path: Path) -> Path:
     draw(folder / "folder.jpg" / "inside.png", "pink")
     with open(folder / "sparse.png", "wb") as file:
         file.truncate(40 << 30)
-    for name in ("a.heic", "b.HEIC", "film.mp4", "notes"):
+    for name in ("a.svg", "b.SVG", "film.mp4", "notes"):
         (folder / name).write_text("x")
     return folder
 
 
-NOT_READ = {".heic": 2, ".mp4": 1, "without a suffix": 1}
+NOT_READ = {".svg": 2, ".mp4": 1, "without a suffix": 1}
 
 
 def run(capsys, *words: object) -> tuple[int, str, str]:
@@ -81,7 +81,7 @@ def test_a_listing_says_what_it_passed_over_in_a_line(tmp_path, crowd, small_h5,
     _, out, _ = run(capsys, "embed", crowd / "folder.jpg", "-o", tmp_path / "E", *model)
     assert "not read" not in out
     _, out, _ = run(capsys, "add", tmp_path / "E", crowd, *model)
-    assert "2 .heic, 1 .mp4, 1 without a suffix not read" in out
+    assert "2 .svg, 1 .mp4, 1 without a suffix not read" in out
 
 
 @pytest.mark.parametrize("name", ["fifo.jpg", "fifo.csv", "fifo.json", "fifo.tar"])
@@ -104,10 +104,10 @@ def test_a_socket_is_named_and_left_out(tmp_path, small_h5, capsys):
 
 
 def test_an_unknown_suffix_is_told_with_those_that_are_known(tmp_path, small_h5, capsys):
-    (tmp_path / "photo.heic").write_bytes(b"\0\0\0\x18ftypheic\xff\xfe\x00")
-    words = ["embed", tmp_path / "photo.heic", "-o", tmp_path / "E", "-m", small_h5]
+    (tmp_path / "photo.svg").write_bytes(b"\0\0\0\x18ftypheic\xff\xfe\x00")
+    words = ["embed", tmp_path / "photo.svg", "-o", tmp_path / "E", "-m", small_h5]
     status, _, err = run(capsys, *words)
-    assert status == 2 and "found a file that ends in .heic, expected" in err
+    assert status == 2 and "found a file that ends in .svg, expected" in err
     assert all(kind in err for kind in (".avif", ".jpg", ".csv", ".tar", ".json", "a folder"))
     assert not {".eps", ".pdf", ".h5", ".wmf"} & set(err.replace(",", " ").split())
 
