@@ -58,6 +58,7 @@ def history(folder: Path) -> list[dict[str, float]]:
 
 @pytest.mark.torch  # of requirements-dev, as torch is
 def test_wandb_offline_holds_every_value(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("wandb").teardown()  # it keeps the settings of its first use
     monkeypatch.setenv("WANDB_MODE", "offline")
     for start in (0, 3):
         board = WeightsAndBiases("nnclip", tmp_path, start, {"lr": 1e-3})
