@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.quick:
         args.scenes, args.rounds, args.cost = 6, 2, "small"
-    content = {"benchmark": "explain", "machine": machine(), **costs(args), **truth(args)}
+    content = {"benchmark": "explain", "machine": machine(), **truth(args), **costs(args)}
     content["regions"] = regions(args)
     print(f"middle of the image: {content['centre']:.3f} point right")
     for name, row in content["methods"].items():

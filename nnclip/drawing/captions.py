@@ -69,11 +69,9 @@ def say(scene: Scene, code: str, variant: int = 0) -> str:
         names = [dice.choice(vague_names(item.what, code)) for item in scene.items]
     if scene.style and dice.random() < BARE:
         return emoji_name(scene.items[0].glyph, code)
-    if len(names) == 1 and not scene.placed:
-        return language.fix(random.choice(language.alone).format(x=names[0]))
-    place = language.place(scene.background)
+    place = language.place(scene.background) if scene.placed else ""
     if len(names) == 1:
-        pattern = random.choice(language.placed)
+        pattern = random.choice(language.placed if scene.placed else language.alone)
         return language.fix(pattern.format(x=names[0], place=place))
     if scene.layout != "scattered" and random.random() < 0.4:
         pattern = language.beside if scene.layout == "beside" else language.stacked

@@ -80,8 +80,8 @@ class Recipe:
                 f"unknown kind {', '.join(sorted(unknown))}: expected some of {', '.join(MIXTURE)}"
             )
         values = self.shares.values()
-        shares = 0 <= self.alike <= 1 and 0 <= self.loose <= 1
-        if not (shares and all(0 <= v < inf for v in values) and sum(values) > 0):
+        parts = 0 <= self.alike <= 1 and 0 <= self.loose <= 1
+        if not (parts and all(0 <= v < inf for v in values) and sum(values) > 0):
             raise ConfigError(
                 "shares of kinds, of groups alike and of loose styles: expected 0 and more, and 0 "
                 "to 1"

@@ -155,5 +155,6 @@ def compose(split: str, seed: int, index: int, recipe: Recipe = USUAL) -> Scene:
     else:
         items, layout = _alone(random, shown.drawables[0]), "alone"
         placed = split != "train" or random.random() < 0.55
-    about = shown.background, items, layout, placed, shown.vague, shown.style
-    return Scene(source, shown.kind, *about)
+    return Scene(
+        source, shown.kind, shown.background, items, layout, placed, shown.vague, shown.style
+    )

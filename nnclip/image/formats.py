@@ -81,9 +81,9 @@ def _beginning(path: str | Path) -> bytes:
 
 def hint(suffixes: Iterable[str]) -> str:
     """What to do so that files of such suffixes are read; "" if nothing helps."""
-    told = []
+    told, known = [], image_suffixes()
     for extra, kinds in (("heic", HEIC_SUFFIXES), ("raw", RAW_SUFFIXES)):
-        if missing := sorted(kinds.intersection(suffixes) - image_suffixes()):
+        if missing := sorted(kinds.intersection(suffixes) - known):
             told.append(f"{how(extra)} reads {', '.join(missing)}")
     return "; ".join(told)
 

@@ -6,6 +6,7 @@ size. LibRaw reads both, by way of rawpy.
 """
 
 from contextlib import suppress
+from functools import cache
 from importlib.util import find_spec
 from io import BytesIO
 from typing import IO, Any
@@ -39,8 +40,9 @@ _KEPT = (ExifTags.Base.Make, ExifTags.Base.Model, ExifTags.Base.DateTime)
 _DATES = (ExifTags.Base.DateTimeOriginal, ExifTags.Base.DateTimeDigitized)
 
 
+@cache
 def can_read_raw() -> bool:
-    """Whether rawpy is installed."""
+    """Whether rawpy is installed; looked for once, since listings ask for each file."""
     try:
         return find_spec("rawpy") is not None
     except ValueError:  # it is hidden

@@ -116,7 +116,7 @@ class FeatureCache:
         return self._have("text", key, len(texts), blocks)
 
     def _have(
-        self, name: str, key: str, count: int, blocks: Callable[[int], Iterator[Block]]
+        self, name: str, key: str, count: int, blocks: Callable[[int], Iterable[Block]]
     ) -> Features:
         """The features under this key, computed where they are not there yet."""
         path, kind = self._place(name, key)
@@ -159,7 +159,7 @@ class RehearsedCache(FeatureCache):
     told: list[dict[str, Any]] = field(default_factory=list)
 
     def _have(
-        self, name: str, key: str, count: int, blocks: Callable[[int], Iterator[Block]]
+        self, name: str, key: str, count: int, blocks: Callable[[int], Iterable[Block]]
     ) -> Features:
         path, kind = self._place(name, key)
         done, seconds, width = _read_note(path)["done"], 0.0, 0
@@ -218,7 +218,7 @@ def _fill(
     note: dict[str, Any],
     count: int,
     kind: np.dtype,
-    blocks: Callable[[int], Iterator[Block]],
+    blocks: Callable[[int], Iterable[Block]],
 ) -> dict[str, Any]:
     """Compute the rows that a cache lacks; returns the note of the whole one."""
     done, noted, broken = note["done"], note["done"], dict(note["broken"])

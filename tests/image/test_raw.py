@@ -1,4 +1,4 @@
-"""Cameras' raw files: previews as seen, developed where there is none, told where unreadable."""
+"""Cameras' raw files are read by their previews, or developed; what cannot be read is named."""
 
 import struct
 import sys
@@ -157,6 +157,7 @@ def test_a_folder_of_them_is_listed(tmp_path):
 
 def test_without_rawpy_the_command_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "rawpy", None)
+    monkeypatch.setattr("nnclip.image.formats.can_read_raw", lambda: False)
     (tmp_path / "a.nef").write_bytes(raw_file(quarters()))
     not_read = NotRead()
     assert ".nef" not in image_suffixes() and image_files(tmp_path, not_read) == []

@@ -283,7 +283,7 @@ def test_suffixes_are_those_of_images_made_of_pixels() -> None:
         (b"\0\0\1\xb3\x04\x00\x40" + bytes(20), "is a film"),
         (b"\x89HDF\r\n\x1a\n" + bytes(20), "is a container of arrays"),
         (b"GRIB\0\0\0\1" + bytes(20), "is a container of weather data"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1", "is HEIC, which"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1", "is HEIC, which libheif cannot read"),
     ],
 )
 def test_what_is_no_image_of_pixels_is_named(content: bytes, says: str) -> None:

@@ -16,6 +16,7 @@ from nnclip.training.communicator import Communicator, check_equal
 from nnclip.training.config import TrainConfig
 from nnclip.training.flags import parse_flags
 from nnclip.training.launch import launch
+from nnclip.weights.h5 import write_whole
 
 
 @dataclass
@@ -34,9 +35,8 @@ class Work:
                 arrays = {"a": np.zeros(4, np.float32), "b": np.full(4, rank, np.float32)}
                 check_equal(self.communicator, arrays)
             if rank == 1 and first:
-                written = Path(sys.argv[2] + ".new")
-                written.write_text(str(os.getpid()))
-                written.rename(sys.argv[2])  # whoever waits for it never reads half of it
+                # whole at once: whoever waits for the file never reads half of it
+                write_whole(Path(sys.argv[2]), lambda it: Path(it).write_text(str(os.getpid())))
                 first = False
             if rank == 1 and sys.argv[1] == "raise":
                 raise RuntimeError("made to fail")
