@@ -55,12 +55,14 @@ class Competition:
         self.lowered = {peer.name: peer.in_bf16() for peer in self.peers if bf16}
         if self.alone:
             return
+        calibration = None
         if quick:
-            report.skip("nnclip int8: its calibration takes too long for --quick")
+            report.skip("int8: its calibration takes too long for --quick")
         else:
-            self._add_int8()
+            calibration = models.pictures(self.config, CALIBRATION, seed=1)
+            self._add_int8(calibration)
         openai = next((peer for peer in self.peers if peer.name == "openai"), None)
-        self.exported = Exported(openai, report.skip)
+        self.exported = Exported(openai, report.skip, calibration)
 
     @property
     def alone(self) -> bool:
@@ -122,14 +124,14 @@ class Competition:
 
         return Contender("plain nnabla", "fp32", call, len(x), f"batch {len(x)}")
 
-    def _add_int8(self) -> None:
+    def _add_int8(self, images: np.ndarray) -> None:
         """Both towers in int8, calibrated on images and captions that are not asked later."""
         if not installed("nncf"):
             self.report.skip("nnclip int8: nncf not installed")
             return
         ids = models.captions(self.config, CALIBRATION, self.config.text.context, seed=1)
         seen = {
-            "image": {"images": models.pictures(self.config, CALIBRATION, seed=1)},
+            "image": {"images": images},
             "text": text_inputs(ids, self.config.text),
         }
         kept = tempfile.TemporaryDirectory(prefix="nnclip-int8-")

@@ -53,6 +53,7 @@ TARGETS = {
     f"{IMAGE} bf16, batch 8, against plain NNabla": 50.0,
     f"{IMAGE} int8, batch 32, against the best torch bf16 peer": 2.5,
     f"{IMAGE} int8, batch 32, against the best torch fp32 peer": 4.0,
+    f"{IMAGE} int8, batch 32, against OpenVINO int8 of the torch model": 1.05,
     f"{IMAGE} fp32, batch 1, against OpenVINO of the torch model": 1.15,
     f"{IMAGE} bf16, batch 32, fraction of the bf16 peak": 0.65,
     f"{TEXT} bf16, 16-token captions, batch 32, against the best torch bf16 peer at 77": 9.0,
@@ -68,6 +69,8 @@ COMPARED = {
     ("bf16", "plain nnabla", "fp32"): "plain NNabla",
     ("int8", "torch", "bf16"): "the best torch bf16 peer",
     ("int8", "torch", "fp32"): "the best torch fp32 peer",
+    ("int8", "openvino", "int8"): "OpenVINO int8 of the torch model",
+    ("int8", "onnxruntime", "int8"): "ONNX Runtime int8",
 }
 AGREEMENT = {"fp32": ("largest_error", 1e-5), "bf16": ("least_cosine", 0.9999)}
 AGREEMENT["int8"] = ("least_cosine", 0.999)
@@ -161,12 +164,17 @@ def first_answer_ratios(found: Sequence[dict], model: str) -> dict[str, dict]:
     """The time to the first answer, and the memory, beside their targets."""
     ratios = {}
     targets = (2.5, 1.6) if model == "ViT-B/32" else (None, None)
+    taken = {one["precision"]: one["seconds"] for one in found if one["implementation"] == "nnclip"}
     for one in (one for one in found if one["implementation"] == "nnclip"):
         start = f"{model} {one['precision']}, load to first answer"
         seconds, memory = {"value": one["seconds"]}, {"value": one["peak_over_weights"]}
         ratios[f"{start}, seconds"] = judged(seconds, most=targets[0])
         most = targets[1] if one["precision"] == "fp32" else None
         ratios[f"{start}, memory at its peak / weights"] = judged(memory, most=most)
+    if "int8" in taken:
+        times = {"value": round(taken["int8"] / taken["fp32"], 3)}
+        name = f"{model} int8 with its scales kept, load to first answer, times that of fp32"
+        ratios[name] = judged(times, most=1.5 if model == "ViT-B/32" else None)
     return ratios
 
 
@@ -194,7 +202,7 @@ def measure(model: str, batches: Sequence[int], rounds: int, quick: bool, report
             rows += new
             ratios |= text_ratios(cell, competition, batch, tokens)
     ratios |= agreement_ratios(rows, model)
-    weights, precisions = competition.weights, tuple(competition.precisions)
+    weights, precisions = competition.weights, tuple(competition.towers)
     del competition
     found = _first_answers(model, weights, precisions, runs=1 if quick else 2)
     ratios |= first_answer_ratios(found, model)

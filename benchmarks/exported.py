@@ -16,59 +16,73 @@ from peers import TorchPeer
 from products import compile_openvino
 
 Skip = Callable[[str], None]
+Export = Callable[[], Any]
+ONNX, OPENVINO = "onnxruntime", "openvino"
 
 
 class Exported:
     """What could be exported; what could not is told to `skip`."""
 
-    def __init__(self, peer: TorchPeer | None, skip: Skip) -> None:
+    def __init__(
+        self, peer: TorchPeer | None, skip: Skip, calibration: np.ndarray | None = None
+    ) -> None:
         """Export.
 
         Args:
             peer: OpenAI's code, or None where torch is not installed.
             skip: told what is not there, and why.
+            calibration: (N, 3, R, R) float32 that int8 sees beforehand; None leaves int8 out.
         """
-        ways = {
-            "onnxruntime": (("onnxruntime", "onnx"), _onnx_session),
-            "openvino of the torch model": (("openvino",), _openvino_model),
-        }
-        found: list[Any] = []
-        for name, (modules, export) in ways.items():
-            found.append(None)
-            if peer is None or not installed(*modules):
-                skip(f"{name}: {'no torch model' if peer is None else 'not installed'}")
-                continue
+        self._folder = tempfile.TemporaryDirectory(prefix="nnclip-exported-")
+        file = Path(self._folder.name) / "visual.onnx"
+        self._found: dict[tuple[str, str], Any] = {}
+
+        def export(name: str, precision: str, modules: tuple[str, ...], way: Export) -> None:
+            if not installed(*modules):
+                skip(f"{name} {precision}: not installed")
+                return
             try:
                 with _quietly():
-                    found[-1] = export(peer)
-            except (RuntimeError, OSError) as error:  # a version that cannot export: go on without
-                skip(f"{name}: {str(error).splitlines()[0]}")
-        self._session, self._model = found
+                    self._found[name, precision] = way()
+            except (RuntimeError, OSError) as error:  # a version that cannot: go on without
+                skip(f"{name} {precision}: {str(error).splitlines()[0]}")
+
+        if peer is None:
+            skip(f"{ONNX} and {OPENVINO}: no torch model")
+            return
+        export(ONNX, "fp32", ("onnxruntime", "onnx"), lambda: _onnx_session(peer, file))
+        export(OPENVINO, "fp32", ("openvino",), lambda: _openvino_model(peer))
+        if calibration is None:
+            return
+        if file.exists():
+            export(ONNX, "int8", ("onnxruntime",), lambda: _onnx_int8(file, calibration))
+        if (OPENVINO, "fp32") in self._found:
+            model = self._found[OPENVINO, "fp32"]
+            export(OPENVINO, "int8", ("nncf",), lambda: _openvino_int8(model, calibration))
 
     def contenders(self, x: np.ndarray, precisions: list[str]) -> list[Contender]:
-        """ONNX Runtime, in fp32 only, and OpenVINO for this batch."""
-        entered = []
-        if self._session is not None:
-            session = self._session
-            entered.append(
-                Contender(
-                    *("onnxruntime", "fp32", lambda: session.run(None, {"images": x})[0], len(x))
-                )
-            )
-        if self._model is not None:
-            entered += [self._openvino(precision, x) for precision in precisions]
+        """ONNX Runtime and OpenVINO for this batch, in what was exported; bf16 in OpenVINO only."""
+        entered = [
+            Contender(ONNX, p, lambda s=session: s.run(None, {"images": x})[0], len(x))
+            for (name, p), session in self._found.items()
+            if name == ONNX
+        ]
+        for (name, p), model in self._found.items():
+            if name == OPENVINO:
+                wanted = ["int8"] if p == "int8" else precisions
+                entered += [self._openvino(model, precision, x) for precision in wanted]
         return entered
 
-    def _openvino(self, precision: str, x: np.ndarray) -> Contender:
+    def _openvino(self, model: Any, precision: str, x: np.ndarray) -> Contender:
         """Compiled for exactly this batch; arrays are shared with it both ways."""
-        model = self._model.clone()
+        model = model.clone()
         model.reshape(list(x.shape))
         request = compile_openvino(model, precision).create_infer_request()
 
         def call() -> np.ndarray:
             return request.infer({0: x}, share_inputs=True, share_outputs=True)[0]
 
-        return Contender("openvino", precision, call, len(x))
+        return Contender(OPENVINO, precision, call, len(x))
 
 
 @contextlib.contextmanager
@@ -101,19 +115,52 @@ def _openvino_model(peer: TorchPeer) -> Any:
     return openvino.convert_model(peer.model.visual, example_input=x, input=shape)
 
 
-def _onnx_session(peer: TorchPeer) -> Any:
-    import onnxruntime
+def _openvino_int8(model: Any, calibration: np.ndarray) -> Any:
+    """As NNCF's guide says for transformers."""
+    import nncf
+
+    images = nncf.Dataset([image[None] for image in calibration])
+    return nncf.quantize(model.clone(), images, model_type=nncf.ModelType.TRANSFORMER)
+
+
+def _onnx_session(peer: TorchPeer, file: Path) -> Any:
+    """A session of the model, which is written to `file`."""
     import torch
 
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "visual.onnx"
-        torch.onnx.export(
-            *(peer.model.visual, (_example(peer),), str(path)),
-            input_names=["images"],
-            dynamic_axes={"images": {0: "N"}},
-            opset_version=17,
-            dynamo=False,  # the newer exporter needs onnxscript
-        )
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = CORES
-        return onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
+    torch.onnx.export(
+        *(peer.model.visual, (_example(peer),), str(file)),
+        input_names=["images"],
+        dynamic_axes={"images": {0: "N"}},
+        opset_version=17,
+        dynamo=False,  # the newer exporter needs onnxscript
+    )
+    return _session(file)
+
+
+def _onnx_int8(file: Path, calibration: np.ndarray) -> Any:
+    """As ONNX Runtime's guide says for transformers on CPUs: static, weights by channel."""
+    from onnxruntime import quantization
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Images(quantization.CalibrationDataReader):
+        """The images, one at a time."""
+
+        def __init__(self) -> None:
+            self._left = iter(calibration)
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            image = next(self._left, None)
+            return None if image is None else {"images": image[None]}
+
+    ready, small = file.with_name("ready.onnx"), file.with_name("int8.onnx")
+    quant_pre_process(file, ready, skip_symbolic_shape=True)
+    quantization.quantize_static(ready, small, Images(), per_channel=True)
+    return _session(small)
+
+
+def _session(file: Path) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = CORES
+    return onnxruntime.InferenceSession(str(file), options, ["CPUExecutionProvider"])

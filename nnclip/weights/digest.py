@@ -21,7 +21,13 @@ def parameter_digest(weights: ModelWeights) -> str:
     """
     if weights.digest is not None:
         return weights.digest
-    found = _digest((name, weights.array(name)) for name in sorted(flatten(weights.scope)))
+    names = sorted(flatten(weights.scope))
+    file = next(iter(weights.waiting), None)
+    if file is not None and file.digest is not None:
+        return file.digest
+    found = _digest((name, weights.array(name)) for name in names)
+    if file is not None and sorted(file.names()) == names:
+        file.digest = found
     weights.give_back()
     return found
 

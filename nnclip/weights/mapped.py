@@ -53,10 +53,14 @@ class MappedArrays:
     Replacing the file by renaming another one onto it, as all of nnclip does, leaves these arrays
     as they are. Writing into the very file is noticed when an array is first asked for; an array
     that was asked for before stays as it was.
+
+    Attributes:
+        digest: over all of them, where somebody has computed it: none of them ever changes.
     """
 
     def __init__(self, path: str | Path) -> None:
         """Open `path`, which must exist; `add` says what lies in it."""
+        self.digest: str | None = None
         self._path = Path(path)
         self._file = open(path, "rb")  # noqa: SIM115, kept to copy from it
         self._state = self._present_state()

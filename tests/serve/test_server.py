@@ -238,34 +238,43 @@ def test_a_client_that_goes_takes_its_work_along(served):
     assert 'status="499"' in served.get("/metrics").text
 
 
-def test_a_server_that_is_asked_to_end_answers_what_it_took(start, small_h5):
-    server = start("-m", str(small_h5))
+def _ready(server) -> int:
+    """How many processes have said that they answer."""
+    return sum(line.startswith("nnclip: ready") for line in server.lines)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(("clients", "texts"), [(8, 20), (32, 1)])
+def test_a_server_that_is_asked_to_end_answers_what_it_took(
+    start, small_h5, clients, texts, workers
+):
+    server = start("-m", str(small_h5), "--workers", str(workers))
+    until(lambda: _ready(server) == workers)
     found, refused = [], []
 
-    def ask(number):
+    def ask(number):  # each time by a connection of its own
         while True:
             try:
-                content = {"input": [f"text {number} {len(found)} {i}" for i in range(20)]}
+                content = {"input": [f"text {number} {len(found)} {i}" for i in range(texts)]}
                 found.append(server.post(EMBEDDINGS, content).status_code)
             except httpx.ConnectError:
                 refused.append(number)
                 return
 
-    with ThreadPoolExecutor(8) as pool:
-        asking = [pool.submit(ask, number) for number in range(8)]
+    with ThreadPoolExecutor(clients) as pool:
+        asking = [pool.submit(ask, number) for number in range(clients)]
         until(lambda: len(found) > 20)
         begun = time.monotonic()
         server.process.send_signal(signal.SIGTERM)
         for one in asking:
             one.result(60)  # any other error of a connection is raised here
     assert server.process.wait(60) == 0 and time.monotonic() - begun < 30
-    assert set(found) == {200} and len(refused) == 8
+    assert set(found) == {200} and len(refused) == clients
 
 
 def test_workers_share_a_port_count_together_and_are_replaced(start, small_h5):
-
     server = start("-m", str(small_h5), "--workers", "2")
-    until(lambda: sum(line.startswith("nnclip: ready") for line in server.lines) == 2)
+    until(lambda: _ready(server) == 2)
     own = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
     children = [int(pid) for pid in own.read_text().split()]
     workers = [
@@ -277,7 +286,7 @@ def test_workers_share_a_port_count_together_and_are_replaced(start, small_h5):
     counted = server.get("/metrics").text
     assert re.search(r'route="/v1/embeddings",status="200"} 10', counted), counted
     os.kill(workers[0], signal.SIGKILL)
-    until(lambda: sum(line.startswith("nnclip: ready") for line in server.lines) == 3)
+    until(lambda: _ready(server) == 3)
     assert server.post(EMBEDDINGS, {"input": "a"}).status_code == 200
     assert server.ends() == 0
     until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in workers))

@@ -10,6 +10,7 @@ import pytest
 from nnclip.clip import CLIP
 from nnclip.errors import CheckpointError
 from nnclip.graph.config import metadata_of
+from nnclip.weights.digest import parameter_digest
 from nnclip.weights.h5 import write_h5
 from nnclip.weights.model import load_model
 
@@ -133,3 +134,12 @@ def test_half_precision_answers_as_its_rounded_values_do(small_h5: Path, tmp_pat
     images = np.random.RandomState(0).randn(2, 3, *[half.config.image.resolution] * 2)
     images = images.astype(np.float32)
     np.testing.assert_array_equal(half.encode_image(images), rounded.encode_image(images))
+
+
+def test_the_digest_is_computed_once_and_follows_changes(small_h5: Path) -> None:
+    mapped, read = load_model(small_h5, mapped=True), load_model(small_h5)
+    (file,) = mapped.waiting
+    found = parameter_digest(mapped)
+    assert found == parameter_digest(read) == file.digest == parameter_digest(mapped)
+    mapped.variables()["visual/proj"].d = 3.0
+    assert parameter_digest(mapped) != found
