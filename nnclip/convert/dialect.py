@@ -132,7 +132,7 @@ def names_of(
     Args:
         code: what errors call the dialect.
         images: the image towers that it knows; the first where no marker shows another.
-        texts: the text towers, likewise.
+        texts: the text towers that it knows; the first where no marker shows another.
         scalars: published name -> the dialect's, of what belongs to the loss.
     """
     sides, common = [side for side in (images, texts) if side], scalars or {}

@@ -69,7 +69,7 @@ def read_vision(cfg: Settings, activation: str = "quick_gelu", eps: float = 1e-5
 def read_blocks(
     cfg: Settings, heads: int, activation: str = "quick_gelu", eps: float = 1e-5
 ) -> dict[str, Any]:
-    """Metadata of the blocks of a text tower, likewise."""
+    """Metadata of the blocks of a text tower; the others are what counts if nothing is said."""
     return {
         "text_activation": activation_of(cfg, activation),
         "text_heads": whole_number(cfg, "num_attention_heads", heads, 1),

@@ -35,7 +35,7 @@ class Model:
         kind: the `model_type` that config.json names.
         code: the class that runs it.
         images: its image towers; where no marker shows another, the first.
-        texts: its text towers, likewise.
+        texts: its text towers; where no marker shows another, the first.
         scalars: the table of what belongs to the loss.
         processor: the class of the image processor where no file names one.
         tokenizer: metadata of the text tower's tokenizer, of the source and the tower's settings.

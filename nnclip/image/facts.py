@@ -22,7 +22,7 @@ class Facts:
 
     Attributes:
         width: pixels, as viewers show the image: turned as its EXIF tag says.
-        height: likewise.
+        height: pixels of the same view.
         taken: local time of the camera, "2019-07-01T10:20:30".
         camera: maker and model.
         latitude: degrees of WGS 84; south is negative.

@@ -172,7 +172,7 @@ class Preprocess:
             decoding: how; to the bit as every pixel would have it with `exact`.
             crop: least share of the area that `random_crop` is going to keep; None for a call.
             max_pixels: see `open_image`.
-            name: likewise.
+            name: see `open_image`.
         """
         return open_image(
             source,

@@ -74,8 +74,8 @@ def prepare(
         folder: of the collection; may exist.
         wanted: by what it is to be embedded.
         sources: see `list_items`; those of a collection that was begun stay as they are.
-        column: likewise.
-        exclude: likewise.
+        column: see `list_items`.
+        exclude: see `list_items`.
 
     Raises:
         DataError: no images, or the folder holds a collection of another kind.

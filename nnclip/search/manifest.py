@@ -160,7 +160,7 @@ def manifest_of(
         name: what it is known as.
         dtype: how embeddings are kept.
         exact_pixels: see `Decoding`; None for what the collection has, or else for the usual.
-        as_seen: likewise.
+        as_seen: see `Decoding`; None as above.
     """
     if dtype not in DTYPES:
         raise ConfigError(f"dtype {dtype!r}: expected {' or '.join(DTYPES)}")

@@ -99,7 +99,7 @@ def follow_roots(store: LastingStore, sources: Sequence[str], known: Known) -> i
     Args:
         store: the collection, held.
         sources: absolute paths.
-        known: images by name; changed likewise.
+        known: images by name; those that follow are renamed in it, too.
 
     Returns:
         How many images followed.
@@ -153,7 +153,7 @@ def find_again(store: LastingStore, items: Sequence[Item], known: Known) -> tupl
     Args:
         store: the collection, held.
         items: all that are there now.
-        known: images by name; changed likewise.
+        known: images by name; those that follow are renamed in it, too.
 
     Returns:
         How many moved, and how many are copies of images that are still there.

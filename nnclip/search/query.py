@@ -124,8 +124,8 @@ def read_query(
         terms: more of them.
         where: filters, see `nnclip.search.filters`.
         k: see `Query`.
-        min_cosine: likewise.
-        truncate: likewise.
+        min_cosine: see `Query`.
+        truncate: see `Query`.
 
     Raises:
         DataError: nothing to look for, an empty text, or what `read_filters` refuses.

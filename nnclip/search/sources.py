@@ -91,7 +91,7 @@ def listed(
 
     Args:
         sources: see `list_items`.
-        column: likewise.
+        column: see `list_items`.
         known: names of the images that the collection has.
         not_read: counts what is passed over.
         exclude: see `list_items`.

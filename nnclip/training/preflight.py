@@ -166,7 +166,7 @@ def check_disk(config: TrainConfig, checkpoint: int, model: int) -> None:
     Args:
         config: the settings.
         checkpoint: its size in bytes.
-        model: likewise.
+        model: that of the model that is saved at the end.
 
     Raises:
         ConfigError: not for one checkpoint and the model.

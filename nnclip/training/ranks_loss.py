@@ -68,7 +68,7 @@ class RanksLoss:
 
         Args:
             image: (N, E) features.
-            text: likewise.
+            text: (N, E) features.
             scale: the gradients are those of the loss times this.
             targets: more inputs, without gradients.
         """
