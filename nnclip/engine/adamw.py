@@ -100,8 +100,8 @@ class AdamW:
 
         Raises:
             DataError: If a rate is not finite; nothing has been changed then.
-            ConfigError: If this process was forked from the one that made it; nothing has been changed
-                then, either.
+            ConfigError: If this process was forked from the one that made it; nothing has been
+                changed then, either.
         """
         check_process(self._process, "AdamW")
         if not (math.isfinite(lr) and math.isfinite(scale)):
