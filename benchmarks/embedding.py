@@ -1,4 +1,4 @@
-"""How fast `python -m nnclip embed` is beside the engine that it feeds.
+"""How fast `nnclip embed` is beside the engine that it feeds.
 
     python benchmarks/embedding.py [--quick] [--model ViT-B/32] [--out FILE]
 

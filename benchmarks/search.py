@@ -124,7 +124,7 @@ def ratios(exact: dict, found: dict, adding: dict, rows: int) -> dict[str, dict]
 
 
 def write_collection(folder: Path, drawn: Drawn) -> None:
-    """The rows as `python -m nnclip embed` would leave them."""
+    """The rows as `nnclip embed` would leave them."""
     shard = 8192
     for number, block_NE in enumerate(drawn.pictures()):
         names = [f"/pictures/{number * shard + i}.jpg" for i in range(len(block_NE))]

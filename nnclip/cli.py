@@ -1,4 +1,4 @@
-"""`python -m nnclip COMMAND`: finds the command, runs it, turns its errors into sentences."""
+"""`nnclip COMMAND`: finds the command, runs it, turns its errors into sentences."""
 
 import argparse
 import ast

@@ -82,3 +82,13 @@ uv=$(find_uv "${python:-python3}") || uv=
 install "$@"
 # lets every script of this folder, wherever it is started, import nnclip
 echo "$root" >.venv/lib/python3.10/site-packages/nnclip.pth
+# the command that `pip install` would make; sh starts Python, since a path may be long or have blanks
+cat >.venv/bin/nnclip <<END
+#!/bin/sh
+'''exec' "$root/.venv/bin/python" "\$0" "\$@"
+' '''
+from nnclip.cli import main
+
+raise SystemExit(main())
+END
+chmod +x .venv/bin/nnclip

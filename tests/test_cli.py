@@ -1,4 +1,4 @@
-"""`python -m nnclip`: finding commands, errors as sentences, and classify."""
+"""`nnclip`: finding commands, errors as sentences, and classify."""
 
 import json
 import subprocess

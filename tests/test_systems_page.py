@@ -17,7 +17,7 @@ PAGE = "".join((DOCS / name).read_text(encoding="utf-8") for name in ("systems.m
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 PROSE = re.sub(r"^```.*?^```$", "", PAGE, flags=re.MULTILINE | re.DOTALL)
 SCRIPTS = {"train.py": make_parser, "torch_to_h5.py": converter}
-STARTS = ("python ", "mpirun ", *(f"{name} " for name in (*SCRIPTS, *command_names())))
+STARTS = ("python ", "nnclip ", "mpirun ", *(f"{name} " for name in (*SCRIPTS, *command_names())))
 COMMANDS = [line for language, block in BLOCKS if not language for line in block.splitlines()]
 SPANS = [span for span in re.findall(r"`([^`]+)`", PROSE) if span.startswith(STARTS)]
 
@@ -42,7 +42,7 @@ def words_of(command: str) -> tuple[str, list[str]]:
         words = words[words.index("python") :]
     if words[:3] == ["python", "-m", "nnclip"]:
         words = words[3:]
-    elif words[0] == "python":
+    elif words[0] in ("python", "nnclip"):
         words = words[1:]
     return words[0].split("/")[-1], words[1:]
 
@@ -83,7 +83,7 @@ def test_the_page_is_not_empty() -> None:
 
 @pytest.mark.parametrize(
     ("command", "missing"),
-    [("python -m nnclip search x --nearest 5", "--nearest"), ("python train.py --gpu 1", "--gpu")],
+    [("nnclip search x --nearest 5", "--nearest"), ("python train.py --gpu 1", "--gpu")],
 )
 def test_a_flag_that_does_not_exist_would_be_seen(
     command: str, missing: str, capsys: pytest.CaptureFixture

@@ -1,1 +1,1 @@
-"""The commands of `python -m nnclip`, one file each: HELP, add_arguments(parser), run(args)."""
+"""The commands of `nnclip`, one file each: HELP, add_arguments(parser), run(args)."""

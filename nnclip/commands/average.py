@@ -1,4 +1,4 @@
-"""`python -m nnclip average`: one model of several, weight by weight."""
+"""`nnclip average`: one model of several, weight by weight."""
 
 import argparse
 import json

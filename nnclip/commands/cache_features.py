@@ -1,4 +1,4 @@
-"""`python -m nnclip cache-features`: what frozen towers make of pairs, computed once."""
+"""`nnclip cache-features`: what frozen towers make of pairs, computed once."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""`python -m nnclip download`: fetch published weights into the cache."""
+"""`nnclip download`: fetch published weights into the cache."""
 
 import argparse
 from pathlib import Path

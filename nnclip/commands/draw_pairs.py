@@ -1,4 +1,4 @@
-"""`python -m nnclip draw-pairs`: draw captioned images to train and to measure with."""
+"""`nnclip draw-pairs`: draw captioned images to train and to measure with."""
 
 import argparse
 import os

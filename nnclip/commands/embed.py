@@ -191,7 +191,7 @@ def _report(
     if later.added or later.changed:
         print(f"{later.added:,} came since it was embedded, {later.changed:,} were embedded again")
     if later.kept:
-        print(f"{later.kept:,} are gone and were kept: `python -m nnclip update` removes them")
+        print(f"{later.kept:,} are gone and were kept: `nnclip update` removes them")
     if tried:
         print(
             f"{tried:,} now, {speed['images_per_second']} a second; the model alone, in the time "

@@ -1,4 +1,4 @@
-"""`python -m nnclip evaluate`: the field's numbers of any model, as a table, JSON and figures."""
+"""`nnclip evaluate`: the field's numbers of any model, as a table, JSON and figures."""
 
 import argparse
 import json

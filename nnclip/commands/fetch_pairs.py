@@ -1,4 +1,4 @@
-"""`python -m nnclip fetch-pairs`: a list of captions and addresses becomes a table of images."""
+"""`nnclip fetch-pairs`: a list of captions and addresses becomes a table of images."""
 
 import argparse
 import json

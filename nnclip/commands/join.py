@@ -1,4 +1,4 @@
-"""`python -m nnclip join`: one model of an image side and a text side, with or without heads."""
+"""`nnclip join`: one model of an image side and a text side, with or without heads."""
 
 import argparse
 import dataclasses

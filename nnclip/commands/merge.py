@@ -1,4 +1,4 @@
-"""`python -m nnclip merge`: adapters of --lora become part of their model."""
+"""`nnclip merge`: adapters of --lora become part of their model."""
 
 import argparse
 import json

@@ -31,5 +31,5 @@ def run(args: argparse.Namespace) -> int:
         if done.twice:
             print(f"{done.twice:,} were there already; each is there once")
         if done.missing:
-            print(f"{done.missing:,} files are not there: `python -m nnclip update` removes them")
+            print(f"{done.missing:,} files are not there: `nnclip update` removes them")
     return 1 if done.missing else 0

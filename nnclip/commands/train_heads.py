@@ -1,4 +1,4 @@
-"""`python -m nnclip train-heads`: heads on frozen towers, trained in minutes on a CPU."""
+"""`nnclip train-heads`: heads on frozen towers, trained in minutes on a CPU."""
 
 import argparse
 import dataclasses
@@ -118,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
         learns = tuple(side for side in there if side == "text" or not args.teacher)
         if not (learns or args.whole_tower):
             raise ConfigError(
-                f"{args.model}: found no head to train; put some on with python -m nnclip join "
+                f"{args.model}: found no head to train; put some on with nnclip join "
                 f"{args.model} {args.model} --heads residual -o MODEL.h5"
             )
         pairs, held_out = _data(args, model, communicator)

@@ -1,4 +1,4 @@
-"""`python -m nnclip train-tokenizer`: a BPE vocabulary from captions."""
+"""`nnclip train-tokenizer`: a BPE vocabulary from captions."""
 
 import argparse
 import json

@@ -91,7 +91,7 @@ def open_index(path: Path) -> faiss.Index:
         index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
     except Exception as error:  # FAISS raises what C++ does, a failed allocation too
         raise DataError(
-            f"{path}: cannot be read ({first_line(error)}); run `python -m nnclip index`, which "
+            f"{path}: cannot be read ({first_line(error)}); run `nnclip index`, which "
             "builds it again"
         ) from error
     return index

@@ -104,7 +104,7 @@ class Collection:
         if self.waiting:
             raise DataError(
                 f"{self.path}: {self.waiting:,} of {self.manifest.items:,} images are not embedded "
-                "yet: run the same `python -m nnclip embed` again, it goes on where it stopped"
+                "yet: run the same `nnclip embed` again, it goes on where it stopped"
             )
 
     @property
@@ -266,7 +266,7 @@ class Collection:
             if table.num_rows != len(self._shards[place]):
                 raise DataError(
                     f"{shard_path(self.path, number)}.parquet: found records of {table.num_rows:,} "
-                    f"images, expected {len(self._shards[place]):,}; `python -m nnclip repair "
+                    f"images, expected {len(self._shards[place]):,}; `nnclip repair "
                     f"{self.path}` makes it again"
                 )
             self._tables[number] = table

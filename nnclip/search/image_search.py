@@ -62,7 +62,7 @@ class ImageSearch:
     def open(
         cls, place: str | Path, model: Model | None = None, *, exact: bool = False
     ) -> "ImageSearch":
-        """Search a collection that `python -m nnclip embed` made, or is still making.
+        """Search a collection that `nnclip embed` made, or is still making.
 
         Args:
             place: its folder, or `postgresql://...`.

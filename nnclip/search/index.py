@@ -32,7 +32,7 @@ Texts = Callable[[], np.ndarray]
 logger = logging.getLogger(__name__)
 
 FILE = "index.json"
-REMEDY = "run `python -m nnclip index`, which builds it again"
+REMEDY = "run `nnclip index`, which builds it again"
 KINDS = ("auto", "exact", "ivf", "hnsw")
 EXACT_ROWS = 200_000  # up to so many, exact search takes a few ms
 RERANKED = 100  # candidates that are ranked by the rows themselves

@@ -172,7 +172,7 @@ class Log:
     def _damage(self, size: int, why: str) -> DataError:
         return DataError(
             f"{self.path}: found damage after {self.end:,} of {size:,} bytes ({why}), expected an "
-            f"entry: restore the file from a copy, or run `python -m nnclip repair "
+            f"entry: restore the file from a copy, or run `nnclip repair "
             f"{self.path.parent}`, which keeps all entries that are whole"
         )
 

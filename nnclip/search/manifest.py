@@ -186,13 +186,13 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 def read_manifest(folder: Path) -> Manifest:
     """The head of a collection; DataError where there is none, or one that is damaged."""
     path = folder / FILE
-    remedy = f"`python -m nnclip repair {folder}` makes it again"
+    remedy = f"`nnclip repair {folder}` makes it again"
     try:
         return manifest_from(read_sealed(path, remedy, "format"))
     except FileNotFoundError:
         there = (folder / "shards").exists()
         raise DataError(
-            f"{folder}: found no {FILE} in it, expected a folder that `python -m nnclip embed` made"
+            f"{folder}: found no {FILE} in it, expected a folder that `nnclip embed` made"
             + (f"; {remedy}" if there else "")
         ) from None
     except ValueError as error:

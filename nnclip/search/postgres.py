@@ -94,7 +94,7 @@ class PostgresStore:
         if head is None:
             raise DataError(
                 f"found no collection {self.name!r} in the database, expected one: "
-                f"`python -m nnclip embed ... -o postgresql://...#{self.name}` makes it"
+                f"`nnclip embed ... -o postgresql://...#{self.name}` makes it"
             )
         manifest, sources, banned, card = head
         self.sources = list(map(to_path, sources))

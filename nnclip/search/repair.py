@@ -127,8 +127,8 @@ def _log(folder: Path, manifest: Manifest) -> list[str]:
     remove_index(folder)
     return [
         f"{log.path}: {count:,} entries were whole and are kept, the damaged file is {kept.name}. "
-        "Images that a lost entry removed may be back. `python -m nnclip update` does again what "
-        "the lost entries did, `python -m nnclip index` builds an index if there was one"
+        "Images that a lost entry removed may be back. `nnclip update` does again what "
+        "the lost entries did, `nnclip index` builds an index if there was one"
     ]
 
 
@@ -172,4 +172,4 @@ def _index(folder: Path) -> list[str]:
         return []
     except DataError as error:
         remove_index(folder)
-        return [f"{str(error).split(';')[0]}: removed; `python -m nnclip index` builds it again"]
+        return [f"{str(error).split(';')[0]}: removed; `nnclip index` builds it again"]

@@ -303,7 +303,7 @@ def embedded(table: pa.Table) -> pa.Table:
 
 
 def _remedy(folder: Path) -> str:
-    return f"`python -m nnclip repair {folder}` makes it again"
+    return f"`nnclip repair {folder}` makes it again"
 
 
 def _read_table(path: Path, schema: pa.Schema, expected: str, folder: Path) -> pa.Table:

@@ -110,7 +110,7 @@ def listed(
             if os.path.lexists(source):
                 raise
             if holds or "{" in source:  # a pattern of several files
-                moved = "if it moved: `python -m nnclip relocate EMB OLD NEW`"
+                moved = "if it moved: `nnclip relocate EMB OLD NEW`"
                 raise DataError(f"{error}. Is a disk not mounted? Or {moved}") from error
             logger.warning(
                 "%s: the source is passed over; the collection has no image of it", error

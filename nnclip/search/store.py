@@ -144,7 +144,7 @@ class FolderStore(Collection):
         added = self.rows - card.rows
         if added > STALE * card.rows:
             logger.warning(
-                "%s: %s images were added since the index was built; `python -m nnclip index` "
+                "%s: %s images were added since the index was built; `nnclip index` "
                 "makes searching faster again",
                 self.path,
                 f"{added:,}",

@@ -1,4 +1,4 @@
-"""Collections that `python -m nnclip embed` made: opened as they are, nothing is embedded.
+"""Collections that `nnclip embed` made: opened as they are, nothing is embedded.
 
 Axes: E embedding.
 """

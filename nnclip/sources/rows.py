@@ -139,5 +139,5 @@ def addresses_first(path: Path) -> str:
     """What to say of a list of addresses where images are expected."""
     return (
         f"{shown(path)}: found a list of addresses, expected a table of images; first run "
-        f"python -m nnclip fetch-pairs {shown(path)} DIR, then name DIR/pairs.csv"
+        f"nnclip fetch-pairs {shown(path)} DIR, then name DIR/pairs.csv"
     )

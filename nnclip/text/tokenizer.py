@@ -229,7 +229,7 @@ def tokenizer_from_json(text: str, name: str = "the vocabulary") -> Tokenizer:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"{name} is not a BPE vocabulary in the JSON of `tokenizers` ({error!r}): "
-            "make one with `python -m nnclip train-tokenizer`"
+            "make one with `nnclip train-tokenizer`"
         ) from error
     tokenizer = Tokenizer(merges, lowercase='"Lowercase"' in json.dumps(content.get("normalizer")))
     if stored != tokenizer._vocabulary:

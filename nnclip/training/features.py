@@ -124,7 +124,7 @@ class FeatureCache:
         if note["done"] < count and self.complete:
             raise ConfigError(
                 f"{path}: found {note['done']} of {count} rows; on several ranks features have to "
-                "be there already: first run python -m nnclip cache-features on one process"
+                "be there already: first run nnclip cache-features on one process"
             )
         try:
             if note["done"] < count:

@@ -47,6 +47,6 @@ def _nnabla_communicator(context: nn.Context) -> Any:
     except Exception as error:  # NNabla raises what its C++ does
         raise ConfigError(
             f"several GPUs cannot work together here ({str(error).strip().splitlines()[-1]}); "
-            "`python -m nnclip doctor` says whether MPI and NCCL are found"
+            "`nnclip doctor` says whether MPI and NCCL are found"
         ) from error
     return communicator

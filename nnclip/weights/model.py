@@ -120,7 +120,7 @@ def load_model(path: str | Path, *, mapped: bool = False) -> ModelWeights:
         if side := metadata.get("tower"):
             raise CheckpointError(
                 f"found the {side} tower alone, expected a whole model; join it with another one: "
-                "python -m nnclip join IMAGE.h5 TEXT.h5 -o MODEL.h5"
+                "nnclip join IMAGE.h5 TEXT.h5 -o MODEL.h5"
             )
         told = told_scalars(metadata)
         shapes |= dict.fromkeys(told, ())

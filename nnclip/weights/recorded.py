@@ -38,7 +38,7 @@ def write_down(cache: Path, name: str, origin: str, path: Path) -> None:
         if theirs != digest:
             logger.warning(
                 "%s: the parameters of %s (digest %s) are not those of %s (%s): one of them "
-                "publishes others; compare them with `python -m nnclip verify`",
+                "publishes others; compare them with `nnclip verify`",
                 name,
                 origin,
                 digest,

@@ -1,7 +1,7 @@
 """One tower alone as an .h5: an encoder that somebody trained for something else.
 
 Such a file says `tower` in its metadata, "image" or "text", and holds that side's tensors under the
-names that they have in a whole model. `python -m nnclip join` makes a model of two.
+names that they have in a whole model. `nnclip join` makes a model of two.
 """
 
 from collections.abc import Mapping

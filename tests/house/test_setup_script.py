@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 PYTHON = os.path.realpath(sys.executable)  # the 3.10 below the virtual environment
-TOOLS = ("dirname", "env", "rm", "sh", "uname")
+TOOLS = ("cat", "chmod", "dirname", "env", "rm", "sh", "uname")
 
 
 @pytest.fixture
@@ -87,6 +87,7 @@ def test_python_is_found(machine, place):
     done = set_up(machine, **named)
     assert done.returncode == 0, done.stderr
     assert version_in(machine / "repo" / ".venv") == "(3, 10)"
+    assert os.access(machine / "repo" / ".venv" / "bin" / "nnclip", os.X_OK)
 
 
 @pytest.mark.heavy  # Python brings pip along: a minute

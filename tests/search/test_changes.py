@@ -136,7 +136,7 @@ def test_embedding_again_takes_in_what_came_since(folder, photos, small_h5, tmp_
     assert main(command) == 0
     captured = capsys.readouterr()
     assert "1 came since it was embedded, 1 were embedded again" in captured.out
-    assert "1 are gone and were kept: `python -m nnclip update` removes them" in captured.out
+    assert "1 are gone and were kept: `nnclip update` removes them" in captured.out
     assert "bad.png" in captured.out and "31 images in" in captured.out
     names = {record["image"] for _, record in FolderStore(folder).live()}
     assert str(photos / "5" / "new.png") in names and not any("/2/" in name for name in names)

@@ -186,7 +186,7 @@ def test_the_remedy_that_a_message_names_works(tmp_path, model, pictures, capsys
     }[how]()
     options = ["--precision", "fp32", "--workers", "0"]
     if how != "gone" or not name.startswith(("plan", "index.json")):
-        with pytest.raises(NnclipError, match=r"python -m nnclip|embed the pic"):
+        with pytest.raises(NnclipError, match=r"`nnclip |embed the pic"):
             store = FolderStore(folder)
             list(store.live())
             store.nearest(np.eye(32, dtype=np.float32)[0], 3, 1.0)

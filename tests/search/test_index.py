@@ -102,7 +102,7 @@ def test_bad_requests_and_damaged_files_are_told(folder):
     card = json.loads((folder / "index.json").read_text())
     (folder / card["file"]).write_bytes(b"no index")
     query = np.eye(16, dtype=np.float32)[0]
-    with pytest.raises(DataError, match="run `python -m nnclip index`"):
+    with pytest.raises(DataError, match="run `nnclip index`"):
         FolderStore(folder).nearest(query, 3, 1.0)
     (folder / "index.json").write_text("{")
     with pytest.raises(DataError, match=r"index\.json: is damaged"):

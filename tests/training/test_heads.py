@@ -224,7 +224,7 @@ def test_two_ranks_train_what_one_trains_and_want_their_features(
         )  # fmt: skip
 
     refused = trained(2, 8)
-    assert refused.returncode != 0 and "first run python -m nnclip cache-features" in refused.stderr
+    assert refused.returncode != 0 and "first run nnclip cache-features" in refused.stderr
     made = run_ranks(
         1, "nnclip", "cache-features", model_h5, pairs_csv, "-o", cache, "--precision", "fp32",
         "--json", script="-m",

@@ -68,7 +68,7 @@ def test_a_missing_column_is_named(tmp_path: Path) -> None:
 def test_a_list_of_addresses_is_told_what_to_do_first(tmp_path: Path) -> None:
     """Conceptual Captions as it is published: captions and addresses, no header."""
     (tmp_path / "t.tsv").write_text("a red ball\thttp://127.0.0.1/a.jpg\n")
-    with pytest.raises(DataError, match=r"first run python -m nnclip fetch-pairs"):
+    with pytest.raises(DataError, match=r"first run nnclip fetch-pairs"):
         read_pairs(str(tmp_path / "t.tsv"))
 
 

@@ -53,11 +53,11 @@ def load_extension(name: str = "cudnn", tf32: bool | None = None) -> None:
     except Exception as error:  # where a library is missing, even a RecursionError
         raise ConfigError(
             f"nnabla_ext.{name} cannot be imported ({type(error).__name__}: {error}); "
-            "`python -m nnclip doctor` looks at everything it needs"
+            "`nnclip doctor` looks at everything it needs"
         ) from error
     if not sys.modules["nnabla_ext.cuda"].array_classes():  # it only logs that it failed
         raise ConfigError(
-            "NNabla's CUDA extension did not start, see its warning above; `python -m nnclip "
+            "NNabla's CUDA extension did not start, see its warning above; `nnclip "
             "doctor` looks at everything it needs"
         )
 
