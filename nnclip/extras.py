@@ -1,8 +1,12 @@
 """Packages that only some parts of nnclip need, and what to say where one is missing."""
 
+import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib import metadata
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from nnclip.errors import ConfigError
 
@@ -47,13 +51,33 @@ def missing(error: ModuleNotFoundError) -> ConfigError | None:
 
 
 def how(name: str = "") -> str:
-    """The command that installs an extra, else the core: of nnclip installed, or of this checkout.
+    """The command that installs an extra, else the core: from where this nnclip came.
 
     No other package is ever named: alone, it might replace what NNabla was built for.
     """
     package = Path(__file__).resolve().parent
-    source = "nnclip" if (package / "_assets").is_dir() else str(package.parent)
-    return f"pip install '{source}[{name}]'" if name else f"pip install '{source}'"
+    source, address = "nnclip", ""
+    if not (package / "_assets").is_dir():  # this checkout
+        source = str(package.parent)
+    elif folder := _installed_from("dir_info"):
+        source = folder
+    elif repository := _installed_from("vcs_info"):
+        address = f" @ git+{repository}"
+    return f"pip install '{source}{f'[{name}]' if name else ''}{address}'"
+
+
+def _installed_from(kind: str) -> str:
+    """Where the installer found nnclip: the folder of a checkout (if it is still there), or a
+    repository; "" if it was something else.
+    """
+    with suppress(metadata.PackageNotFoundError, ValueError, AttributeError):
+        told = json.loads(metadata.distribution("nnclip").read_text("direct_url.json") or "{}")
+        if kind in told and kind == "vcs_info":
+            return str(told["url"])
+        if kind in told:
+            folder = Path(url2pathname(urlsplit(told["url"]).path))
+            return str(folder) if (folder / "pyproject.toml").is_file() else ""
+    return ""
 
 
 @contextmanager

@@ -63,7 +63,7 @@ def fetch(
     """
     cache = Path(cache or cache_dir())
     found = sources(name, origin)
-    refused: list[str] = []
+    refused: dict[str, list[str]] = {}  # why -> whose
     for source in found:
         there, ask = _kept(found, cache), newest and len(found) == 1 and bool(source.repository)
         if there is None or ask:
@@ -77,17 +77,20 @@ def fetch(
                     return there[1]
                 if len(found) == 1:
                     raise
-                refused.append(f"{source.origin}: {str(error).partition(';')[0]}")
-                logger.warning("%s from %s", name, refused[-1])
+                why = str(error).partition(";")[0]
+                logger.warning("%s from %s: %s", name, source.origin, why)
+                why = why.removeprefix(f"{source.url}: ").removeprefix(f"{source.repository}: ")
+                refused.setdefault(why, []).append(source.origin)
                 continue
             if refused:
                 logger.warning("%s from %s: %s: fetched", name, source.origin, source.url)
         if name in CATALOGUE:
             write_down(cache, name, there[0].origin, there[1])
         return there[1]
+    reasons = "; ".join(f"{', '.join(origins)}: {why}" for why, origins in refused.items())
     raise DownloadError(
         f"{name}: found no source that gives it, expected one of {len(found)}: "
-        f"{'. '.join(refused)}. Check the connection and the proxy (https_proxy), or let "
+        f"{reasons}. Check the connection and the proxy (https_proxy), or let "
         "NNCLIP_MIRROR name a server that has it"
     )
 
