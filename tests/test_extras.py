@@ -9,6 +9,8 @@ import pytest
 from nnclip import extras
 from nnclip.extras import how
 
+ROOT = Path(__file__).parents[1]
+
 
 @pytest.fixture
 def installed(tmp_path, monkeypatch):
@@ -23,9 +25,9 @@ def installed(tmp_path, monkeypatch):
     return note
 
 
-def test_this_checkout_installs_itself(root):
-    assert how("search") == f"pip install '{root}[search]'"
-    assert how() == f"pip install '{root}'"
+def test_this_checkout_installs_itself():
+    assert how("search") == f"pip install '{ROOT}[search]'"
+    assert how() == f"pip install '{ROOT}'"
 
 
 def test_a_folder_that_is_still_there_is_named(installed, tmp_path):
@@ -51,6 +53,6 @@ def test_anything_else_is_the_name(installed, note: str | None):
     assert how("search") == "pip install 'nnclip[search]'" and how() == "pip install 'nnclip'"
 
 
-def test_every_extra_exists(root: Path):
-    project = (root / "pyproject.toml").read_text("utf-8")
+def test_every_extra_exists():
+    project = (ROOT / "pyproject.toml").read_text("utf-8")
     assert all(f"\n{name} = [" in project for name in set(extras.EXTRAS.values()))

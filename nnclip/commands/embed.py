@@ -194,6 +194,6 @@ def _report(
         print(f"{later.kept:,} are gone and were kept: `nnclip update` removes them")
     if tried:
         print(
-            f"{tried:,} now, {speed['images_per_second']} a second; the model alone, in the time "
-            f"that it computed, {speed['engine_alone']}"
+            f"{tried:,} embedded now, {speed['images_per_second']} a second "
+            f"(the model alone: {speed['engine_alone']})"
         )
