@@ -61,7 +61,7 @@ def test_every_bit_of_every_header_counts(folder, known):
             damaged = bytearray(content)
             damaged[at + bit // 8] ^= 1 << bit % 8
             log.write_bytes(damaged)
-            with pytest.raises(DataError, match=r"log: found damage .* nnclip repair"):
+            with pytest.raises(DataError, match=r"log: found damage .*`nnclip repair"):
                 Collection(folder)
             assert log.read_bytes() == damaged
     log.write_bytes(content)
