@@ -89,6 +89,7 @@ cat >.venv/bin/nnclip <<END
 ' '''
 from nnclip.cli import main
 
-raise SystemExit(main())
+if __name__ == "__main__":  # processes that it spawns import it
+    raise SystemExit(main())
 END
 chmod +x .venv/bin/nnclip

@@ -87,7 +87,9 @@ def test_python_is_found(machine, place):
     done = set_up(machine, **named)
     assert done.returncode == 0, done.stderr
     assert version_in(machine / "repo" / ".venv") == "(3, 10)"
-    assert os.access(machine / "repo" / ".venv" / "bin" / "nnclip", os.X_OK)
+    command = machine / "repo" / ".venv" / "bin" / "nnclip"
+    assert os.access(command, os.X_OK)
+    assert 'if __name__ == "__main__":' in command.read_text()  # spawned processes import it
 
 
 @pytest.mark.heavy  # Python brings pip along: a minute
