@@ -33,32 +33,40 @@ class Exported:
             skip: told what is not there, and why.
             calibration: (N, 3, R, R) float32 that int8 sees beforehand; None leaves int8 out.
         """
-        self._folder = tempfile.TemporaryDirectory(prefix="nnclip-exported-")
-        file = Path(self._folder.name) / "visual.onnx"
         self._found: dict[tuple[str, str], Any] = {}
-
-        def export(name: str, precision: str, modules: tuple[str, ...], way: Export) -> None:
-            if not installed(*modules):
-                skip(f"{name} {precision}: not installed")
-                return
-            try:
-                with _quietly():
-                    self._found[name, precision] = way()
-            except (RuntimeError, OSError) as error:  # a version that cannot: go on without
-                skip(f"{name} {precision}: {str(error).splitlines()[0]}")
-
         if peer is None:
-            skip(f"{ONNX} and {OPENVINO}: no torch model")
+            skip(f"{ONNX}: no torch model")
+            skip(f"{OPENVINO} of the torch model: no torch model")
             return
-        export(ONNX, "fp32", ("onnxruntime", "onnx"), lambda: _onnx_session(peer, file))
-        export(OPENVINO, "fp32", ("openvino",), lambda: _openvino_model(peer))
-        if calibration is None:
+
+        with tempfile.TemporaryDirectory(prefix="nnclip-exported-") as folder:
+            file = Path(folder) / "visual.onnx"
+            self._export(
+                ONNX, "fp32", ("onnxruntime", "onnx"), lambda: _onnx_session(peer, file), skip
+            )
+            if calibration is not None and file.exists():
+                self._export(
+                    ONNX, "int8", ("onnxruntime",), lambda: _onnx_int8(file, calibration), skip
+                )
+        self._export(OPENVINO, "fp32", ("openvino",), lambda: _openvino_model(peer), skip)
+        model = self._found.get((OPENVINO, "fp32"))
+        if calibration is not None and model is not None:
+            self._export(
+                OPENVINO, "int8", ("nncf",), lambda: _openvino_int8(model, calibration), skip
+            )
+
+    def _export(
+        self, name: str, precision: str, modules: tuple[str, ...], way: Export, skip: Skip
+    ) -> None:
+        called = {OPENVINO: f"{OPENVINO} of the torch model"}.get(name, name)
+        if not installed(*modules):
+            skip(f"{called}: {precision}: not installed")
             return
-        if file.exists():
-            export(ONNX, "int8", ("onnxruntime",), lambda: _onnx_int8(file, calibration))
-        if (OPENVINO, "fp32") in self._found:
-            model = self._found[OPENVINO, "fp32"]
-            export(OPENVINO, "int8", ("nncf",), lambda: _openvino_int8(model, calibration))
+        try:
+            with _quietly():
+                self._found[name, precision] = way()
+        except (RuntimeError, OSError) as error:  # a version that cannot: go on without
+            skip(f"{called}: {precision}: {str(error).splitlines()[0]}")
 
     def contenders(self, x: np.ndarray, precisions: list[str]) -> list[Contender]:
         """ONNX Runtime and OpenVINO for this batch, in what was exported; bf16 in OpenVINO only."""

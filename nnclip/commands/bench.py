@@ -16,6 +16,7 @@ import numpy as np
 from nnclip import clip
 from nnclip.drawing import draw_pair
 from nnclip.engine import agreement, available_precisions, quantize
+from nnclip.engine.precision import PRECISIONS, check_precision
 from nnclip.errors import ConfigError, DataError
 from nnclip.forks import NNABLA_LOCK
 from nnclip.graph.beside import empty_inputs, text_inputs
@@ -57,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "images", nargs="*", metavar="IMAGE", help="image files; without any, images are drawn"
     )
     parser.add_argument("-m", "--model", help='an .h5 file or a published name such as "ViT-B/32"')
-    parser.add_argument("--precision", choices=available_precisions(), help="measure this one only")
+    parser.add_argument("--precision", choices=PRECISIONS, help="measure this one only")
     parser.add_argument(
         "--agreement", action="store_true", help="compare features with NNabla's own, in fp32"
     )
@@ -69,6 +70,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print a table with a row for each precision."""
+    if args.precision:
+        check_precision(args.precision)
     model = clip.load(args.model, precision="fp32")
     seen, measured = _inputs(model, args.images, args.count).halves()
     wanted = _by_nnabla(model, measured) if args.agreement else None

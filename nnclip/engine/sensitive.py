@@ -27,7 +27,7 @@ from nnclip.engine.quantise import (
 )
 from nnclip.forks import OPENVINO_CALLS
 
-ROUNDS = 3  # in each, as many products again go to float
+ROUNDS = 4  # in each, as many products again go to float
 PORTION = 0.15  # of the products
 
 
