@@ -69,9 +69,9 @@ def compile_openvino(model: object, precision: str) -> object:
 
     Of an int8 model, OpenVINO chooses in what the rest is computed, as it does by itself.
     """
-    import openvino as ov
+    from nnclip.engine.core import core  # the same for all, and what holds oneDNN is told
 
     config = {"PERFORMANCE_HINT": "LATENCY"}
     if precision != "int8":
         config["INFERENCE_PRECISION_HINT"] = {"fp32": "f32", "bf16": "bf16"}[precision]
-    return ov.Core().compile_model(model, "CPU", config)
+    return core().compile_model(model, "CPU", config)
