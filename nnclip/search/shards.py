@@ -306,12 +306,19 @@ def _remedy(folder: Path) -> str:
     return f"`nnclip repair {folder}` makes it again"
 
 
+def _parsed(content: bytes) -> pa.Table:
+    """Read by this thread alone: Arrow's own may give `content` back when Python is ending already,
+    which aborts the process.
+    """
+    return pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
+
+
 def _read_table(path: Path, schema: pa.Schema, expected: str, folder: Path) -> pa.Table:
     """A table whose bytes have the expected checksum, where that is known, before it is parsed."""
     try:
         content = path.read_bytes()
         damaged = expected and checksum(content) != expected
-        table = None if damaged else _completed(pq.read_table(pa.BufferReader(content)), schema)
+        table = None if damaged else _completed(_parsed(content), schema)
     except Exception as error:  # of a file without a checksum, Arrow may raise anything
         raise DataError(
             f"{path}: is missing or damaged ({first_line(error)}); {_remedy(folder)}"
