@@ -38,35 +38,28 @@ class Exported:
             skip(f"{ONNX}: no torch model")
             skip(f"{OPENVINO} of the torch model: no torch model")
             return
-
+        self._skip = skip
         with tempfile.TemporaryDirectory(prefix="nnclip-exported-") as folder:
             file = Path(folder) / "visual.onnx"
-            self._export(
-                ONNX, "fp32", ("onnxruntime", "onnx"), lambda: _onnx_session(peer, file), skip
-            )
+            self._export(ONNX, "fp32", ("onnxruntime", "onnx"), lambda: _onnx_session(peer, file))
             if calibration is not None and file.exists():
-                self._export(
-                    ONNX, "int8", ("onnxruntime",), lambda: _onnx_int8(file, calibration), skip
-                )
-        self._export(OPENVINO, "fp32", ("openvino",), lambda: _openvino_model(peer), skip)
+                self._export(ONNX, "int8", ("onnxruntime",), lambda: _onnx_int8(file, calibration))
+        self._export(OPENVINO, "fp32", ("openvino",), lambda: _openvino_model(peer))
         model = self._found.get((OPENVINO, "fp32"))
         if calibration is not None and model is not None:
-            self._export(
-                OPENVINO, "int8", ("nncf",), lambda: _openvino_int8(model, calibration), skip
-            )
+            self._export(OPENVINO, "int8", ("nncf",), lambda: _openvino_int8(model, calibration))
 
-    def _export(
-        self, name: str, precision: str, modules: tuple[str, ...], way: Export, skip: Skip
-    ) -> None:
+    def _export(self, name: str, precision: str, modules: tuple[str, ...], way: Export) -> None:
+        """Keep what `way` makes, or tell why there is none."""
         called = {OPENVINO: f"{OPENVINO} of the torch model"}.get(name, name)
         if not installed(*modules):
-            skip(f"{called}: {precision}: not installed")
+            self._skip(f"{called}: {precision}: not installed")
             return
         try:
             with _quietly():
                 self._found[name, precision] = way()
         except (RuntimeError, OSError) as error:  # a version that cannot: go on without
-            skip(f"{called}: {precision}: {str(error).splitlines()[0]}")
+            self._skip(f"{called}: {precision}: {str(error).splitlines()[0]}")
 
     def contenders(self, x: np.ndarray, precisions: list[str]) -> list[Contender]:
         """ONNX Runtime and OpenVINO for this batch, in what was exported; bf16 in OpenVINO only."""

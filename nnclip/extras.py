@@ -56,28 +56,23 @@ def how(name: str = "") -> str:
     No other package is ever named: alone, it might replace what NNabla was built for.
     """
     package = Path(__file__).resolve().parent
-    source, address = "nnclip", ""
-    if not (package / "_assets").is_dir():  # this checkout
-        source = str(package.parent)
-    elif folder := _installed_from("dir_info"):
-        source = folder
-    elif repository := _installed_from("vcs_info"):
-        address = f" @ git+{repository}"
+    installed = (package / "_assets").is_dir()
+    source, address = _origin() if installed else (str(package.parent), "")
     return f"pip install '{source}{f'[{name}]' if name else ''}{address}'"
 
 
-def _installed_from(kind: str) -> str:
-    """Where the installer found nnclip: the folder of a checkout (if it is still there), or a
-    repository; "" if it was something else.
+def _origin() -> tuple[str, str]:
+    """What stands before and behind an extra: the checkout (if it is still there) or the repository
+    that an installer took nnclip from, else its name alone.
     """
     with suppress(metadata.PackageNotFoundError, ValueError, AttributeError):
         told = json.loads(metadata.distribution("nnclip").read_text("direct_url.json") or "{}")
-        if kind in told and kind == "vcs_info":
-            return str(told["url"])
-        if kind in told:
-            folder = Path(url2pathname(urlsplit(told["url"]).path))
-            return str(folder) if (folder / "pyproject.toml").is_file() else ""
-    return ""
+        if "vcs_info" in told:
+            return "nnclip", f" @ git+{told['url']}"
+        folder = Path(url2pathname(urlsplit(told.get("url", "")).path))
+        if "dir_info" in told and (folder / "pyproject.toml").is_file():
+            return str(folder), ""
+    return "nnclip", ""
 
 
 @contextmanager
