@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from resident import memory
 
 from nnclip.clip import CLIP
 from nnclip.graph.config import BlockConfig, ClipConfig, TextConfig, VitConfig, metadata_of
@@ -52,23 +53,15 @@ class Drawn(Mapping):
         return len(self._shapes)
 
 
-def resident() -> dict[str, int]:
-    """Anonymous and file-backed memory of this process now, and its peak, in MiB."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    told = {key: value for key, _, value in (line.partition(":") for line in lines)}
-    names = {"anonymous": "RssAnon", "file": "RssFile", "peak": "VmHWM"}
-    return {name: int(told[key].split()[0]) // 1024 for name, key in names.items()}
-
-
 def measured(path: str, precision: str) -> None:
     """Print one JSON line of what loading and a first answer take, in this process."""
     ids = np.full((1, 77), 1, np.int32)
     ids[0, :6] = 0, 11, 400, 1234, 2, 1
-    steps = {"imported": resident()}
+    steps = {"imported": memory()}
     model = CLIP(path, precision=precision)
-    steps["loaded"] = resident()
+    steps["loaded"] = memory()
     model.encode_text(ids)
-    steps["answered"] = resident()
+    steps["answered"] = memory()
     print(json.dumps(steps))
 
 
@@ -96,7 +89,10 @@ def main() -> None:
     steps = json.loads(out.stdout.splitlines()[-1])
     print(f"{'file':<10} {size:>6} MiB")
     for step, found in steps.items():
-        print(f"{step:<10} " + "  ".join(f"{name} {mib:>5} MiB" for name, mib in found.items()))
+        print(
+            f"{step:<10} "
+            + "  ".join(f"{name} {size // MIB:>5} MiB" for name, size in found.items())
+        )
     print(json.dumps({"file_mib": size, "rows": args.rows, **steps}))
 
 

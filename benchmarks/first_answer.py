@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from resident import memory
 
 TEXTS = ["a photo of a dog", "a photo of a cat"]
 GIGABYTE = 1e9
@@ -66,16 +67,16 @@ def _in_a_process(
             raise RuntimeError(f"{' '.join(command)}:\n{child.stderr}")
         seen.append(json.loads(child.stdout))
     found = min(seen, key=lambda one: one["seconds"])
-    memory = found.pop("peak_bytes") - found["imported_bytes"], found.pop("settled_bytes")
+    taken = found.pop("peak_bytes") - found["imported_bytes"], found.pop("settled_bytes")
     return {
         "implementation": implementation,
         "precision": precision,
         "import_seconds": round(found["import_seconds"], 3),
         "seconds": round(found["seconds"], 3),
         "weights_gb": round(size / GIGABYTE, 3),
-        "peak_over_weights": round(memory[0] / size, 3),
-        "settled_over_weights": round((memory[1] - found["imported_bytes"]) / size, 3),
-        "process_peak_gb": round((memory[0] + found["imported_bytes"]) / GIGABYTE, 3),
+        "peak_over_weights": round(taken[0] / size, 3),
+        "settled_over_weights": round((taken[1] - found["imported_bytes"]) / size, 3),
+        "process_peak_gb": round((taken[0] + found["imported_bytes"]) / GIGABYTE, 3),
     }
 
 
@@ -108,12 +109,6 @@ def _openai(path: str, precision: str) -> Callable[[Any], np.ndarray]:
     return answer
 
 
-def _memory(field: str) -> int:
-    """Bytes of this process: VmHWM (the most there were) or VmRSS (now)."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith(field)).split()[1]) * 1024
-
-
 def main() -> None:
     """Load, answer, print."""
     implementation, path, precision = sys.argv[1:]
@@ -122,14 +117,14 @@ def main() -> None:
     from PIL import Image
 
     answer = {"nnclip": _nnclip, "openai": _openai}[implementation](path, precision)
-    imported, memory = time.perf_counter(), _memory("VmRSS")
+    imported, before = time.perf_counter(), memory()
     answer(Image.fromarray(picture_bytes))
     taken = {
         "import_seconds": imported - start,
         "seconds": time.perf_counter() - imported,
-        "imported_bytes": memory,
-        "peak_bytes": _memory("VmHWM"),
-        "settled_bytes": _memory("VmRSS"),
+        "imported_bytes": before["now"],
+        "peak_bytes": memory()["peak"],
+        "settled_bytes": memory()["now"],
     }
     print(json.dumps(taken))
 

@@ -84,6 +84,7 @@ class PostgresStore:
         self._table = sql.Identifier(f"nnclip_{self.name}")
         weakref.finalize(self, self._connection.close)
         self._exact = exact
+        self._counted: tuple[str, int] | None = None  # version of the head, images
         self._read_head()
 
     def _read_head(self) -> None:
@@ -105,6 +106,14 @@ class PostgresStore:
 
     def __len__(self) -> int:
         return int(self._one(self._sql("select count(*) from {table}"))[0])
+
+    def _count(self) -> int:
+        """As `len`, counted once after each change made by nnclip."""
+        # every change writes the head; counting a million takes longer than finding the nearest
+        version = self._one(f"select xmin::text from {HEADS} where name = %s", [self.name])[0]
+        if self._counted is None or self._counted[0] != version:
+            self._counted = version, len(self)
+        return self._counted[1]
 
     def live(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """See `LastingStore`."""
@@ -216,7 +225,7 @@ class PostgresStore:
             seen = log_sum(cosines, scale)
             gone = np.append(rows, left_out)
             rest = self._rest(query_E, scale, top, gone, exact=card is None)
-            below = ranked(len(rows), len(self))
+            below = ranked(len(rows), self._count())
             if len(left_out):
                 below = self._standing(query_E, cosines)
         return Found(rows, cosines, float(np.logaddexp(seen, rest)), card is None, below)
@@ -252,7 +261,7 @@ class PostgresStore:
         self, query_E: np.ndarray, scale: float, top: float, seen: np.ndarray, exact: bool
     ) -> float:
         """log of the sum over the rows that were not seen: of all, or estimated from a sample."""
-        left = len(self) - len(seen)
+        left = self._count() - len(seen)
         share = 100.0 if exact or left < SAMPLED else 100.0 * SAMPLED / left
         sample = "" if share == 100.0 else f"tablesample system ({share}) repeatable (1)"
         terms = {"scale": sql.Literal(scale), "top": sql.Literal(top)}
@@ -273,6 +282,7 @@ class PostgresStore:
         self._connection.execute(sql.SQL("drop index if exists {}").format(index))
         card = IndexCard(kind, len(self))
         if kind == "hnsw":
+            self._connection.add_notice_handler(_tell)
             self._connection.execute(
                 self._sql(
                     "create index {index} on {table} using hnsw (embedding {type}_ip_ops) "
@@ -280,6 +290,7 @@ class PostgresStore:
                     index=index,
                 )
             )
+            self._connection.remove_notice_handler(_tell)
             views = [view for view in SETTINGS["hnsw"] if view <= WIDEST]
             kinds = self._queries(texts)
             setting, reached = choose_setting(views, recall, kinds, self._finder)
@@ -347,6 +358,12 @@ def _connected(address: str) -> "psycopg.Connection[Any]":
         return psycopg.connect(address, autocommit=True, connect_timeout=10)
     except psycopg.Error as error:
         raise ConfigError(f"the database cannot be reached: {str(error).strip()}") from error
+
+
+def _tell(notice: "psycopg.errors.Diagnostic") -> None:
+    """Such as that the graph of an index does not fit into maintenance_work_mem."""
+    said = notice.message_primary, notice.message_detail, notice.message_hint
+    logger.warning("the database says: %s", ". ".join(part.rstrip(".") for part in said if part))
 
 
 def _unnamed(connection: "psycopg.Connection[Any]") -> str:
