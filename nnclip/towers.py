@@ -21,7 +21,6 @@ from nnclip.engine import (
     EmittedGraph,
     InterpretedBatches,
     compile_emitted,
-    compile_quantised,
     default_precision,
     emit_graph,
     free_length,
@@ -171,16 +170,15 @@ class Towers:
             self._weights.give_back()
 
     def _made(self, key: str | int) -> Runner:
-        with NNABLA_LOCK:
-            if not self._compiles:
+        if not self._compiles:
+            with NNABLA_LOCK:
                 self._weights.variables()
                 largest = LARGEST if is_gpu(self._context_name) else NOMINAL
                 return InterpretedBatches(partial(self._graph, key), self.precision, largest)
-            emitted = self._emitted(key)
         if self.precision == "int8":
             side = "image" if key == "image" else "text"
             try:
-                return self._quantised(side, emitted)
+                return self._quantised(key, side)
             except RuntimeError as error:  # OpenVINO 2026.4 cannot fold NLLB's embedding in int8
                 logger.warning(
                     "int8 %ss: OpenVINO does not compile them (%s); they are computed in %s",
@@ -189,22 +187,23 @@ class Towers:
                     self.float_precision,
                 )
         options: dict[str, Any] = {"streams": self._streams, "cache_dir": self._cache_dir}
-        return compile_emitted(emitted, precision=self.float_precision, **options)
+        return compile_emitted(self._emitted(key), precision=self.float_precision, **options)
 
     def _emitted(self, key: str | int) -> EmittedGraph:
         """A tower for the compiler; that of texts takes any length up to `key` if texts trim."""
         if self._written:
             return self._written("image" if key == "image" else "text")
-        arrays = self._weights.unread()
-        emitted = emit_graph(*self._graph(key, NOMINAL), arrays=arrays)
-        if not isinstance(key, int) or key == 1 or not self._weights.config.text.trims:
-            return emitted
-        shorter = emit_graph(*self._graph(key - 1, NOMINAL), arrays=arrays)
-        return free_length(emitted, shorter)
+        with NNABLA_LOCK:
+            arrays = self._weights.unread()
+            emitted = emit_graph(*self._graph(key, NOMINAL), arrays=arrays)
+            if not isinstance(key, int) or key == 1 or not self._weights.config.text.trims:
+                return emitted
+            shorter = emit_graph(*self._graph(key - 1, NOMINAL), arrays=arrays)
+            return free_length(emitted, shorter)
 
-    def _quantised(self, side: str, emitted: EmittedGraph) -> CompiledGraph:
+    def _quantised(self, key: str | int, side: str) -> CompiledGraph:
         """A tower in int8; says what that costs."""
-        from nnclip.engine.kept import kept, key_of
+        from nnclip.engine.kept import compile_kept, kept, key_of
         from nnclip.engine.sensitive import quantised_within
 
         if self._calibration is None:
@@ -214,12 +213,9 @@ class Towers:
             inputs = {"ids": inputs["ids"]}
 
         names = f"{parameter_digest(self._weights)} {self._weights.config} {side}"
-        folder = self._cache_dir or scales_dir()
+        place = (self._cache_dir or scales_dir()) / key_of(names, inputs)
         graph, drift = kept(
-            folder,
-            key_of(names, inputs),
-            emitted,
-            lambda: quantised_within(emitted, inputs, LEAST_COSINE),
+            place, lambda: quantised_within(self._emitted(key), inputs, LEAST_COSINE)
         )
         self.drifts[side] = drift
         logger.log(
@@ -230,7 +226,7 @@ class Towers:
             drift.least_cosine,
             drift.mean_cosine,
         )
-        return compile_quantised(graph, streams=self._streams)
+        return compile_kept(place, graph, streams=self._streams)
 
     def _graph(
         self, key: str | int, batch: int

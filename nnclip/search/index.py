@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nnclip.checksums import file_checksum
 from nnclip.errors import ConfigError, DataError
 from nnclip.extras import extra
 from nnclip.search.approximate import SETTINGS, Approximate, build, open_index
@@ -20,7 +21,7 @@ from nnclip.search.collection import Collection
 from nnclip.search.lock import INDEX as INDEX_LOCK
 from nnclip.search.lock import locked
 from nnclip.search.rows import gather
-from nnclip.search.sealed import file_checksum, read_sealed, write_sealed
+from nnclip.search.sealed import read_sealed, write_sealed
 from nnclip.search.tuning import Find, choose_setting, image_queries, text_queries
 from nnclip.search.writing import first_line, write_file
 

@@ -24,8 +24,8 @@ from typing import IO, Any
 
 import numpy as np
 
+from nnclip.checksums import checksum
 from nnclip.errors import DataError
-from nnclip.search.sealed import checksum
 
 logger = logging.getLogger(__name__)
 

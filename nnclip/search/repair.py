@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from nnclip.checksums import checksum
 from nnclip.errors import DataError
 from nnclip.search.embed import embed_shards
 from nnclip.search.index import check_index, read_card, remove_index
@@ -14,7 +15,6 @@ from nnclip.search.log import ACKNOWLEDGED, Entry, Log
 from nnclip.search.log import FILE as LOG
 from nnclip.search.manifest import FILE as MANIFEST
 from nnclip.search.manifest import Manifest, Model, manifest_from, read_manifest, write_manifest
-from nnclip.search.sealed import checksum
 from nnclip.search.shards import (
     PLAN,
     check_shard,

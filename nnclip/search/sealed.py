@@ -1,42 +1,12 @@
-"""Checksums: of files, and of small JSON files that carry their own.
-
-They are CRC-32: it finds every changed run of up to 32 bits, misses one of four thousand million
-other changes, and reads 2.8 GB a second. It guards against damage, not against forgery.
-"""
+"""Small JSON files that carry their own checksum."""
 
 import json
-import zlib
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from nnclip.checksums import checksum
 from nnclip.errors import DataError
 from nnclip.search.writing import first_line, write_text
-
-PART = 1 << 24  # bytes of a file that one thread takes
-
-
-def checksum(content: bytes | memoryview) -> str:
-    """Eight hexadecimal digits."""
-    return f"{zlib.crc32(content):08x}"
-
-
-def file_checksum(path: Path) -> str:
-    """The checksum of the checksums of a file's parts, by two threads.
-
-    Raises:
-        OSError: The file cannot be read.
-    """
-    size = path.stat().st_size
-
-    def part(start: int) -> str:
-        with open(path, "rb") as file:
-            file.seek(start)
-            return checksum(file.read(PART))
-
-    with ThreadPoolExecutor(2) as pool:
-        parts = list(pool.map(part, range(0, size, PART)))
-    return checksum(f"{size} {' '.join(parts)}".encode())
 
 
 def write_sealed(path: Path, content: dict[str, Any]) -> None:

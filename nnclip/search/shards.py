@@ -17,13 +17,14 @@ from typing import Any
 
 import numpy as np
 
+from nnclip.checksums import checksum
 from nnclip.errors import DataError
 from nnclip.extras import extra
 from nnclip.search.feed import Tried
 from nnclip.search.manifest import Manifest
 from nnclip.search.roots import NO_ROOTS, Roots
 from nnclip.search.rows import CheckedRows
-from nnclip.search.sealed import checksum, read_sealed, write_sealed
+from nnclip.search.sealed import read_sealed, write_sealed
 from nnclip.search.sources import Item
 from nnclip.search.writing import first_line, write_file
 

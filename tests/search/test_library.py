@@ -150,7 +150,8 @@ def test_a_collection_of_an_earlier_format_relocates(folder, photos, never, tmp_
     head = json.loads((folder / "manifest.json").read_bytes())
     table = pq.read_table(folder / "shards" / "00000.parquet")
     names = [f"{photos.parent}/{name}" for name in table["image"].to_pylist()]
-    from nnclip.search.sealed import checksum, write_sealed
+    from nnclip.checksums import checksum
+    from nnclip.search.sealed import write_sealed
     from nnclip.search.shards import _table_bytes, read_seal
 
     seal = vars(read_seal(folder, 0))
