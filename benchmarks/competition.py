@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,9 +43,21 @@ def torch_session() -> Iterator[None]:
 class Competition:
     """All implementations of one model."""
 
-    def __init__(self, name: str, report: Report, quick: bool = False) -> None:
-        """Build them, if `quick` without int8; what is not there is named in the report."""
+    def __init__(
+        self, name: str, report: Report, quick: bool = False, compiled: bool = False
+    ) -> None:
+        """Build them; what is not there is named in the report.
+
+        Args:
+            name: of the model.
+            report: told what is left out.
+            quick: without int8.
+            compiled: torch's peers through torch.compile, too, where there is a C++ compiler.
+        """
         self.name, self.report = name, report
+        self._compiled = compiled and shutil.which(os.environ.get("CXX", "g++")) is not None
+        if not self._compiled:
+            report.skip("torch.compile: " + ("found no C++ compiler" if compiled else "--compile"))
         self.weights = models.random_weights(name)
         self.config = self.weights.config
         self.precisions = [p for p in ("fp32", "bf16") if p in available_precisions()]
@@ -106,7 +120,11 @@ class Competition:
 
     def _torch(self, encode: str, array: np.ndarray) -> list[Contender]:
         return [
-            fastest(ways_in_torch(peer, self.lowered.get(peer.name), encode, array, precision))
+            fastest(
+                ways_in_torch(
+                    peer, self.lowered.get(peer.name), encode, array, precision, self._compiled
+                )
+            )
             for peer in self.peers
             for precision in self.precisions
         ]

@@ -2,8 +2,8 @@
 
 One run, the same random weights and inputs for all, taking turns: nnclip, plain NNabla, OpenAI's
 model code, open_clip, transformers, ONNX Runtime and OpenVINO of the torch model. Each torch peer
-runs in bf16 in the faster of two ways (autocast held open, or weights cast once); torch.compile,
-which needs a C++ compiler at run time, is left out. Peers that are not installed are named.
+runs in bf16 in the faster of two ways (autocast held open, or weights cast once), with --compile
+through torch.compile, too, if that is faster. Peers that are not installed are named.
 """
 
 from __future__ import annotations
@@ -178,10 +178,11 @@ def first_answer_ratios(found: Sequence[dict], model: str) -> dict[str, dict]:
     return ratios
 
 
-def measure(model: str, batches: Sequence[int], rounds: int, quick: bool, report: Report) -> None:
+def measure(model: str, batches: Sequence[int], args: argparse.Namespace, report: Report) -> None:
     """Measure one model and add it to the report."""
+    quick, rounds = args.quick, min(args.rounds, 3) if args.quick else args.rounds
     patience = QUICK_PATIENCE if quick else PATIENCE
-    competition = Competition(model, report, quick)
+    competition = Competition(model, report, quick, args.compile)
     rows, ratios, peaks = [], {}, {}
     with torch_session():
         for batch in () if competition.alone else batches:
@@ -243,6 +244,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure every model asked for, print tables and the JSON line."""
     parser = argparse.ArgumentParser(description=__doc__)
     add_arguments(parser, ("ViT-B/32", "ViT-B/16", "ViT-L/14"), rounds=9)
+    parser.add_argument("--compile", action="store_true", help="torch.compile, too: takes longer")
     args = parser.parse_args(argv)
     names = ["small"] if args.quick else args.models.split(",")
     report = Report("cpu_inference", args.out)
@@ -252,7 +254,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             continue
         batches = args.batches or ("1,8" if args.quick else "")
         sizes = [int(b) for b in batches.split(",")] if batches else BATCHES.get(name, (1, 8))
-        measure(name, sizes, min(args.rounds, 3) if args.quick else args.rounds, args.quick, report)
+        measure(name, sizes, args, report)
     report.finish()
     return 0
 

@@ -192,11 +192,24 @@ def torch_peers(
 
 
 def ways_in_torch(
-    peer: TorchPeer, lowered: TorchPeer | None, encode: str, array: np.ndarray, precision: str
+    peer: TorchPeer,
+    lowered: TorchPeer | None,
+    encode: str,
+    array: np.ndarray,
+    precision: str,
+    compiled: bool = False,
 ) -> list[measuring.Contender]:
     """The ways to run a peer's `encode` for one batch; in bf16 by autocast or with bf16 weights.
 
-    Call them inside `autocast_held_open`.
+    Call them inside `torch_session`.
+
+    Args:
+        peer: whose code.
+        lowered: the same in bf16; None where only fp32 is asked for.
+        encode: `encode_image` or `encode_text`.
+        array: one batch.
+        precision: `fp32` or `bf16`.
+        compiled: through torch.compile, too, which takes up to a minute.
     """
     import torch
 
@@ -208,10 +221,13 @@ def ways_in_torch(
             return encoder(inputs).float().numpy()
 
     contender = partial(measuring.Contender, peer.name, precision, items=len(array))
-    if precision == "fp32":
-        return [contender(call=partial(call, getattr(peer, encode), False))]
-    assert lowered is not None
-    return [
-        contender(call=partial(call, getattr(peer, encode), True), note="autocast"),
-        contender(call=partial(call, getattr(lowered, encode), False), note="bf16 weights"),
-    ]
+    ways = [(getattr(peer, encode), False, "")]
+    if precision == "bf16":
+        assert lowered is not None
+        ways = [
+            (getattr(peer, encode), True, "autocast"),
+            (getattr(lowered, encode), False, "bf16 weights"),
+        ]
+    if compiled:
+        ways.append((torch.compile(ways[-1][0]), False, f"{ways[-1][2]} torch.compile".strip()))
+    return [contender(call=partial(call, way, auto), note=note) for way, auto, note in ways]

@@ -17,7 +17,7 @@ import numpy as np
 
 from nnclip.search.approximate import list_count
 from nnclip.search.exact import exact_neighbours
-from nnclip.search.rows import NO_ROWS, Rows, gather
+from nnclip.search.rows import NO_ROWS, Rows, gather, widened
 
 BYTES = (32, 64)  # of a row
 RANKED = (100, 400, 1600)  # candidates that the rows themselves rank
@@ -51,7 +51,7 @@ def built(blocks: Sequence[Rows], size: int) -> faiss.Index:
     index.train(gather(blocks, np.sort(chosen)))
     for block in blocks:
         if len(block):
-            index.add(np.ascontiguousarray(block, np.float32))
+            index.add(widened(block[:]))
     return index
 
 

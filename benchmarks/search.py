@@ -31,7 +31,7 @@ from nnclip.search.exact import SHARE, as_float32, exact_neighbours
 from nnclip.search.feed import Tried
 from nnclip.search.log import Entry
 from nnclip.search.manifest import Manifest, write_manifest
-from nnclip.search.rows import Rows
+from nnclip.search.rows import Rows, widened
 from nnclip.search.shards import write_shard
 from nnclip.search.sources import Item
 from nnclip.search.store import FolderStore, Store
@@ -249,7 +249,7 @@ def exact_totals(blocks: Sequence[Rows], queries_QE: np.ndarray) -> np.ndarray:
     totals = np.full(len(queries_QE), -np.inf)
     for block in blocks:
         if len(block):
-            scores = SCALE * (queries_QE @ np.asarray(block, np.float32).T).astype(np.float64)
+            scores = SCALE * (queries_QE @ widened(block[:]).T).astype(np.float64)
             totals = np.logaddexp(totals, np.logaddexp.reduce(scores, axis=1))
     return totals
 

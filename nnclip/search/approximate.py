@@ -16,7 +16,7 @@ import numpy as np
 from nnclip.errors import DataError
 from nnclip.extras import extra
 from nnclip.search.exact import STRIP, Found, best, log_sum, ranked, standing
-from nnclip.search.rows import NO_ROWS, Rows, gather
+from nnclip.search.rows import NO_ROWS, Rows, gather, widened
 from nnclip.search.writing import first_line
 
 with extra():
@@ -65,7 +65,7 @@ def build(kind: str, blocks: Sequence[Rows], seed: int = 0) -> faiss.Index:
         index.train(gather(blocks, chosen))
         for block in blocks:
             if len(block):
-                index.add(np.ascontiguousarray(block, np.float32))
+                index.add(widened(block[:]))
     return index
 
 
@@ -229,6 +229,6 @@ def _after(blocks: Sequence[Rows], start: int) -> np.ndarray:
         left -= len(block)
     found.reverse()
     if len(found) == 1:
-        return np.asarray(found[0], np.float32)
+        return widened(found[0][:])
     empty = np.empty((0, blocks[0].shape[1]), np.float32)
-    return np.concatenate([np.asarray(part, np.float32) for part in found] or [empty])
+    return np.concatenate([widened(part[:]) for part in found] or [empty])

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from nnclip.host import available_memory, cores
-from nnclip.search.rows import NO_ROWS, Rows
+from nnclip.search.rows import AT_ONCE, NO_ROWS, Rows, widened
 
 MAXIMA = 256  # rows of which first only the best one is looked at
 NEGLIGIBLE = 32.0  # a term below exp(-32) of the largest: a million of them are 1e-8 of it
-STRIP = 4096  # rows converted to float32 at once where they are not held so
+STRIP = 4096  # rows that are compared with many queries at once
+TASK = 8 * AT_ONCE  # rows that one thread takes
 SHARE = 0.5  # of the memory that is free, which rows may take as float32
 CORES = cores()
-_NONE = np.empty(0, np.float32)
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,7 @@ class Exact:
             dead: rows that do not count.
             left_out: rows that are not to be found.
         """
-        parts = [scores(block, query_E) for block in (*self._fixed, grown) if len(block)]
-        scores_N = parts[0] if len(parts) == 1 else np.concatenate([_NONE, *parts])
+        scores_N = scores([*self._fixed, grown], query_E)
         scores_N[dead] = -np.inf
         others = np.sort(np.delete(scores_N, dead)) if len(left_out) else None
         scores_N[left_out] = -np.inf
@@ -102,19 +101,33 @@ def standing(cosines: np.ndarray, sorted_scores: np.ndarray, images: int = 0) ->
     return 100 * below / others if others > 0 else np.full(len(cosines), np.nan)
 
 
-def scores(rows_NE: Rows, query_E: np.ndarray) -> np.ndarray:
-    """Rows times a query, (N,) float32."""
-    if rows_NE.dtype == np.float32:
-        return np.asarray(rows_NE) @ query_E
-    found = np.empty(len(rows_NE), np.float32)
+def scores(blocks: Sequence[Rows], query_E: np.ndarray) -> np.ndarray:
+    """All rows times a query, (N,) float32."""
+    starts = np.cumsum([0, *map(len, blocks)])
+    found, tasks = np.empty(starts[-1], np.float32), []
+    for block, start in zip(blocks, starts.tolist(), strict=False):
+        if block.dtype == np.float32:
+            np.dot(np.asarray(block), query_E, out=found[start : start + len(block)])
+            continue
+        tasks += [(block, at, found[start + at :]) for at in range(0, len(block), TASK)]
 
-    def fill(start: int) -> None:
-        strip = rows_NE[start : start + STRIP].astype(np.float32)
-        np.dot(strip, query_E, out=found[start : start + STRIP])
+    def fill(task: tuple[Rows, int, np.ndarray]) -> None:
+        block, at, out = task
+        _narrow_scores(block[at : at + TASK], query_E, out)
 
-    with ThreadPoolExecutor(CORES) as pool:
-        list(pool.map(fill, range(0, len(rows_NE), STRIP)))
+    if tasks:
+        with ThreadPoolExecutor(CORES) as pool:
+            list(pool.map(fill, tasks))
     return found
+
+
+def _narrow_scores(rows_NE: np.ndarray, query_E: np.ndarray, out: np.ndarray) -> None:
+    """Those of float16 rows, on this thread: BLAS would start others, which wait for each other."""
+    held = np.empty((AT_ONCE, rows_NE.shape[1]), np.float32)
+    for at in range(0, len(rows_NE), AT_ONCE):
+        rows = rows_NE[at : at + AT_ONCE]
+        part = widened(rows, held[: len(rows)])
+        np.einsum("ne,e->n", part, query_E, out=out[at : at + len(rows)])
 
 
 def best(scores_N: np.ndarray, k: int) -> np.ndarray:
@@ -160,7 +173,7 @@ def exact_neighbours(
     start = 0
     for block in blocks:
         for at in range(0, len(block), STRIP):
-            strip = np.asarray(block[at : at + STRIP], np.float32)
+            strip = widened(block[at : at + STRIP])
             rows = start + at + np.arange(len(strip))
             found = queries_QE @ strip.T
             found[:, np.isin(rows, skip, assume_unique=True)] = -np.inf
@@ -180,7 +193,7 @@ def as_float32(blocks: Sequence[Rows]) -> np.ndarray:
     held = np.empty((starts[-1], blocks[0].shape[1]), np.float32)
 
     def fill(number: int) -> None:
-        held[starts[number] : starts[number + 1]] = blocks[number]
+        widened(blocks[number][:], held[starts[number] : starts[number + 1]])
 
     with ThreadPoolExecutor(CORES) as pool:
         list(pool.map(fill, range(len(blocks))))

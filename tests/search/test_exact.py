@@ -6,7 +6,7 @@ import pytest
 from nnclip.errors import DataError
 from nnclip.search import exact
 from nnclip.search.exact import Exact, best, exact_neighbours, log_sum, scores
-from nnclip.search.rows import Growing, gather, unit_rows
+from nnclip.search.rows import Growing, gather, unit_rows, widened
 
 from .conftest import unit_vectors
 
@@ -55,7 +55,9 @@ def test_a_sum_of_powers_does_not_overflow():
 def test_strips_give_what_the_whole_gives(rng):
     rows = unit_vectors(rng, 9000).astype(np.float16)
     query = unit_vectors(rng, 1)[0]
-    np.testing.assert_allclose(scores(rows, query), rows.astype(np.float32) @ query, atol=1e-6)
+    np.testing.assert_allclose(
+        scores([rows[:700], rows[700:]], query), rows.astype(np.float32) @ query, atol=1e-6
+    )
 
 
 def test_neighbours_of_many_queries(rng):
@@ -88,3 +90,15 @@ def test_rows_without_a_direction_are_refused():
         unit_rows(np.array([[1.0, 0.0], [0.0, 0.0]]))
     with pytest.raises(DataError, match=r"expected \(N, E\)"):
         unit_rows(np.ones(3))
+
+
+def test_every_finite_float16_is_widened_to_the_same_number():
+    every = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    finite = every[np.isfinite(every)]
+    rows_NE = finite[: len(finite) // 7 * 7].reshape(-1, 7)  # more rows than are converted at once
+    wanted = rows_NE.astype(np.float32)
+    np.testing.assert_array_equal(widened(rows_NE).view(np.uint32), wanted.view(np.uint32))
+    out = np.empty_like(wanted)
+    assert widened(rows_NE, out) is out
+    np.testing.assert_array_equal(out, wanted)
+    assert widened(wanted) is wanted
