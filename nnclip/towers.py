@@ -46,6 +46,7 @@ Runner = CompiledGraph | InterpretedBatches
 
 NOMINAL = 2  # the batch a graph is written for; the compiler makes it any size
 LEAST_COSINE = 0.99  # between int8 and fp32 features; below, int8 is warned of
+TOGETHER = 32  # texts of one call, where there are more
 FILLED = (8, 12, 16, 24, 32, 48, 64)  # tokens to fill texts up to: each length met takes 2 MB
 LENGTHS = (8, 16, 32, 64)  # tokens; a shorter graph serves texts shorter than the context
 WORTH = 0.8  # of the context: a graph that is longer saves less than its memory costs
@@ -138,9 +139,24 @@ class Towers:
                 f"L from 1 to {context}"
             )
         inputs = text_inputs(ids_NL, config)
-        used = used_columns(inputs, config)
+        used_N = used_columns(inputs, config)
         if self._written:
             inputs = {"ids": inputs["ids"]}
+        if len(ids_NL) <= TOGETHER or not config.trims or not self._compiles or self._streams:
+            return self._cut(inputs, int(used_N.max(initial=1)))
+        # a call takes as long as its longest text: those of one length come together
+        order = np.argsort(used_N, kind="stable")
+        features_NE = np.empty((len(order), self._weights.config.embed), np.float32)
+        for start in range(0, len(order), TOGETHER):
+            rows = order[start : start + TOGETHER]
+            part = {name: array_NL[rows] for name, array_NL in inputs.items()}
+            features_NE[rows] = self._cut(part, int(used_N[rows[-1]]))
+        return features_NE
+
+    def _cut(self, inputs: dict[str, np.ndarray], used: int) -> np.ndarray:
+        """Features of texts that need so many columns."""
+        config = self._weights.config.text
+        context = config.context
         if self._compiles:  # one graph for all lengths
             key, length = context, next((n for n in FILLED if used <= n < context), context)
         else:

@@ -12,6 +12,7 @@ from nnclip.cli import main
 from nnclip.convert import torch_to_h5
 from nnclip.errors import CheckpointError, DataError
 from nnclip.graph.beside import text_inputs, used_columns
+from nnclip.towers import TOGETHER
 from nnclip.weights.h5 import read_h5, write_h5
 from tests.convert.encoder_samples import xlm_roberta
 
@@ -57,9 +58,20 @@ def test_a_text_alone_or_among_longer_ones_is_the_same(model):
     for row, text in enumerate(TEXTS):
         alone = model.encode_text(model.tokenize([text]))
         np.testing.assert_allclose(alone[0], together[row], atol=2e-5)
-        used = used_columns(text_inputs(ids[row : row + 1], model.config.text), model.config.text)
+        used = used_columns(text_inputs(ids, model.config.text), model.config.text)[row]
         short = ids[row : row + 1, :used]
         np.testing.assert_allclose(model.encode_text(short)[0], together[row], atol=2e-5)
+
+
+def test_many_texts_of_all_lengths_come_back_in_their_order(model):
+    """More than one call takes: they are sorted by length, and given back as they came."""
+    words = [" ".join(["dog"] * (1 + number * 7 % 12)) for number in range(TOGETHER * 2 + 5)]
+    ids = model.tokenize(words, truncate=True)
+    together = model.encode_text(ids)
+    for row in range(0, len(words), 9):
+        np.testing.assert_allclose(
+            model.encode_text(ids[row : row + 1])[0], together[row], atol=2e-5
+        )
 
 
 def test_probabilities_and_gradients_of_a_whole_model(model):

@@ -143,16 +143,16 @@ def embed_sentences(
     """
     if not texts:
         raise DataError("no texts to embed: at least one was expected")
-    place = {text: i for i, text in enumerate(dict.fromkeys(texts))}
-    unique = list(place)
+    # a batch takes as long as its longest text: those of one length come together
+    unique = sorted(dict.fromkeys(texts), key=len)
+    groups = [[unique[i] for i in indices] for indices in batches(len(unique), batch)]
+    groups = [group for rank in range(ranks.size) for group in groups[rank :: ranks.size]]
 
     def work() -> list[np.ndarray]:
-        rows = []
-        for indices in progress(ranks.share(batches(len(unique), batch)), ranks, "texts"):
-            wanted = [unique[i] for i in indices]
-            rows.append(checked(embed_texts(wanted), len(wanted)))
-        return rows
+        shared = progress(ranks.share(groups), ranks, "texts")
+        return [checked(embed_texts(group), len(group)) for group in shared]
 
+    place = {text: i for i, text in enumerate(text for group in groups for text in group)}
     rows = np.concatenate(ranks.collect(work))
     return rows[[place[text] for text in texts]]
 

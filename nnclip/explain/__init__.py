@@ -153,4 +153,4 @@ def explain_text(subject: Subject, ids_1L: np.ndarray, image_1E: np.ndarray) -> 
     graph = subject.graph("words", relevance.emit_words, subject.weights.config.image.resolution)
     found = graph(**inputs, direction=image_1E)
     row = int(inputs["end"][0].argmax()) if "end" in inputs else -1
-    return relevance.rolled_out(found, row, own=False)[: used_columns(inputs, tower)]
+    return relevance.rolled_out(found, row, own=False)[: used_columns(inputs, tower)[0]]

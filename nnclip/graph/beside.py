@@ -54,11 +54,12 @@ def text_inputs(ids_NL: np.ndarray, tower: TextTower) -> dict[str, np.ndarray]:
     return {"ids": ids_NL, **{name: make(ids_NL) for name, make in tower.beside.items()}}
 
 
-def used_columns(inputs: Mapping[str, np.ndarray], tower: TextTower) -> int:
-    """How many columns of `text_inputs` must stay: the others change no feature."""
+def used_columns(inputs: Mapping[str, np.ndarray], tower: TextTower) -> np.ndarray:
+    """How many columns of `text_inputs` each text needs, (N,): the others change no feature."""
+    rows, columns = inputs["ids"].shape
     if not tower.trims:
-        return inputs["ids"].shape[1]
-    return int(inputs[tower.trims].any(axis=0).nonzero()[0].max(initial=0)) + 1
+        return np.full(rows, columns)
+    return (np.arange(1, columns + 1) * (inputs[tower.trims] != 0)).max(axis=1, initial=1)
 
 
 class Beside(PythonFunction):

@@ -258,6 +258,6 @@ def token_ids(
 ) -> np.ndarray:
     """Token ids of texts, without the columns that change no feature of the tower: (N, L) int32."""
     ids_NL = tokenizer(texts, context, truncate=True)
-    used = used_columns(text_inputs(ids_NL, tower), tower)
+    used = int(used_columns(text_inputs(ids_NL, tower), tower).max(initial=1))
     length = min(-(-used // BUCKET) * BUCKET, context)
     return np.ascontiguousarray(ids_NL[:, :length])
