@@ -57,8 +57,8 @@ def load_extension(name: str = "cudnn", tf32: bool | None = None) -> None:
         ) from error
     if not sys.modules["nnabla_ext.cuda"].array_classes():  # it only logs that it failed
         raise ConfigError(
-            "NNabla's CUDA extension did not start, see its warning above; `nnclip "
-            "doctor` looks at everything it needs"
+            "NNabla's CUDA extension did not start, see its warning above; "
+            "`nnclip doctor` looks at everything it needs"
         )
 
 
