@@ -27,6 +27,7 @@ from measuring import (
     take_turns,
 )
 from peers import PEERS, TEXT_PEERS
+from products import fraction_of_peak
 
 from nnclip.weights.model import ModelWeights
 
@@ -129,16 +130,13 @@ def peak_ratios(cell: Cell, model: str, batch: int) -> tuple[dict[str, dict], di
         if not plain:
             continue
         peaks[precision] = {c.implementation: c.per_second()["median"] / 1e9 for c in plain}
-        best = max(plain, key=lambda c: c.per_second()["median"])
-        # ratio() divides rates, and the peak's items are operations: images per operation
-        against = ratio(cell["nnclip", precision], best)
         name = f"{model} image {precision}, batch {batch}, fraction of the {precision} peak"
         works = {
             name: models.image_work(config),
             f"{name}, counting only what is computed": models.image_work_needed(config),
         }
         for label, work in works.items():
-            value = {key: round(value * work, 4) for key, value in against.items()}
+            value = fraction_of_peak(cell["nnclip", precision], plain, work)
             ratios[label] = judged(value, TARGETS.get(label))
     return ratios, peaks
 

@@ -106,3 +106,12 @@ def image_work_needed(config: ClipConfig) -> float:
     unread = tokens - 1  # tokens whose query, output and perceptron are left out
     saved = unread * (2 * width * width + 2 * width * blocks.hidden) + 2 * unread * tokens * width
     return image_work(config) - 2.0 * saved
+
+
+def step_work(config: ClipConfig, pairs: int, tokens: int) -> float:
+    """The same for a training step with captions of so many tokens; backward is twice forward."""
+    blocks = config.text.blocks
+    layer = tokens * (4 * blocks.width**2 + 2 * blocks.width * blocks.hidden)
+    layer += 2 * tokens * tokens * blocks.width
+    text = 2.0 * (blocks.layers * layer + blocks.width * config.embed)
+    return 3.0 * pairs * (image_work(config) + text)

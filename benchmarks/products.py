@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import measuring
 import numpy as np
+from measuring import Contender, ratio
 
 PAIRS = 3  # products up and down again in one call, so that conversions at its ends do not count
 
 
-def product_contenders(precision: str, rows: int, width: int, hidden: int) -> list:
+def product_contenders(precision: str, rows: int, width: int, hidden: int) -> list[Contender]:
     """Contenders that multiply (rows, width) by (width, hidden) and back; items are operations."""
     operations = 2.0 * rows * width * hidden * 2 * PAIRS
     rng = np.random.default_rng(0)
@@ -19,9 +20,18 @@ def product_contenders(precision: str, rows: int, width: int, hidden: int) -> li
     up = rng.normal(size=(hidden, width)).astype(np.float32) * width**-0.5
     down = rng.normal(size=(width, hidden)).astype(np.float32) * hidden**-0.5
     return [
-        measuring.Contender(name, precision, call, operations, note="products alone")
+        Contender(name, precision, call, operations, note="products alone")
         for name, call in _calls(precision, x, up, down)
     ]
+
+
+def fraction_of_peak(
+    ours: Contender, products: Sequence[Contender], work: float
+) -> dict[str, float]:
+    """What part of the fastest products' rate one reaches; `work`: operations of one item."""
+    best = max(products, key=lambda c: c.per_second()["median"])
+    # ratio() divides rates, and the items of a product are operations: items per operation
+    return {key: round(value * work, 4) for key, value in ratio(ours, best).items()}
 
 
 def _calls(
