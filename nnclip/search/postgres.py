@@ -7,14 +7,12 @@ a vector; every change is one transaction.
 Axes: N rows, E embedding.
 """
 
-import json
 import logging
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
 from typing import Any, cast
-from urllib.parse import urldefrag
 
 import numpy as np
 
@@ -22,6 +20,7 @@ from nnclip.errors import ConfigError, DataError
 from nnclip.extras import extra
 from nnclip.files import to_name, to_path
 from nnclip.search.approximate import SETTINGS
+from nnclip.search.database import HEADS, connected, parts_of, tell, text_of, unnamed
 from nnclip.search.exact import Found, log_sum, ranked
 from nnclip.search.index import IndexCard, Texts, chosen_kind
 from nnclip.search.log import Entry
@@ -39,8 +38,6 @@ with extra():
 
 logger = logging.getLogger(__name__)
 
-NAME, FORMER = "images", "pictures"  # of a collection that the address does not name
-HEADS = "nnclip_collections"
 TYPES = {"float16": "halfvec", "float32": "vector"}
 QUERIES = 128  # of each kind, that recall is measured with
 SAMPLED = 4096  # rows, about, that stand for the others in the sum of a softmax
@@ -78,9 +75,9 @@ class PostgresStore:
             ConfigError: the database cannot be reached.
             DataError: it holds no such collection.
         """
-        address, name = _parts(url)
-        self._connection = _connected(address)
-        self.name = name or _unnamed(self._connection)
+        address, name = parts_of(url)
+        self._connection = connected(address)
+        self.name = name or unnamed(self._connection)
         self._table = sql.Identifier(f"nnclip_{self.name}")
         weakref.finalize(self, self._connection.close)
         self._exact = exact
@@ -175,7 +172,7 @@ class PostgresStore:
         numbers = range(first, first + len(rows_NE))
         with self._connection.cursor().copy(query) as copy:
             for number, record, vector_E in zip(numbers, entry.records, rows_NE, strict=True):
-                copy.write_row((number, record["image"], Jsonb(record), _text(vector_E)))
+                copy.write_row((number, record["image"], Jsonb(record), text_of(vector_E)))
 
     def vectors(self) -> tuple[list[np.ndarray], np.ndarray]:
         """See `LastingStore`; fetches all of them."""
@@ -282,7 +279,7 @@ class PostgresStore:
         self._connection.execute(sql.SQL("drop index if exists {}").format(index))
         card = IndexCard(kind, len(self))
         if kind == "hnsw":
-            self._connection.add_notice_handler(_tell)
+            self._connection.add_notice_handler(tell)
             self._connection.execute(
                 self._sql(
                     "create index {index} on {table} using hnsw (embedding {type}_ip_ops) "
@@ -290,7 +287,7 @@ class PostgresStore:
                     index=index,
                 )
             )
-            self._connection.remove_notice_handler(_tell)
+            self._connection.remove_notice_handler(tell)
             views = [view for view in SETTINGS["hnsw"] if view <= WIDEST]
             kinds = self._queries(texts)
             setting, reached = choose_setting(views, recall, kinds, self._finder)
@@ -336,49 +333,11 @@ class PostgresStore:
         """A statement about this collection's table."""
         kind = sql.SQL(TYPES[self.manifest.dtype]) if hasattr(self, "manifest") else sql.SQL("")
         if query_E is not None:
-            parts["query"] = sql.SQL("{}::{}").format(sql.Literal(_text(query_E)), kind)
+            parts["query"] = sql.SQL("{}::{}").format(sql.Literal(text_of(query_E)), kind)
         return sql.SQL(cast(Any, text)).format(table=self._table, type=kind, **parts)
 
     def _one(self, query: Any, values: Sequence[Any] = ()) -> Any:
         return self._connection.execute(query, values or None).fetchone()
-
-
-def _parts(url: str) -> tuple[str, str]:
-    """Address and name of the collection; "" where it has none."""
-    address, name = urldefrag(url)
-    if (name and not name.isidentifier()) or len(name) > 40:
-        raise ConfigError(
-            f"{url}: found the name {name!r} after #, expected letters, digits and _, at most 40"
-        )
-    return address, name
-
-
-def _connected(address: str) -> "psycopg.Connection[Any]":
-    try:
-        return psycopg.connect(address, autocommit=True, connect_timeout=10)
-    except psycopg.Error as error:
-        raise ConfigError(f"the database cannot be reached: {str(error).strip()}") from error
-
-
-def _tell(notice: "psycopg.errors.Diagnostic") -> None:
-    """Such as that the graph of an index does not fit into maintenance_work_mem."""
-    said = notice.message_primary, notice.message_detail, notice.message_hint
-    logger.warning("the database says: %s", ". ".join(part.rstrip(".") for part in said if part))
-
-
-def _unnamed(connection: "psycopg.Connection[Any]") -> str:
-    """The collection that is meant where none is named: `FORMER` if that alone is there."""
-    there = connection.execute("select to_regclass(%s)", [HEADS]).fetchone()
-    if not there or there[0] is None:
-        return NAME
-    query = f"select name from {HEADS} where name = any(%s)"
-    names = [name for (name,) in connection.execute(query, [[NAME, FORMER]])]
-    return FORMER if names == [FORMER] else NAME
-
-
-def _text(vector_E: np.ndarray) -> str:
-    """A vector as pgvector reads it."""
-    return json.dumps(vector_E.tolist())
 
 
 def begin(url: str, manifest: Manifest) -> PostgresStore:
@@ -388,9 +347,9 @@ def begin(url: str, manifest: Manifest) -> PostgresStore:
         ConfigError: the database cannot be reached, or has no pgvector.
         DataError: there is one that another model embedded, or that is kept otherwise.
     """
-    address, name = _parts(url)
-    connection = _connected(address)
-    name = name or _unnamed(connection)
+    address, name = parts_of(url)
+    connection = connected(address)
+    name = name or unnamed(connection)
     try:
         with connection.transaction():
             # of two that begin at once, PostgreSQL refuses one extension and one table

@@ -116,6 +116,25 @@ def test_an_index_reaches_a_stated_recall(server, rng):
         store.build_index("ivf", 0.9)
 
 
+def test_what_others_change_counts_at_once(server, rng):
+    rows, removed = unit_vectors(rng, 40), range(4, 30)
+    store = filled(f"{server}#counted", rows, "float32")
+    other, query = PostgresStore(f"{server}#counted"), rows[3]
+    for left in (rows, np.delete(rows, removed, axis=0)):
+        found = other.nearest(query, 50, 10.0)
+        total = np.log(np.exp(10.0 * (left @ query).astype(np.float64)).sum())
+        assert found.log_total == pytest.approx(total, abs=1e-4)
+        assert len(found.rows) == len(left) and found.percentiles[-1] == 0
+        store.append(Entry(removed=list(removed)))
+
+
+def test_what_the_database_says_while_it_builds_is_passed_on(server, rng, caplog):
+    small = f"{server}&options=-c%20maintenance_work_mem%3D1MB#told"
+    store = filled(small, unit_vectors(rng, 6000), "float32")
+    store.build_index("hnsw", 0.5)
+    assert "the database says: hnsw graph no longer fits into maintenance_work_mem" in caplog.text
+
+
 def test_a_database_answers_as_a_folder_does(server, tmp_path, model, pictures):
     url = f"{server}#same"
     store = begin(url, manifest_of(model, str(model.path), "float16"))
