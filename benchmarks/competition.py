@@ -57,7 +57,8 @@ class Competition:
         self.name, self.report = name, report
         self._compiled = compiled and shutil.which(os.environ.get("CXX", "g++")) is not None
         if not self._compiled:
-            report.skip("torch.compile: " + ("found no C++ compiler" if compiled else "--compile"))
+            why = "found no C++ compiler" if compiled else "not asked for (--compile)"
+            report.skip(f"torch.compile: {why}")
         self.weights = models.random_weights(name)
         self.config = self.weights.config
         self.precisions = [p for p in ("fp32", "bf16") if p in available_precisions()]
