@@ -36,7 +36,7 @@ verify-weights: setup ## compare published weights with published answers (MODEL
 test: setup-dev ## run every test, two at a time
 	$(PYTHON) -m pytest -n 2 --dist loadfile -m "not long"
 
-test-long: setup-dev ## the long forms of fuzzers and threads, the largest sizes (an hour)
+test-long: setup-dev ## the long forms of fuzzers and threads, the largest sizes (half an hour)
 	$(PYTHON) -m pytest -m long
 
 test-quick: setup-dev ## run the tests without the full-size models
