@@ -54,7 +54,7 @@ create table {table} (row bigint primary key, image text not null, record jsonb 
 """
 _NEAREST = """
 select row, -(embedding <#> {query}) from {table} where not row = any({left_out}::bigint[])
-order by embedding <#> {query}, row limit {k}
+order by embedding <#> {query}{then} limit {k}
 """
 _BELOW = """
 select width_bucket(-(embedding <#> {query}), {bounds}::float8[]), count(*) from {table} group by 1
@@ -249,10 +249,17 @@ class PostgresStore:
             execute("set local enable_seqscan = off")
         else:
             execute("set local enable_indexscan = off")
-        parts = {"k": sql.Literal(k), "left_out": sql.Literal(left_out.tolist())}
-        found = execute(self._sql(_NEAREST, query_E, **parts)).fetchall()
+        found = execute(self._nearest_rows(query_E, k, view, left_out)).fetchall()
         rows, cosines = zip(*found, strict=True) if found else ((), ())
         return np.array(rows, np.int64), np.array(cosines, np.float32)
+
+    def _nearest_rows(
+        self, query_E: np.ndarray, k: int, view: int, left_out: np.ndarray = NO_ROWS
+    ) -> sql.Composed:
+        """The statement of `_top`; an order by anything beside the distance uses no index."""
+        then = sql.SQL("" if view else ", row")
+        parts = {"k": sql.Literal(k), "left_out": sql.Literal(left_out.tolist()), "then": then}
+        return self._sql(_NEAREST, query_E, **parts)
 
     def _rest(
         self, query_E: np.ndarray, scale: float, top: float, seen: np.ndarray, exact: bool

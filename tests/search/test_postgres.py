@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import psycopg
 import pytest
+from psycopg import sql
 
 from nnclip.cli import main
 from nnclip.errors import ConfigError, DataError
@@ -103,6 +104,11 @@ def test_an_index_reaches_a_stated_recall(server, rng):
     card = store.build_index("hnsw", 0.9, lambda: texts)
     assert card.setting and min(card.recall.values()) >= 0.9
     again = PostgresStore(f"{server}#hnsw")
+    with again._connection.transaction():
+        again._top(texts[0], 10, card.setting)  # which sets what the planner may use
+        statement = sql.SQL("explain {}").format(again._nearest_rows(texts[0], 10, card.setting))
+        plan = str(again._connection.execute(statement).fetchall())
+    assert "Index Scan using nnclip_hnsw_embedding" in plan and "Sort" not in plan
     hits = []
     for query in unit_vectors(rng, 20):
         found = again.nearest(query, 10, 10.0)
