@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pgvector
 import product_codes
 from measuring import CORES, judged, machine, print_ratios
 from resident import Watch, memory
@@ -110,6 +109,8 @@ def measured(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
     if args.codes:
         content["product_codes"] = product_codes.measured(store.vectors()[0], queries["texts"])
     if args.database:
+        import pgvector  # psycopg is optional
+
         ask = partial(asked, blocks=store.vectors()[0], dead=store.vectors()[1])
         content["pgvector"] = pgvector.measured(args.database, store, queries, tuned_by, ask)
     adding = added(store, drawn)

@@ -39,6 +39,8 @@ FORM = "2"  # of a folder's content, and of how quantise.py chooses; a new one i
 GRAPH, WEIGHTS, ABOUT, COMPILED = "graph.xml", "graph.bin", "about.json", "compiled"
 MOST = 8  # folders that are kept; a ViT-B/32's image tower takes 200 MB
 
+UNREADABLE = (OSError, RuntimeError, ValueError, LookupError, TypeError)  # RuntimeError: OpenVINO's
+
 Made = tuple[EmittedGraph, Agreement]
 
 
@@ -79,7 +81,7 @@ def kept(place: Path, make: Callable[[], Made]) -> Made:
     if place.exists():
         try:
             found = _read(place)
-        except (OSError, RuntimeError, ValueError, LookupError, TypeError) as error:
+        except UNREADABLE as error:
             logger.warning("%s: cannot be read (%s); int8 chooses its scales again", place, error)
             shutil.rmtree(place, ignore_errors=True)
         else:
@@ -91,7 +93,7 @@ def kept(place: Path, make: Callable[[], Made]) -> Made:
         _forget_oldest(place.parent)
         # mapped from there, it takes less memory
         return _read(place)
-    except (OSError, RuntimeError) as error:
+    except UNREADABLE as error:  # no room, or a damaged one that cannot be removed
         logger.info("int8: found no room to keep its scales (%s); they are chosen again", error)
         return made
 

@@ -6,6 +6,8 @@ nothing does).
 
 import json
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urldefrag
 
@@ -41,7 +43,17 @@ def connected(address: str) -> "psycopg.Connection[Any]":
         raise ConfigError(f"the database cannot be reached: {str(error).strip()}") from error
 
 
-def tell(notice: "psycopg.errors.Diagnostic") -> None:
+@contextmanager
+def told(connection: "psycopg.Connection[Any]") -> Iterator[None]:
+    """Inside, what the database says beside its answers is logged."""
+    connection.add_notice_handler(_tell)
+    try:
+        yield
+    finally:
+        connection.remove_notice_handler(_tell)
+
+
+def _tell(notice: "psycopg.errors.Diagnostic") -> None:
     """Such as that the graph of an index does not fit into maintenance_work_mem."""
     said = notice.message_primary, notice.message_detail, notice.message_hint
     logger.warning("the database says: %s", ". ".join(part.rstrip(".") for part in said if part))

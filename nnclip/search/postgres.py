@@ -20,7 +20,7 @@ from nnclip.errors import ConfigError, DataError
 from nnclip.extras import extra
 from nnclip.files import to_name, to_path
 from nnclip.search.approximate import SETTINGS
-from nnclip.search.database import HEADS, connected, parts_of, tell, text_of, unnamed
+from nnclip.search.database import HEADS, connected, parts_of, text_of, told, unnamed
 from nnclip.search.exact import Found, log_sum, ranked
 from nnclip.search.index import IndexCard, Texts, chosen_kind
 from nnclip.search.log import Entry
@@ -221,8 +221,9 @@ class PostgresStore:
             top = float(cosines.max(initial=-1.0))
             seen = log_sum(cosines, scale)
             gone = np.append(rows, left_out)
-            rest = self._rest(query_E, scale, top, gone, exact=card is None)
-            below = ranked(len(rows), self._count())
+            images = self._count()
+            rest = self._rest(query_E, scale, top, gone, images, exact=card is None)
+            below = ranked(len(rows), images)
             if len(left_out):
                 below = self._standing(query_E, cosines)
         return Found(rows, cosines, float(np.logaddexp(seen, rest)), card is None, below)
@@ -262,10 +263,16 @@ class PostgresStore:
         return self._sql(_NEAREST, query_E, **parts)
 
     def _rest(
-        self, query_E: np.ndarray, scale: float, top: float, seen: np.ndarray, exact: bool
+        self,
+        query_E: np.ndarray,
+        scale: float,
+        top: float,
+        seen: np.ndarray,
+        images: int,
+        exact: bool,
     ) -> float:
         """log of the sum over the rows that were not seen: of all, or estimated from a sample."""
-        left = self._count() - len(seen)
+        left = images - len(seen)
         share = 100.0 if exact or left < SAMPLED else 100.0 * SAMPLED / left
         sample = "" if share == 100.0 else f"tablesample system ({share}) repeatable (1)"
         terms = {"scale": sql.Literal(scale), "top": sql.Literal(top)}
@@ -286,15 +293,13 @@ class PostgresStore:
         self._connection.execute(sql.SQL("drop index if exists {}").format(index))
         card = IndexCard(kind, len(self))
         if kind == "hnsw":
-            self._connection.add_notice_handler(tell)
-            self._connection.execute(
-                self._sql(
-                    "create index {index} on {table} using hnsw (embedding {type}_ip_ops) "
-                    f"with (m = {LINKS}, ef_construction = {PATIENCE})",
-                    index=index,
-                )
+            create = self._sql(
+                "create index {index} on {table} using hnsw (embedding {type}_ip_ops) "
+                f"with (m = {LINKS}, ef_construction = {PATIENCE})",
+                index=index,
             )
-            self._connection.remove_notice_handler(tell)
+            with told(self._connection):
+                self._connection.execute(create)
             views = [view for view in SETTINGS["hnsw"] if view <= WIDEST]
             kinds = self._queries(texts)
             setting, reached = choose_setting(views, recall, kinds, self._finder)

@@ -104,6 +104,18 @@ def test_a_folder_that_cannot_be_written_costs_only_time(made, tmp_path):
     assert len(calls) == 2
 
 
+def test_a_damaged_one_that_cannot_be_removed_costs_only_time(made, tmp_path, monkeypatch):
+    arrays, calls, make = made
+    place = tmp_path / ("0" * 32)
+    wanted = compile_quantised(kept.kept(place, make)[0])(**arrays)["y"]
+    (place / kept.ABOUT).write_text("{")
+    monkeypatch.setattr(kept.shutil, "rmtree", lambda *_, **__: None)
+    np.testing.assert_array_equal(
+        compile_quantised(kept.kept(place, make)[0])(**arrays)["y"], wanted
+    )
+    assert len(calls) == 2
+
+
 def test_the_key_tells_weights_and_arrays_apart(made):
     arrays, _, _ = made
     keys = {
